@@ -1,0 +1,38 @@
+# Every target sets up what it needs; `make demo` on a fresh machine is enough.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint bench torture docs clean
+
+$(READY): pyproject.toml scripts/setup
+	scripts/setup $(PYTHON) $(VENV)
+	touch $(READY)
+
+setup: $(READY)
+
+demo: setup
+	$(BIN)/python -m confd.cli.demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+torture: setup
+	TORTURE=1 $(BIN)/pytest -m "" --timeout=3600 tests/cluster tests
+
+bench: setup
+	$(BIN)/python -m bench
+
+docs: setup
+	$(BIN)/python -m confd.cli.reference docs/jobs
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,132 @@
+"""Who calls? Passwords, tokens, sessions, socket users; runs on the master.
+
+Verifying an argon2 hash costs tens of milliseconds on purpose. A verified login is therefore remembered for
+a short time, under a keyed hash that covers the stored hash too: a change of the password empties it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from confd.api.request import Credentials, Unauthorized
+from confd.api.throttle import Throttle
+from confd.exaconf import Conf, User
+from confd.scheduler.caller import SYSTEM, Caller, caller_named
+from confd.services.access.passwords import verify
+
+_REMEMBERED_SECONDS: Final = 60.0
+_REMEMBERED: Final = 10_000
+_SESSION_SECONDS: Final = 12 * 3600
+
+
+class Authentication:
+    """Tells callers from strangers.
+
+    :param conf: gives the newest committed configuration.
+    :param session_key: signs session tokens; the same on all nodes.
+    """
+
+    def __init__(self, conf: Callable[[], Conf], session_key: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._conf, self._session_key, self._clock = conf, session_key, clock
+        self._cache_key = os.urandom(32)
+        self._verified: dict[bytes, float] = {}
+        self._throttle = Throttle(clock)
+
+    async def caller(self, credentials: Credentials, peer: str) -> Caller:
+        """Return who calls.
+
+        :raises Unauthorized: nobody the cluster knows; slowed down after failures.
+        """
+        if credentials.kind == "basic":
+            return await self._by_password(credentials, peer)
+        if credentials.kind == "bearer":
+            return await self._by_token(credentials.secret, peer)
+        if credentials.kind == "socket":
+            return self._by_socket(credentials)
+        raise Unauthorized("this call needs a user and password, or a token")
+
+    async def login(self, name: str, password: str, peer: str) -> str:
+        """Check a password and return a session token, usable as Bearer for 12 hours."""
+        caller = await self._by_password(Credentials("basic", name, password), peer)
+        return self.session(caller)
+
+    def session(self, caller: Caller) -> str:
+        """Return a new session token for a caller of the configuration."""
+        user = self._conf().users.get(caller.name)
+        if user is None:
+            raise Unauthorized(f"{caller.name} is no user of the cluster")
+        expires = int(self._clock()) + _SESSION_SECONDS
+        text = f"{user.name}\n{expires}"
+        signature = self._signature(text, user)
+        return "session-" + base64.urlsafe_b64encode(f"{text}\n{signature}".encode()).decode()
+
+    async def _by_password(self, credentials: Credentials, peer: str) -> Caller:
+        user = self._conf().users.get(credentials.name)
+        mark = self._mark(user, credentials)
+        if user is not None and user.login_enabled and self._is_remembered(mark):
+            return caller_named(self._conf(), user.name)
+        async with self._throttle.attempt(credentials.name, peer) as attempt:
+            stored = user.passwd.reveal() if user is not None and user.passwd is not None else ""
+            right = await asyncio.to_thread(verify, stored, credentials.secret)
+            if user is None or not right or not user.login_enabled:
+                raise Unauthorized("user unknown, login disabled or password wrong")
+            attempt.succeeded()
+        self._remember(mark)
+        return caller_named(self._conf(), user.name)
+
+    async def _by_token(self, token: str, peer: str) -> Caller:
+        wanted = self._conf().global_.authentication_token
+        if wanted is not None and hmac.compare_digest(wanted.reveal().encode(), token.encode()):
+            return SYSTEM
+        name = self._session_user(token)
+        if name is not None:
+            return caller_named(self._conf(), name)
+        async with self._throttle.attempt("bearer", peer):
+            raise Unauthorized("the token is not valid, or no longer")
+
+    def _by_socket(self, credentials: Credentials) -> Caller:
+        if credentials.privileged:
+            return SYSTEM
+        user = self._conf().users.get(credentials.name)
+        if user is None or not user.login_enabled:
+            raise Unauthorized(f"{credentials.name} is no user of the cluster who may log in; user_create makes one")
+        return caller_named(self._conf(), user.name)
+
+    def _session_user(self, token: str) -> str | None:
+        try:
+            text = base64.urlsafe_b64decode(token.removeprefix("session-").encode()).decode()
+            name, expires, signature = text.split("\n")
+            expired = int(expires) < self._clock()
+        except ValueError:
+            return None
+        user = self._conf().users.get(name)
+        if user is None or not user.login_enabled or expired:
+            return None
+        return name if hmac.compare_digest(self._signature(f"{name}\n{expires}", user), signature) else None
+
+    def _signature(self, text: str, user: User) -> str:
+        stored = user.passwd.reveal() if user.passwd is not None else ""
+        return hmac.new(self._session_key, f"{text}\n{stored}".encode(), hashlib.sha256).hexdigest()
+
+    def _mark(self, user: User | None, credentials: Credentials) -> bytes:
+        stored = user.passwd.reveal() if user is not None and user.passwd is not None else ""
+        text = "\0".join((credentials.name, stored, credentials.secret))
+        return hmac.digest(self._cache_key, text.encode("utf-8", "surrogatepass"), "sha256")
+
+    def _is_remembered(self, mark: bytes) -> bool:
+        until = self._verified.get(mark)
+        return until is not None and until > self._clock()
+
+    def _remember(self, mark: bytes) -> None:
+        if len(self._verified) >= _REMEMBERED:
+            self._verified.clear()
+        self._verified[mark] = self._clock() + _REMEMBERED_SECONDS
+
+

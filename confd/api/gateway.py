@@ -1,0 +1,113 @@
+"""Every node takes calls: answers them when it is master, passes them on to the master when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from confd.api.methods import WITH_JOB_ID
+from confd.api.request import WRONG_ARGUMENTS, Credentials, Fault, Request, Unauthorized
+from confd.cluster.counter import Counter
+from confd.model.envelope import failure
+from confd.model.errors import ConfDError, NodeOffline, NoMaster
+
+_RETRY_SECONDS: Final = 0.25
+_GIVE_UP_SECONDS: Final = 20.0
+_MULTICALL: Final = "system.multicall"
+_MULTICALL_LIMIT: Final = 1_000
+
+Forward = Callable[[str, Any], Awaitable[Any]]
+
+
+class Answering(Protocol):
+    """The method table of the master."""
+
+    async def call(self, request: Request) -> Any:
+        """Answer one call."""
+
+
+class Gateway:
+    """Takes calls from this node's clients.
+
+    :param answering: the method table while this node is master, else None.
+    :param forward: calls a method of the master's node port; NodeOffline when it cannot be reached.
+    """
+
+    def __init__(self, node: int, counter: Counter, answering: Callable[[], Answering | None], forward: Forward) -> None:
+        self._node, self._counter = node, counter
+        self._answering, self._forward = answering, forward
+
+    async def call(self, method: str, params: tuple[Any, ...], credentials: Credentials, peer: str, protocol: str) -> Any:
+        """Answer a client's call.
+
+        :raises Fault: the call is wrong as a call.
+        :raises Unauthorized: the caller is not known.
+        """
+        if method == _MULTICALL:
+            return await self._many(params, credentials, peer, protocol)
+        job_id = f"{self._node}.{self._counter.next()}" if method in WITH_JOB_ID else ""
+        request = Request(method, params, credentials, peer, self._node, protocol, job_id)
+        return await self._answer(request)
+
+    async def take(self, body: Any) -> Any:
+        """Answer a call that another node passed on (method ``api`` of the node port)."""
+        answering = self._answering()
+        if answering is None:
+            raise NoMaster("this node is not the master")
+        request = msgspec.convert(body, Request)
+        try:
+            return {"value": await answering.call(request)}
+        except Fault as fault:
+            return {"fault": [fault.code, fault.message]}
+        except Unauthorized as error:
+            return {"unauthorized": str(error)}
+
+    async def _many(self, params: tuple[Any, ...], credentials: Credentials, peer: str, protocol: str) -> list[Any]:
+        calls = params[0] if len(params) == 1 else None
+        if not isinstance(calls, list) or len(calls) > _MULTICALL_LIMIT:
+            raise Fault(WRONG_ARGUMENTS, f"{_MULTICALL} takes one list of up to {_MULTICALL_LIMIT} calls")
+        return [await self._one(call, credentials, peer, protocol) for call in calls]
+
+    async def _one(self, call: Any, credentials: Credentials, peer: str, protocol: str) -> Any:
+        try:
+            method, params = call["methodName"], tuple(call.get("params", ()))
+            if method == _MULTICALL:
+                raise Fault(WRONG_ARGUMENTS, f"{_MULTICALL} cannot be nested")
+            return [await self.call(method, params, credentials, peer, protocol)]
+        except (TypeError, KeyError, AttributeError):
+            return {"faultCode": WRONG_ARGUMENTS, "faultString": "a call is a struct with methodName and params"}
+        except Fault as fault:
+            return {"faultCode": fault.code, "faultString": fault.message}
+
+    async def _answer(self, request: Request) -> Any:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _GIVE_UP_SECONDS
+        while True:
+            answering = self._answering()
+            if answering is not None:
+                return await answering.call(request)
+            try:
+                return _value(await self._forward("api", msgspec.to_builtins(request)))
+            except (NodeOffline, NoMaster) as error:
+                # The call may have reached the master: the same id makes sure that it runs once.
+                request = msgspec.structs.replace(request, retried=True)
+                if loop.time() > until:
+                    return self._without_master(request, error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _without_master(self, request: Request, error: ConfDError) -> Any:
+        text = f"the master does not answer ({error.message}); start its daemon, or take over on another node"
+        if request.method in WITH_JOB_ID:
+            return failure(NoMaster(text)).envelope(request.job_id)
+        raise Fault(NoMaster.code, text)
+
+
+def _value(answer: dict[str, Any]) -> Any:
+    if "fault" in answer:
+        raise Fault(*answer["fault"])
+    if "unauthorized" in answer:
+        raise Unauthorized(answer["unauthorized"])
+    return answer["value"]

@@ -1,0 +1,265 @@
+"""The method table: what can be called, the same for XML-RPC, JSON and the unix socket. Runs on the master."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+from confd.api import descriptions
+from confd.api.authentication import Authentication
+from confd.api.request import UNKNOWN_ID, UNKNOWN_METHOD, WRONG_ARGUMENTS, Fault, Request, Unauthorized
+from confd.model.envelope import failure
+from confd.model.errors import InvalidParameter, NotFound, UnknownJob
+from confd.scheduler import registry
+from confd.scheduler.caller import Caller
+from confd.scheduler.jobfile import JobFile
+from confd.scheduler.scheduler import Admission, Scheduler
+from confd.scheduler.ticket import Ticket
+
+_WAIT_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 300.0
+_OPTIONS: Final = ("params", "dry_run", "timeout")
+
+WITH_JOB_ID: Final = frozenset({"job_exec", "job_start"})
+"""Methods whose id is made by the node that accepts the call."""
+
+T = TypeVar("T")
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Methods:
+    """Answers calls. ``call`` raises only Fault and Unauthorized; everything else is a value."""
+
+    def __init__(self, scheduler: Scheduler, authentication: Authentication) -> None:
+        self._scheduler, self._authentication = scheduler, authentication
+        self._table: dict[str, Handler] = {
+            name: getattr(self, "_" + name.replace(".", "_")) for name in descriptions.METHODS
+        }
+
+    async def call(self, request: Request) -> Any:
+        """Answer one call."""
+        handler = self._table.get(request.method)
+        if handler is None:
+            near = registry.nearest(request.method, self._table)
+            raise Fault(UNKNOWN_METHOD, f"there is no method {request.method!r}{near}; see system.listMethods")
+        if request.method == "user_login":
+            return await self._login(request)
+        caller = await self._authentication.caller(request.credentials, request.peer)
+        try:
+            return await handler(request, caller, *request.params)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            text = descriptions.method_help(request.method)
+            raise Fault(WRONG_ARGUMENTS, f"wrong number of arguments for {request.method}: {text}") from None
+
+    async def _login(self, request: Request) -> str:
+        if len(request.params) != 2 or not all(isinstance(value, str) for value in request.params):
+            raise Fault(WRONG_ARGUMENTS, descriptions.method_help("user_login"))
+        return await self._authentication.login(*request.params, request.peer)
+
+    async def _user_login(self, request: Request, caller: Caller) -> str:
+        return self._authentication.session(caller)
+
+    async def _job_exec(self, request: Request, caller: Caller, name: Any, options: Any = None) -> dict[str, Any]:
+        if _is_dry(options):
+            admission = _admission(request, caller, name, _params(options), start=False)
+            return (await asyncio.to_thread(self._scheduler.plan, admission)).envelope("")
+        ticket = self._admit(request, caller, name, options, start=False)
+        return (await _result_of(ticket.done)).envelope(ticket.id)
+
+    async def _job_start(self, request: Request, caller: Caller, name: Any, options: Any = None) -> Any:
+        if _is_dry(options):
+            raise Fault(WRONG_ARGUMENTS, "a dry run has no id to return; use job_exec for it")
+        ticket = self._admit(request, caller, name, options, start=True)
+        if ticket.durable is not None:
+            await _result_of(ticket.durable)
+        return ticket.id
+
+    async def _job_wait(self, request: Request, caller: Caller, job_id: Any, options: Any = None) -> bool:
+        ticket = self._visible(job_id, caller)
+        if ticket is None:
+            return True
+        limit = ticket.values.get("timeout") or _timeout(options) or _WAIT_SECONDS
+        done, _ = await asyncio.wait({_follow(ticket.done)}, timeout=float(limit))
+        return bool(done)
+
+    async def _job_finished(self, request: Request, caller: Caller, job_id: Any) -> bool:
+        ticket = self._visible(job_id, caller)
+        return ticket is None or ticket.done.done()
+
+    async def _job_result(self, request: Request, caller: Caller, job_id: Any) -> dict[str, Any]:
+        try:
+            ticket = self._visible(job_id, caller)
+        except Fault as fault:
+            return failure(NotFound(fault.message)).envelope(str(job_id))
+        if ticket is not None:
+            return (await _result_of(ticket.done)).envelope(ticket.id)
+        return (await self._file(str(job_id))).info()["result"] or {}
+
+    async def _job_info(self, request: Request, caller: Caller, options: Any) -> dict[str, Any]:
+        job_id = options.get("job_id") if isinstance(options, Mapping) else options
+        try:
+            self._visible(job_id, caller)
+        except Fault as fault:
+            return failure(NotFound(fault.message)).envelope(str(job_id))
+        return (await self._file(str(job_id))).info()
+
+    async def _job_list(self, request: Request, caller: Caller) -> list[str]:
+        return list(registry.load())
+
+    async def _job_desc(self, request: Request, caller: Caller, name: Any) -> list[Any]:
+        try:
+            return [True, descriptions.description(registry.find(name))]
+        except UnknownJob as error:
+            return [False, error.message]
+
+    async def _job_help(self, request: Request, caller: Caller, name: Any) -> str:
+        try:
+            return descriptions.help_text(registry.find(name))
+        except UnknownJob as error:
+            return error.message
+
+    async def _subscribe(self, request: Request, caller: Caller, options: Any = None) -> dict[str, Any]:
+        given = options if isinstance(options, Mapping) else {}
+        after = given.get("after", self._scheduler.events.cursor)
+        jobs = [str(job) for job in given.get("jobs") or ()]
+        if not isinstance(after, int):
+            raise Fault(WRONG_ARGUMENTS, "after is a cursor that subscribe returned")
+        until = asyncio.get_running_loop().time() + min(_timeout(given) or 30.0, _POLL_SECONDS)
+        while True:
+            woken = self._on_next_event()
+            cursor, events = self._scheduler.events.after(after, jobs)
+            seen = [event for event in events if self._may_see(event["job_id"], caller)]
+            left = until - asyncio.get_running_loop().time()
+            if seen or left <= 0:
+                return {"cursor": cursor, "events": seen}
+            await asyncio.wait({woken}, timeout=left)
+
+    async def _unsubscribe(self, request: Request, caller: Caller, cursor: Any) -> bool:
+        return True
+
+    async def _user_state(self, request: Request, caller: Caller) -> dict[str, Any]:
+        return {"name": caller.name, "id": caller.uid, "groups": sorted(caller.groups), "login": request.credentials.kind}
+
+    async def _user_init(self, request: Request, caller: Caller) -> str:
+        return self._authentication.session(caller)
+
+    async def _system_listMethods(self, request: Request, caller: Caller) -> list[str]:
+        return list(descriptions.METHODS)
+
+    async def _system_methodHelp(self, request: Request, caller: Caller, name: Any) -> str:
+        if name not in descriptions.METHODS:
+            raise Fault(UNKNOWN_METHOD, f"there is no method {str(name)[:80]!r}; see system.listMethods")
+        return descriptions.method_help(name)
+
+    async def _system_methodSignature(self, request: Request, caller: Caller, name: Any) -> str:
+        if name not in descriptions.METHODS:
+            raise Fault(UNKNOWN_METHOD, f"there is no method {str(name)[:80]!r}; see system.listMethods")
+        return "signatures not supported"
+
+    def _admit(self, request: Request, caller: Caller, name: Any, options: Any, start: bool) -> Ticket:
+        try:
+            params = _params({} if options is None else options)
+        except InvalidParameter as error:
+            return self._scheduler.refuse(_admission(request, caller, name, {}, start), error)
+        return self._scheduler.admit(_admission(request, caller, name, params, start))
+
+    def _on_next_event(self) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+
+        def tell() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        self._scheduler.events.wake_on_next(lambda: loop.call_soon_threadsafe(tell))
+        return woken
+
+    def _visible(self, job_id: Any, caller: Caller) -> Ticket | None:
+        """Return the ticket of a job the caller may see, None when it has ended.
+
+        :raises Fault: no such job, or not his.
+        """
+        ticket = self._scheduler.ticket(str(job_id))
+        if ticket is not None and (caller.administrator or ticket.caller.name == caller.name):
+            return ticket
+        file = self._scheduler.file(str(job_id)) if ticket is None else None
+        if file is None or not (caller.administrator or file.submitted.user == caller.name):
+            raise Fault(UNKNOWN_ID, f"no job {str(job_id)[:80]!r} of yours is known; job_history lists jobs")
+        return None
+
+    def _may_see(self, job_id: str, caller: Caller) -> bool:
+        if caller.administrator:
+            return True
+        try:
+            self._visible(job_id, caller)
+        except Fault:
+            return False
+        return True
+
+    async def _file(self, job_id: str) -> JobFile:
+        file = await asyncio.to_thread(self._scheduler.file, job_id)
+        assert file is not None
+        return file
+
+
+def _follow(done: Future[T]) -> asyncio.Future[T]:
+    """Follow a thread's future; giving up here must not cancel it there."""
+    loop = asyncio.get_running_loop()
+    followed: asyncio.Future[T] = loop.create_future()
+
+    def tell(finished: Future[T]) -> None:
+        if followed.done():
+            return
+        error = finished.exception()
+        if error is not None:
+            followed.set_exception(error)
+        else:
+            followed.set_result(finished.result())
+
+    done.add_done_callback(lambda finished: loop.call_soon_threadsafe(tell, finished))
+    return followed
+
+
+async def _result_of(done: Future[T]) -> T:
+    return done.result() if done.done() else await _follow(done)
+
+
+def _is_dry(options: Any) -> bool:
+    return isinstance(options, Mapping) and options.get("dry_run") is True
+
+
+def _admission(
+    request: Request, caller: Caller, name: Any, params: Mapping[str, Any], start: bool
+) -> Admission:
+    return Admission(request.job_id, name, params, caller, request.described(), start, request.retried)
+
+
+def _params(options: Any) -> Mapping[str, Any]:
+    if not isinstance(options, Mapping):
+        raise InvalidParameter("the second argument is a mapping with the job's parameters under 'params'")
+    unknown = [key for key in options if key not in _OPTIONS]
+    if unknown:
+        raise InvalidParameter(f"{unknown[0]}: not known beside 'params'; put the job's parameters under 'params'")
+    params = options.get("params")
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise InvalidParameter("params: give a mapping of parameter names to values")
+    return params
+
+
+def _timeout(options: Any) -> float | None:
+    value = options.get("timeout") if isinstance(options, Mapping) else None
+    if value is None:
+        return None
+    try:
+        return max(float(value), 0.0)
+    except (TypeError, ValueError):
+        raise Fault(WRONG_ARGUMENTS, f"timeout is a number of seconds, not {str(value)[:40]!r}") from None
+
+
+__all__ = ["WITH_JOB_ID", "Methods", "Unauthorized"]

@@ -1,0 +1,142 @@
+"""How a node follows its master: takes in the journal, answers heartbeats, runs commands.
+
+Everything the master sends carries its term; a node refuses a term older than the highest it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from confd.cluster.agent import Agent
+from confd.cluster.host import Host, reports
+from confd.cluster.link import Method
+from confd.cluster.replica import Replica
+from confd.model.errors import Conflict, NodeError
+from confd.store.protocol import Kind, Record, StaleTerm, Store
+
+log = structlog.get_logger("follower")
+
+WRITE_SECONDS: Final = 5.0
+
+
+class MasterSeen(msgspec.Struct, frozen=True):
+    """The master as this node last heard of it."""
+
+    node: int
+    term: int
+    at: float
+
+
+class Follower:
+    """The node's side of what a master does to it."""
+
+    def __init__(self, host: Host, store: Store, replica: Replica, agent: Agent, booted: float) -> None:
+        self._host, self._store, self._replica, self._agent = host, store, replica, agent
+        self._booted = booted
+        term, node = store.leader()
+        self.master = MasterSeen(node, term, 0.0)
+        self._written = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._restoring: list[bytes] = []
+        self._joined = asyncio.Event()
+        replica.watch(self._on_written)
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """What the master calls on this node."""
+        return {
+            "hello": self._hello,
+            "append": self._append,
+            "beat": self._beat,
+            "run": self._run,
+            "restore": self._restore,
+        }
+
+    @property
+    def caught_up(self) -> bool:
+        """True once this node took in all that its master had when it connected."""
+        return self._joined.is_set()
+
+    async def wait_caught_up(self) -> None:
+        """Return when ``caught_up``."""
+        await self._joined.wait()
+
+    def lead(self, node: int, term: int) -> None:
+        """Note that this node itself is master."""
+        self.master = MasterSeen(node, term, time.monotonic())
+        self._joined.set()
+
+    def _on_written(self) -> None:
+        self._loop.call_soon_threadsafe(self._written.set)
+
+    async def _hello(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._hear(body)
+        head = self._store.head()
+        return {"term": head.term, "n": head.n, "booted": self._booted, "written": self._replica.written}
+
+    async def _append(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._hear(body)
+        records = [Record(r[0], r[1], Kind(r[2]), r[3], r[4], msgspec.Raw(r[5])) for r in body["records"]]
+        try:
+            await self._loop.run_in_executor(None, self._store.copy, records)
+        except StaleTerm as error:
+            raise Conflict(str(error)) from None
+        await self._wait_written()
+        if body.get("complete"):
+            self._joined.set()
+        return self._position()
+
+    async def _beat(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._hear(body)
+        if body.get("complete"):
+            self._joined.set()
+        status = await self._loop.run_in_executor(None, reports, self._host)
+        return self._position() | {"status": status}
+
+    async def _run(self, body: dict[str, Any]) -> Any:
+        self._hear(body)
+        key = (body["job"], body["number"])
+        done = self._agent.run(key, body["name"], body["arguments"], self._place)
+        return msgspec.to_builtins(await asyncio.wrap_future(done))
+
+    async def _restore(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._hear(body)
+        if body["first"]:
+            self._restoring = []
+        self._restoring.append(body["chunk"])
+        if body["last"]:
+            chunks, self._restoring = self._restoring, []
+            await self._loop.run_in_executor(None, self._store.restore, chunks)
+            self._replica.reload()
+            log.info("restored", chunks=len(chunks), n=self._store.head().n)
+        return self._position()
+
+    def _place(self, lines: list[str]) -> Host:
+        return self._host.with_output(lines)
+
+    def _hear(self, body: dict[str, Any]) -> None:
+        if body["term"] < self.master.term:
+            raise Conflict(f"n{self._host.node} follows a master with term {self.master.term}")
+        self.master = MasterSeen(body["master"], body["term"], time.monotonic())
+
+    def _position(self) -> dict[str, Any]:
+        head = self._store.head()
+        return {"n": head.n, "written": self._replica.written}
+
+    async def _wait_written(self) -> None:
+        """Wait until EXAConf holds this node's newest revision, or it takes too long."""
+        wanted = self._replica.conf.revision
+        until = self._loop.time() + WRITE_SECONDS
+        while self._replica.written < wanted:
+            self._written.clear()
+            if self._replica.written >= wanted:
+                return
+            try:
+                await asyncio.wait_for(self._written.wait(), until - self._loop.time())
+            except TimeoutError:
+                raise NodeError(f"n{self._host.node} could not write EXAConf in time; see its log") from None

@@ -1,0 +1,117 @@
+"""Who a node is: what lies on its own disk before it knows the configuration.
+
+The file ``etc/node.json`` below the node root is written once, when the node is made. Paths are real paths.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+import msgspec
+
+from confd.model.secret import Vault
+
+IDENTITY_FILE = "etc/node.json"
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """A node's own facts.
+
+    ``port`` is the node port. ``runtime`` is a short directory for unix sockets. ``database_user`` owns
+    database processes, None for the daemon's own user. ``installations`` are prefixes of PostgreSQL.
+    ``bootstrap`` names the file with the first EXAConf; only the first master has one.
+    """
+
+    cluster: str
+    node: int
+    uuid: str
+    address: str
+    port: int
+    runtime: str
+    database_user: str | None = None
+    installations: tuple[str, ...] = ()
+    bootstrap: str | None = None
+
+
+class NodeFiles:
+    """The places of a node's private files below its root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.identity = root / IDENTITY_FILE
+        self.exaconf = root / "etc/EXAConf"
+        self.ca = root / "etc/cluster/ca.crt"
+        self.certificate = root / "etc/cluster/node.crt"
+        self.key = root / "etc/cluster/node.key"
+        self.data_key = root / "etc/cluster/data.key"
+        self.journal = root / "metadata/confd/journal.db"
+        self.results = root / "metadata/confd/commands.db"
+        self.counter = root / "spool/jobs/next.id"
+        self.log = root / "logs/logd/ConfD.log"
+
+    def load_identity(self) -> Identity:
+        """Read the identity.
+
+        :raises ValueError: missing or damaged, with what to do.
+        """
+        try:
+            return msgspec.json.decode(self.identity.read_bytes(), type=Identity)
+        except FileNotFoundError:
+            raise ValueError(f"{self.root} is no node root: {self.identity} is missing; make nodes with c4 host play") from None
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{self.identity} is damaged: {error}") from None
+
+    def write_identity(self, identity: Identity) -> None:
+        """Write the identity, mode 600."""
+        write_private(self.identity, msgspec.json.format(msgspec.json.encode(identity)))
+
+    def vault(self) -> Vault:
+        """Open the vault with this node's copy of the data key."""
+        return Vault(self.data_key.read_bytes())
+
+    def server_tls(self) -> ssl.SSLContext:
+        """TLS of the node port: only members of the cluster get in."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return self._with_certificates(context)
+
+    def client_tls(self) -> ssl.SSLContext:
+        """TLS towards another node's port; its name does not matter, its membership does."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        return self._with_certificates(context)
+
+    def _with_certificates(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_verify_locations(self.ca)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file for the owner only, durable and in one piece: readers see the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

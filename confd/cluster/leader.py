@@ -1,0 +1,301 @@
+"""The master's side of the cluster: streams the journal to every node, hears heartbeats, sends commands.
+
+One task per node keeps a link, sends records as they become durable (many in one message when there are
+many), and learns from each answer how far the node has got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from confd.cluster.agent import Reply, reply_of
+from confd.cluster.nodeport import Connector
+from confd.cluster.operations import Command
+from confd.cluster.replica import Replica
+from confd.exaconf import Node
+from confd.model.errors import ConfDError, Conflict, NodeOffline, NoQuorum
+from confd.model.states import NodeState
+from confd.store.protocol import Position, Record, Store
+
+log = structlog.get_logger("leader")
+
+BEAT_SECONDS: Final = 0.5
+OFFLINE_SECONDS: Final = 3.0
+WRITTEN_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.2
+_TAIL: Final = 4_096
+_BATCH: Final = 512
+
+
+class Member:
+    """What the master knows of one other node."""
+
+    def __init__(self, node: int, address: str, port: int) -> None:
+        self.node, self.address, self.port = node, address, port
+        self.heard = float("-inf")
+        self.n = -1
+        self.written = 0
+        self.booted: float | None = None
+        self.behind = False
+        self.status: dict[str, Any] = {}
+        self.news = asyncio.Event()
+
+    @property
+    def online(self) -> bool:
+        """True while heartbeats are answered."""
+        return time.monotonic() - self.heard < OFFLINE_SECONDS
+
+
+class Leader:
+    """Distribution, heartbeat and commands for all nodes but the master's own, which it asks directly."""
+
+    def __init__(self, node: int, term: int, store: Store, replica: Replica, connector: Connector) -> None:
+        self.node, self.term = node, term
+        self._store, self._replica, self._connector = store, replica, connector
+        self._loop = asyncio.get_running_loop()
+        self._members: dict[int, Member] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tail: deque[Record] = deque(maxlen=_TAIL)
+        self._waiting: list[tuple[int, float, Future[list[int]]]] = []
+        self._watchers: list[Callable[[], None]] = []
+        store.watch(self._durable)
+        replica.watch(self._on_written)
+        self._follow_conf()
+        self._clock = self._loop.create_task(self._tick())
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call back, in the loop's thread, when a node's state or status changed."""
+        self._watchers.append(changed)
+
+    def states(self) -> dict[int, NodeState]:
+        """Return the state of every configured node."""
+        return {node.id: self._state(node) for node in self._replica.conf.nodes.values()}
+
+    def booted(self) -> dict[int, float]:
+        """Return when each node's daemon machine was booted, UTC seconds, as far as known."""
+        return {member.node: member.booted for member in self._members.values() if member.booted}
+
+    def status(self, node: int, service: str) -> Any:
+        """Return what a service last reported from another node."""
+        member = self._members.get(node)
+        return member.status.get(service) if member and member.online else None
+
+    def check_quorum(self) -> None:
+        """Refuse changes without more than half of the nodes that are not suspended.
+
+        :raises NoQuorum: names the nodes that are missing.
+        """
+        voting = {node: state for node, state in self.states().items() if state is not NodeState.SUSPENDED}
+        missing = sorted(node for node, state in voting.items() if state is NodeState.OFFLINE)
+        if 2 * (len(voting) - len(missing)) <= len(voting):
+            names = ", ".join(f"n{node}" for node in missing)
+            raise NoQuorum(
+                f"{len(missing)} of {len(voting)} nodes are offline ({names}), so no changes are accepted; "
+                "bring them back or suspend them with node_suspend"
+            )
+
+    def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
+        """Run a command on another node; callable from any thread."""
+        return asyncio.run_coroutine_threadsafe(self._send(key, command), self._loop)
+
+    def written(self, revision: int) -> Future[list[int]]:
+        """Complete when every live node has written a revision; with those that did not in time."""
+        done: Future[list[int]] = Future()
+        self._loop.call_soon_threadsafe(self._wait_for, revision, done)
+        return done
+
+    async def close(self) -> None:
+        """Stop all tasks."""
+        tasks = [self._clock, *self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _state(self, node: Node) -> NodeState:
+        if node.id == self.node:
+            return NodeState.ONLINE
+        if node.state == NodeState.SUSPENDED:
+            return NodeState.SUSPENDED
+        member = self._members.get(node.id)
+        return NodeState.ONLINE if member is not None and member.online else NodeState.OFFLINE
+
+    def _follow_conf(self) -> None:
+        conf = self._replica.conf
+        wanted = {node.id: node for node in conf.nodes.values() if node.id != self.node}
+        for gone in self._tasks.keys() - wanted.keys():
+            self._tasks.pop(gone).cancel()
+            del self._members[gone]
+        for node in wanted.values():
+            if node.id not in self._tasks:
+                member = self._members[node.id] = Member(node.id, node.private_ip, conf.global_.cored_port)
+                self._tasks[node.id] = self._loop.create_task(self._keep(member))
+
+    def _durable(self, records: Sequence[Record]) -> None:
+        self._tail.extend(records)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for member in self._members.values():
+            member.news.set()
+
+    def _on_written(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._on_replica)
+
+    def _on_replica(self) -> None:
+        self._follow_conf()
+        self._check_waiting()
+
+    async def _tick(self) -> None:
+        """Notice nodes that fell silent, and waits that took too long."""
+        known = self.states()
+        while True:
+            await asyncio.sleep(BEAT_SECONDS / 2)
+            self._check_waiting()
+            present = self.states()
+            if present != known:
+                log.info("node_states", states={f"n{node}": str(state) for node, state in present.items()})
+                known = present
+                self._tell()
+
+    async def _keep(self, member: Member) -> None:
+        """Keep a node informed, connecting again whenever the link breaks."""
+        while True:
+            try:
+                await self._greet(member)
+                while True:
+                    await self._inform(member)
+            except ConfDError as error:
+                member.n = -1
+                log.debug("node_unreachable", node=member.node, error=error.message)
+            except Exception:
+                member.n = -1
+                log.exception("node_failed", node=member.node)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _greet(self, member: Member) -> None:
+        answer = await self._call(member, "hello", {})
+        member.n, member.booted = answer["n"], answer["booted"]
+        head = self._store.head()
+        if answer["n"] > head.n:
+            # Its journal holds what this master lost: overwriting it would lose it for good.
+            log.error("node_ahead", node=member.node, n=answer["n"], own=head.n)
+            raise Conflict(f"n{member.node} has a longer journal than the master; it must take over")
+        if answer["n"] < self._store.pruned():
+            await self._send_everything(member)
+        self._heard(member, answer)
+
+    async def _send_everything(self, member: Member) -> None:
+        log.info("node_restored", node=member.node, n=member.n)
+        chunks = await self._loop.run_in_executor(None, lambda: list(self._store.export()))
+        for position, chunk in enumerate(chunks):
+            flags = {"first": position == 0, "last": position == len(chunks) - 1}
+            answer = await self._call(member, "restore", {"chunk": chunk, **flags})
+        member.n = answer["n"]
+
+    async def _inform(self, member: Member) -> None:
+        member.news.clear()
+        records = self._after(member.n)
+        head = self._store.head().n
+        if records:
+            body = {"records": [_frame(record) for record in records], "complete": records[-1].n >= head}
+            self._heard(member, await self._call(member, "append", body, WRITTEN_SECONDS * 2))
+            return
+        self._heard(member, await self._call(member, "beat", {"complete": True}, OFFLINE_SECONDS))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(member.news.wait(), BEAT_SECONDS)
+
+    def _after(self, n: int) -> list[Record]:
+        tail = list(self._tail)
+        if tail and tail[0].n <= n + 1:
+            return [record for record in tail if record.n > n][:_BATCH]
+        return self._store.read(Position(0, n), _BATCH)
+
+    async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float = OFFLINE_SECONDS) -> Any:
+        stamped = {"term": self.term, "master": self.node, **body}
+        return await self._connector.call(member.address, member.port, method, stamped, timeout)
+
+    def _heard(self, member: Member, answer: dict[str, Any]) -> None:
+        was_online, status = member.online, answer.get("status", member.status)
+        changed = not was_online or status != member.status
+        member.heard, member.status = time.monotonic(), status
+        member.n, member.written = answer["n"], answer["written"]
+        if member.behind and member.written >= self._replica.conf.revision:
+            member.behind = False
+        self._check_waiting()
+        if changed:
+            self._tell()
+
+    def _tell(self) -> None:
+        for watcher in self._watchers:
+            watcher()
+
+    def _wait_for(self, revision: int, done: Future[list[int]]) -> None:
+        self._waiting.append((revision, time.monotonic() + WRITTEN_SECONDS, done))
+        self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        if not self._waiting:
+            return
+        reached = self._replica.written
+        live = [member for member in self._members.values() if self._counts(member)]
+        now, still = time.monotonic(), []
+        for revision, until, done in self._waiting:
+            late = [member for member in live if member.written < revision]
+            if (late or reached < revision) and now < until:
+                still.append((revision, until, done))
+                continue
+            for member in late:
+                member.behind = True
+            done.set_result([member.node for member in late] + ([self.node] if reached < revision else []))
+        self._waiting = still
+
+    def _counts(self, member: Member) -> bool:
+        node = self._replica.conf.nodes.get(member.node)
+        return member.online and not member.behind and node is not None and node.state != NodeState.SUSPENDED
+
+    async def _send(self, key: tuple[str, int], command: Command[Any]) -> Reply:
+        member = self._members.get(command.node)
+        body = {"job": key[0], "number": key[1], "name": command.name, "arguments": command.arguments}
+        while True:
+            if member is None or not member.online or member.behind:
+                what = "is catching up" if member and member.behind else "is offline"
+                return reply_of(NodeOffline(f"n{command.node} {what}; {command.name} was not run there"))
+            try:
+                # No time limit: a command may be long. A node that dies is noticed by its heartbeat.
+                answer = await self._run(member, body)
+                return msgspec.convert(answer, Reply)
+            except NodeOffline:
+                await asyncio.sleep(_RETRY_SECONDS)
+            except ConfDError as error:
+                return reply_of(error)
+
+    async def _run(self, member: Member, body: dict[str, Any]) -> Any:
+        call = self._loop.create_task(self._connected_run(member, body))
+        try:
+            while True:
+                done, _ = await asyncio.wait({call}, timeout=BEAT_SECONDS)
+                if done:
+                    return call.result()
+                if not member.online:
+                    raise NodeOffline(f"n{member.node} fell silent")
+        finally:
+            call.cancel()
+
+    async def _connected_run(self, member: Member, body: dict[str, Any]) -> Any:
+        link = await self._connector.link(member.address, member.port)
+        return await link.call("run", {"term": self.term, "master": self.node, **body})
+
+
+def _frame(record: Record) -> tuple[int, int, str, str, float, bytes]:
+    return record.term, record.n, str(record.kind), record.key, record.at, bytes(record.body)

@@ -1,0 +1,129 @@
+"""A node's copy of the configuration: kept from the journal, rendered to the file EXAConf.
+
+The file is never the source of truth. It is replaced in one piece after every revision; a file that
+somebody edited meanwhile is kept beside it as ``EXAConf.edited``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from confd.cluster.identity import NodeFiles, write_private
+from confd.exaconf import Conf, Renderer, Section, from_stored
+from confd.model.secret import Vault
+from confd.store.protocol import Kind, Record, Store
+from confd.store.records import Finished
+
+log = structlog.get_logger("replica")
+
+
+def load_conf(store: Store, vault: Vault, revision: int | None = None) -> Conf:
+    """Read a revision of the configuration from the store; the newest when None."""
+    number, stored = store.sections(revision)
+    return Conf(number, {key: from_stored(section, vault) for key, section in stored.items()})
+
+
+class Replica:
+    """Follows the journal of its node and writes EXAConf; tells when a revision is written."""
+
+    def __init__(self, store: Store, files: NodeFiles, vault: Vault) -> None:
+        self._store, self._files, self._vault = store, files, vault
+        self._conf = load_conf(store, vault)
+        self._renderer = Renderer()
+        self._changed = threading.Condition()
+        self._written, self._digest, self._closing = 0, b"", False
+        self._watchers: list[Callable[[], None]] = []
+        store.watch(self._take)
+        self._writer = threading.Thread(target=self._write_newest, name="exaconf", daemon=True)
+        self._writer.start()
+
+    @property
+    def conf(self) -> Conf:
+        """The newest revision of this node's journal."""
+        return self._conf
+
+    @property
+    def written(self) -> int:
+        """The newest revision that is in the file."""
+        return self._written
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call back, from any thread, when a revision was written."""
+        self._watchers.append(changed)
+
+    def reload(self) -> None:
+        """Read the configuration anew after the whole journal was replaced."""
+        with self._changed:
+            self._conf = load_conf(self._store, self._vault)
+            self._changed.notify()
+
+    def text(self) -> str:
+        """Return the text that belongs into the file now."""
+        return self._renderer.render(self._conf)
+
+    def close(self) -> None:
+        """Stop writing."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._writer.join()
+
+    def _take(self, records: Sequence[Record]) -> None:
+        conf = self._conf
+        for record in records:
+            if record.kind is Kind.FINISHED:
+                body = msgspec.json.decode(record.body, type=Finished)
+                if body.revision is not None:
+                    conf = conf.with_changes(self._sections(body), body.revision)
+        if conf is not self._conf:
+            with self._changed:
+                self._conf = conf
+                self._changed.notify()
+
+    def _sections(self, body: Finished) -> dict[str, Section | None]:
+        return {
+            key: None if section is None else from_stored(section, self._vault)
+            for key, section in body.changes.items()
+        }
+
+    def _write_newest(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._conf.revision != self._written)
+                if self._closing:
+                    return
+                conf = self._conf
+            self._write(conf)
+            for watcher in self._watchers:
+                watcher()
+
+    def _write(self, conf: Conf) -> None:
+        content = self._renderer.render(conf).encode()
+        try:
+            self._keep_edited(content)
+            write_private(self._files.exaconf, content)
+            self._digest = hashlib.sha256(content).digest()
+        except OSError as error:
+            # The node stays behind, and says so by not confirming the revision; the next one is tried again.
+            log.error("exaconf_not_written", revision=conf.revision, error=str(error))
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, timeout=1.0)
+            return
+        self._written = conf.revision
+
+    def _keep_edited(self, content: bytes) -> None:
+        try:
+            present = self._files.exaconf.read_bytes()
+        except FileNotFoundError:
+            return
+        digest = hashlib.sha256(present).digest()
+        if self._digest and digest != self._digest and present != content:
+            kept = self._files.exaconf.with_name("EXAConf.edited")
+            shutil.copy2(self._files.exaconf, kept)
+            log.warning("edited_file_replaced", kept=str(kept))

@@ -1,0 +1,1 @@
+"""One node, assembled: the only place that knows all parts."""

@@ -1,0 +1,127 @@
+"""What a node does while it is master: orders revisions, runs jobs, supervises services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from confd import __version__
+from confd.api.authentication import Authentication
+from confd.api.methods import Methods
+from confd.cluster.agent import Agent
+from confd.cluster.host import Cluster, Host
+from confd.cluster.identity import NodeFiles
+from confd.cluster.leader import BEAT_SECONDS, Leader
+from confd.cluster.nodeport import Connector
+from confd.cluster.replica import Replica, load_conf
+from confd.daemon.view import ClusterView
+from confd.model.secret import Vault
+from confd.scheduler.head import Head
+from confd.scheduler.pipeline import Surroundings
+from confd.scheduler.scheduler import Scheduler
+from confd.scheduler.steps import as_command
+from confd.services.database.supervision import Supervision
+from confd.store.protocol import Retention, Store
+from confd.store.records import Step
+from confd.store.reserve import check_free
+
+log = structlog.get_logger("mastership")
+
+_DEBT_SECONDS: Final = 2.0
+_PRUNE_SECONDS: Final = 600.0
+
+
+class Service(Protocol):
+    """A part that works on the master all the time."""
+
+    def start(self) -> None:
+        """Begin; must not block."""
+
+    def close(self) -> None:
+        """End, leaving everything on the nodes as it is."""
+
+
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision,)
+"""Services that a master starts. A new one is added here."""
+
+
+class Mastership:
+    """The master's parts, from taking over to giving up."""
+
+    def __init__(
+        self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
+        connector: Connector, vault: Vault, files: NodeFiles,
+    ) -> None:  # fmt: skip
+        self._host, self._store, self._files = host, store, files
+        self.head = Head(store, load_conf(store, vault), store.runtime())
+        self.leader = Leader(host.node, term, store, replica, connector)
+        self.view = ClusterView(host, self.head, self.leader, agent)
+        around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__)
+        self.scheduler = Scheduler(around, self._check_may_change)
+        authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
+        self.methods = Methods(self.scheduler, authentication)
+        self._services = [kind(self.view) for kind in SERVICES]
+        for service in self._services:
+            self.view.add_service(service)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Go on where the last master stopped, and begin to work."""
+        loop = asyncio.get_running_loop()
+        work = (self._beat(), self._pay_debts(), self._prune())
+        self._tasks = [loop.create_task(task) for task in work]
+        for service in self._services:
+            service.start()
+        self.scheduler.recover()
+
+    async def close(self) -> None:
+        """Stop working; jobs on their way are left to the next master."""
+        self.view.canceled = True
+        self.scheduler.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for service in self._services:
+            await asyncio.to_thread(service.close)
+        await self.leader.close()
+
+    def _check_may_change(self) -> None:
+        self.leader.check_quorum()
+        check_free(self._files.journal.parent)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.to_thread(self.view.refresh_own_status)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _pay_debts(self) -> None:
+        """Repeat settling commands that could not be done yet, until they are."""
+        while True:
+            for key, step in self._debts().items():
+                reply = await asyncio.wrap_future(self.view.send(key, 0, as_command(step)))
+                if reply.code == 0 and key in self.head.records:
+                    await asyncio.to_thread(self.head.put_record, key, None)
+                    log.info("debt_paid", key=key, command=step.name)
+            await asyncio.sleep(_DEBT_SECONDS)
+
+    def _debts(self) -> dict[str, Step]:
+        records: dict[str, Any] = self.head.records
+        busy = self.scheduler
+        return {
+            key: msgspec.convert(value, Step)
+            for key, value in records.items()
+            if key.startswith("settle/") and busy.ticket(key.split("/")[1]) is None
+        }
+
+    async def _prune(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                forgotten = await asyncio.to_thread(self._store.prune, Retention())
+                if forgotten:
+                    log.info("history_pruned", jobs=forgotten)
+            await asyncio.sleep(_PRUNE_SECONDS)

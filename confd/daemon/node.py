@@ -1,0 +1,173 @@
+"""The daemon of one node: store, agent, node port, API; and mastership when it is the master."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from confd.api.gateway import Gateway
+from confd.api.server import ApiServer
+from confd.cluster.agent import Agent, Results
+from confd.cluster.counter import Counter
+from confd.cluster.follower import Follower
+from confd.cluster.host import Host
+from confd.cluster.identity import Identity, NodeFiles
+from confd.cluster.nodeport import Connector, NodePort
+from confd.cluster.replica import Replica
+from confd.daemon.bootstrap import bootstrap
+from confd.daemon.mastership import Mastership
+from confd.daemon.tls import api_tls
+from confd.exaconf import Conf
+from confd.model.errors import NoMaster
+from confd.scheduler import registry
+from confd.store.sqlite import SqliteStore
+
+log = structlog.get_logger("daemon")
+
+
+class Daemon:
+    """One node from start to stop. ``run`` returns when the daemon is told to end."""
+
+    def __init__(self, root: Path) -> None:
+        self.files = NodeFiles(root)
+        self.identity: Identity = self.files.load_identity()
+        self._ended = asyncio.Event()
+        self._exit_code = 0
+        self._mastership: Mastership | None = None
+        self.ready = False
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, or until the journal fails; the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+        registry.load()
+        self._open(loop)
+        try:
+            starting = loop.create_task(self._start())
+            ended = loop.create_task(self._ended.wait())
+            await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await ended
+            starting.cancel()
+        finally:
+            await self._close()
+        return self._exit_code
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        identity, files = self.identity, self.files
+        files.journal.parent.mkdir(parents=True, exist_ok=True)
+        self._loop = loop
+        self._vault = files.vault()
+        self._store = SqliteStore(files.journal, self._on_journal_failure)
+        self._replica = Replica(self._store, files, self._vault)
+        self._agent = Agent(Results(files.results))
+        runtime = Path(identity.runtime)
+        installations = tuple(Path(prefix) for prefix in identity.installations)
+        self.host = Host(
+            identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf
+        )
+        self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
+        methods = {**self._follower.methods, "api": self._api_call}
+        self._connector = Connector(files.client_tls(), {})
+        self._port = NodePort(methods, self._is_member)
+        self._gateway = Gateway(identity.node, Counter(files.counter), self._answering, self._forward)
+        self._api = ApiServer(self._gateway, self)
+
+    async def _start(self) -> None:
+        await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
+        await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
+        term, master = self._store.leader()
+        if master == self.identity.node:
+            await self._lead(term)
+        else:
+            await self._follower.wait_caught_up()
+        await self._open_api()
+        self.ready = True
+        log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
+
+    async def _lead(self, term: int) -> None:
+        await asyncio.to_thread(self._store.lead, term, self.identity.node)
+        self._follower.lead(self.identity.node, term)
+        self._mastership = Mastership(
+            self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files
+        )
+        self._mastership.start()
+
+    async def _open_api(self) -> None:
+        conf = self._conf()
+        tls = api_tls(conf, self.host)
+        await self._api.listen(self.identity.address, conf.global_.xmlrpc_port, tls)
+        socket = Path(self.identity.runtime) / "confd.sock"
+        await self._api.listen_on_socket(socket)
+
+    async def _close(self) -> None:
+        self.ready = False
+        await self._api.close()
+        if self._mastership is not None:
+            await self._mastership.close()
+        await self._connector.close()
+        await self._port.close()
+        self._agent.close()
+        self._replica.close()
+        await asyncio.to_thread(self._store.close)
+        log.info("stopped", node=self.identity.node)
+
+    @property
+    def is_master(self) -> bool:
+        """True while this node is the master."""
+        return self._mastership is not None
+
+    def master(self) -> tuple[str, str] | None:
+        """Return address and name of the master, None when unknown."""
+        node = self._conf().nodes.get(self._follower.master.node)
+        return (node.private_ip, node.name) if node is not None else None
+
+    def _conf(self) -> Conf:
+        return self._mastership.head.conf if self._mastership is not None else self._replica.conf
+
+    def _answering(self) -> Any:
+        return self._mastership.methods if self._mastership is not None else None
+
+    async def _api_call(self, body: Any) -> Any:
+        return msgspec.to_builtins(await self._gateway.take(body), str_keys=True)
+
+    async def _forward(self, method: str, body: Any) -> Any:
+        master = self.master()
+        if master is None or self._follower.master.node == self.identity.node:
+            raise NoMaster("no master is known yet")
+        return await self._connector.call(master[0], self._conf().global_.cored_port, method, body)
+
+    def _is_member(self, uuid: str) -> bool:
+        nodes = self._conf().nodes
+        return not nodes or any(node.uuid == uuid for node in nodes.values())
+
+    def _on_journal_failure(self, error: Exception) -> None:
+        log.critical("journal_failed", error=str(error), action="giving up; free disk space, then start the daemon again")
+        self._exit_code = 1
+        self._loop.call_soon_threadsafe(self._ended.set)
+
+
+def booted() -> float:
+    """Return when this machine was booted, UTC seconds."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def pid_file(root: Path) -> Path:
+    """Return where a daemon notes its process id."""
+    return root / "spool/confd.pid"
+
+
+def write_pid(root: Path) -> None:
+    """Note this process as the daemon of a node."""
+    path = pid_file(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(os.getpid()))

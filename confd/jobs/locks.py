@@ -1,0 +1,136 @@
+"""What jobs claim before they run: rules that name objects from a job's parameters.
+
+An object has one name, however it was given: a known volume is ``volume:<id>``, a user ``user:<name>``. An unknown one
+is locked under what was given, so that creating it twice is one after the other. Rules never fail: that an object does
+not exist is found by the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confd.exaconf import Conf
+from confd.model.errors import ConfDError
+from confd.scheduler.locks import Lock, exclusive, shared
+from confd.scheduler.registry import LockRule
+from confd.services.access.accounts import find_group, find_user
+
+Values = Mapping[str, Any]
+
+
+def lock_of(kind: str, name: object, share: bool) -> Lock:
+    """Claim an object, for changing it or for relying on it."""
+    return shared(kind, name) if share else exclusive(kind, name)
+
+
+def database(parameter: str, *, share: bool = False) -> LockRule:
+    """Claim the database named by a parameter."""
+    return _given("db", share, parameter)
+
+
+def node(parameter: str, *, share: bool = False) -> LockRule:
+    """Claim the node, or all nodes, given by a parameter."""
+    return _given("node", share, parameter)
+
+
+def volume(*parameters: str, share: bool = False) -> LockRule:
+    """Claim the volume given by one of several parameters, as name or id."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        return [lock_of("volume", volume_key(conf, given), share) for given in _values(values, parameters)]
+
+    return rule
+
+
+def user(*parameters: str, share: bool = False) -> LockRule:
+    """Claim the user given by one of several parameters, as name or id."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        return [lock_of("user", _user_key(conf, given), share) for given in _values(values, parameters)]
+
+    return rule
+
+
+def group(*parameters: str, share: bool = False) -> LockRule:
+    """Claim the groups given by parameters, each a name, an id or a list of them."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        return [lock_of("group", _group_key(conf, given), share) for given in _values(values, parameters)]
+
+    return rule
+
+
+def owner(parameter: str) -> LockRule:
+    """Rely on the user and the group that will own something."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        given = values.get(parameter)
+        if isinstance(given, (list, tuple)) and len(given) == 2:
+            return [shared("user", _user_key(conf, given[0])), shared("group", _group_key(conf, given[1]))]
+        return []
+
+    return rule
+
+
+def number(series: str, parameter: str) -> LockRule:
+    """Claim one number of a series that a parameter gives, such as a user id."""
+    return _given(series, False, parameter)
+
+
+def ids(series: str) -> LockRule:
+    """Claim a series of numbers that are given out by ``ctx.next_number``."""
+    return lambda conf, values: [exclusive("ids", series)]
+
+
+def space(nodes: str, disk: str) -> LockRule:
+    """Claim the free space of a disk on the nodes given."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        return [exclusive("space", f"n{one}/{values.get(disk)}") for one in _values(values, (nodes,))]
+
+    return rule
+
+
+def section(key: str) -> LockRule:
+    """Claim a section of EXAConf that exists once, such as Global."""
+    return lambda conf, values: [exclusive("section", key)]
+
+
+def everything(conf: Conf, values: Values) -> Iterable[Lock]:
+    """Claim the whole configuration: the job runs alone."""
+    return [Lock("all")]
+
+
+def volume_key(conf: Conf, given: object) -> object:
+    """Return the one name under which a volume is locked."""
+    known = conf.volumes.get(str(given)) or conf.remote_volumes.get(str(given))
+    return given if known is None or known.id is None else known.id
+
+
+def _user_key(conf: Conf, given: Any) -> object:
+    try:
+        return find_user(conf, given).name
+    except ConfDError:
+        return given
+
+
+def _group_key(conf: Conf, given: Any) -> object:
+    try:
+        return find_group(conf, given).name
+    except ConfDError:
+        return given
+
+
+def _given(kind: str, share: bool, parameter: str) -> LockRule:
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        return [lock_of(kind, given, share) for given in _values(values, (parameter,))]
+
+    return rule
+
+
+def _values(values: Values, parameters: Iterable[str]) -> list[Any]:
+    """Return what was given, lists taken apart, without what was left out."""
+    given = (values.get(parameter) for parameter in parameters)
+    parts = [part for one in given for part in (one if isinstance(one, (list, tuple)) else (one,))]
+    return [part for part in parts if part is not None]

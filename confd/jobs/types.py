@@ -1,0 +1,103 @@
+"""Types of parameters that several jobs share: what a value must be, and what shells complete for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from confd.model.errors import InvalidParameter
+from confd.model.sizes import FORMS, parse_size
+from confd.scheduler.parameters import Live, Rule
+from confd.services.access.accounts import check_account_id, check_account_name
+
+_VOLUME_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_AUTOMATIC_NAME: Final = re.compile(r"[vr][0-9]{4,}")
+_PERMISSIONS: Final = re.compile(r"(?:[r-][w-][x-]){1,3}")
+_MOST_ID: Final = 2**31 - 1
+
+
+def check_volume_name(name: str) -> None:
+    """Check the name of a new volume of any kind."""
+    if not _VOLUME_NAME.fullmatch(name):
+        raise InvalidParameter(
+            f"{name!r} cannot name a volume: use 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or '_'"
+        )
+    if _AUTOMATIC_NAME.fullmatch(name):
+        raise InvalidParameter(f"{name!r} has the form of names that are given automatically; choose another name")
+
+
+def check_owner(owner: Sequence[object]) -> None:
+    """Check the form of an owner."""
+    if len(owner) != 2 or not all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in owner):
+        raise InvalidParameter(f"{list(owner)!r} is not an owner: give [uid, gid] or [user name, group name]")
+
+
+def check_block_size(size: str | int) -> None:
+    """Check a block or stripe size: whole sectors of 512 bytes."""
+    if not 0 < parse_size(size) <= 2**30 or parse_size(size) % 512:
+        raise InvalidParameter(f"{size!r} is not a block size: give a multiple of 512 bytes up to 1 GiB, such as 4 KiB")
+
+
+def check_positive_size(size: str | int) -> None:
+    """Check a size that cannot be nothing."""
+    if parse_size(size, require_unit=isinstance(size, str) and not size.isdigit()) <= 0:
+        raise InvalidParameter(f"{size!r} is nothing: give {FORMS}")
+
+
+def check_size(size: str) -> None:
+    """Check the size of a volume: with unit, more than nothing."""
+    if parse_size(size, require_unit=True) <= 0:
+        raise InvalidParameter(f"{size!r} is nothing: give {FORMS}")
+
+
+def check_permissions(text: str) -> None:
+    """Check access permissions such as ``rwx`` or ``rwxr-x---``."""
+    if not _PERMISSIONS.fullmatch(text):
+        raise InvalidParameter(f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three")
+
+
+def check_priority(text: str) -> None:
+    """Check an I/O priority."""
+    if not text.isdecimal() or int(text) > 20:
+        raise InvalidParameter(f"{text!r} is not a priority: give 0 (highest) to 20 (lowest)")
+
+
+def check_distinct(nodes: Sequence[int]) -> None:
+    """Check a list of nodes: at least one, none twice."""
+    if not nodes or len(set(nodes)) != len(nodes):
+        raise InvalidParameter(f"{list(nodes)!r}: give at least one node, each once")
+
+
+DatabaseName = Annotated[str, Rule(live=Live.DATABASE)]
+VolumeName = Annotated[str, Rule(live=Live.VOLUME)]
+NewVolumeName = Annotated[str, Rule(check=check_volume_name)]
+VolumeId = Annotated[int, Rule(minimum=0)]
+NodeId = Annotated[int, Rule(live=Live.NODE)]
+NodeIds = Annotated[list[int], Rule(live=Live.NODE, check=check_distinct)]
+DiskName = Annotated[str, Rule()]
+
+UserName = Annotated[str, Rule(live=Live.USER)]
+NewUserName = Annotated[str, Rule(check=check_account_name)]
+UserId = Annotated[int, Rule(minimum=0, maximum=_MOST_ID)]
+NewId = Annotated[int, Rule(minimum=0, maximum=_MOST_ID, check=check_account_id)]
+GroupName = Annotated[str, Rule(live=Live.GROUP)]
+NewGroupName = Annotated[str, Rule(check=check_account_name)]
+GroupRef = Annotated[str | int, Rule(live=Live.GROUP)]
+GroupNames = Annotated[list[str], Rule(live=Live.GROUP)]
+Password = Annotated[str, Rule(secret=True)]
+
+Size = Annotated[str, Rule(check=check_size, form="size with unit, e.g. '10 GiB'")]
+BlockSize = Annotated[str | int, Rule(check=check_block_size, form="size with unit or bytes, e.g. '4 KiB'")]
+PartSize = Annotated[str | int, Rule(check=check_positive_size, form="size with unit or bytes, e.g. '4 GiB'")]
+SectorSize = Annotated[
+    str, Rule(check=check_block_size, form="size with unit, e.g. '4 KiB'")
+]
+Owner = Annotated[
+    list[Any] | tuple[Any, ...], Rule(check=check_owner, form="[uid, gid] or [user name, group name]")
+]
+Permissions = Annotated[str, Rule(check=check_permissions)]
+Priority = Annotated[str, Rule(check=check_priority)]
+Port = Annotated[int, Rule(minimum=0, maximum=65535)]
+Count = Annotated[int, Rule(minimum=1)]
+

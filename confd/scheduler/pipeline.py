@@ -1,0 +1,205 @@
+"""The way of one modify job: PREPARE, COMMIT, SETTLE.
+
+* PREPARE: the job function checks, edits its draft and runs creating commands. Until COMMIT the job can
+  only go back: recorded undos run in reverse.
+* COMMIT: one durable record holds outcome and new revision. From there the job only goes forward.
+* SETTLE: destroying commands run, the revision reaches all nodes, the job is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from confd.cluster.agent import Reply, reply_of
+from confd.cluster.host import Cluster
+from confd.cluster.operations import Command
+from confd.exaconf import to_stored
+from confd.model.envelope import SUCCESS, Outcome
+from confd.model.errors import ConfDError, Interrupted, NodeOffline
+from confd.model.secret import Vault
+from confd.model.states import Stage
+from confd.scheduler.context import Context
+from confd.scheduler.head import Head
+from confd.scheduler.jobfile import JobFile, outcome_of
+from confd.scheduler.registry import Job
+from confd.scheduler.steps import JournalledSteps, PastStep, ReplayMismatch, as_command, as_step
+from confd.scheduler.ticket import Ticket
+from confd.cluster.replica import load_conf
+from confd.store.protocol import Kind, Store
+from confd.store.records import Committed, Finished, Scheduled, Step, Undone
+
+log = structlog.get_logger("pipeline")
+
+
+class Dispatch(Protocol):
+    """How the pipeline reaches nodes."""
+
+    def send(self, job_id: str, number: int, command: Command[Any]) -> Future[Reply]:
+        """Run a command on its node under a key; the reply, also for errors."""
+
+    def written(self, revision: int) -> list[int]:
+        """Wait until live nodes have written a revision; return those that did not in time."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What every job of a master shares."""
+
+    store: Store
+    head: Head
+    dispatch: Dispatch
+    cluster: Cluster
+    vault: Vault
+    services: Callable[[type[Any]], Any]
+    software: str
+
+    def context(self, ticket: Ticket, conf: Any, steps: Any) -> Context:
+        """Make the context of a job on a base revision."""
+        return Context(
+            ticket.id, ticket.caller, ticket.request, conf, self.head.records, steps,
+            self.cluster, self.store, self.services,
+        )  # fmt: skip
+
+
+class _Failed(Exception):
+    """The job goes back; ``outcome`` is what it ends with."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+class Pipeline:
+    """Takes one granted job to its end. Blocking: runs in a worker thread."""
+
+    def __init__(self, around: Surroundings, ticket: Ticket, reached: Callable[[Ticket, Stage], None]) -> None:
+        assert ticket.job is not None
+        self._around, self._ticket, self._reached = around, ticket, reached
+        self._job: Job = ticket.job
+        self._store, self._head = around.store, around.head
+
+    def run(self, locks: list[str], past: JobFile | None = None) -> Outcome:
+        """Run the job, or go on where an earlier master stopped."""
+        if past is not None and past.finished is not None:
+            return self._settle(past.finished, past.finished.revision)
+        if past is not None and past.scheduled is not None:
+            return self._resume(past, past.scheduled)
+        conf = self._head.ordered
+        body = Scheduled(conf.revision, locks, self._around.software)
+        self._store.append(Kind.SCHEDULED, self._ticket.id, body)
+        self._reached(self._ticket, Stage.SCHEDULED)
+        return self._prepare(conf, {})
+
+    def _resume(self, past: JobFile, scheduled: Scheduled) -> Outcome:
+        if past.going_back is not None:
+            return self._go_back(past.steps, Outcome(past.going_back.code, past.going_back.message))
+        if scheduled.software != self._around.software:
+            text = f"the job began under version {scheduled.software} and was undone by version {self._around.software}"
+            return self._go_back(past.steps, _interrupted(text))
+        conf = load_conf(self._store, self._around.vault, scheduled.base_revision)
+        return self._prepare(conf, past.steps)
+
+    def _prepare(self, conf: Any, past: dict[int, PastStep]) -> Outcome:
+        steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
+        ctx = self._around.context(self._ticket, conf, steps)
+        try:
+            output = self._call(ctx)
+            self._reached(self._ticket, Stage.EXECUTED)
+            finished, revision = self._commit(ctx, output)
+        except _Failed as failed:
+            return self._go_back(past, failed.outcome, tuple(ctx.warnings))
+        return self._settle(finished, revision)
+
+    def _call(self, ctx: Context) -> Any:
+        try:
+            return msgspec.to_builtins(self._job.function(ctx, **self._ticket.values), str_keys=True)
+        except ReplayMismatch as mismatch:
+            text = f"the job could not be continued after a restart and was undone ({mismatch}); submit it again"
+            raise _Failed(_interrupted(text)) from None
+        except ConfDError as error:
+            raise _Failed(Outcome(error.code, error.message)) from None
+        except Exception as error:
+            log.exception("job_failed", job_id=self._ticket.id, job=self._job.name)
+            reply = reply_of(error)
+            raise _Failed(Outcome(reply.code, f"{self._job.name} failed inside ConfD: {reply.message}")) from None
+
+    def _commit(self, ctx: Context, output: Any) -> tuple[Finished, int | None]:
+        settling = [as_step(command) for command in ctx.settling]
+        debts = {_debt_key(self._ticket.id, number): step for number, step in enumerate(settling)}
+        runtime = ctx.record_changes | {key: msgspec.to_builtins(step) for key, step in debts.items()}
+        changes = {
+            key: None if section is None else to_stored(section, self._around.vault)
+            for key, section in ctx.conf.changes.items()
+        }
+
+        def finish(revision: int | None) -> Finished:
+            return Finished(
+                0, SUCCESS, output, output is not None, revision, changes, runtime, settling,
+                ctx.warnings, self._ticket.caller.name,
+            )  # fmt: skip
+
+        try:
+            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, runtime, finish)
+        except ConfDError as error:
+            raise _Failed(Outcome(error.code, error.message)) from None
+        durable.result()
+        self._head.publish(conf)
+        self._reached(self._ticket, Stage.FINISHED)
+        return finish(revision), revision
+
+    def _settle(self, finished: Finished, revision: int | None) -> Outcome:
+        warnings: list[str] = []
+        if revision is not None:
+            warnings += [
+                f"node n{node} has not taken in revision {revision} yet; it will catch up when it answers"
+                for node in self._around.dispatch.written(revision)
+            ]
+        for number, step in enumerate(finished.settle):
+            warnings += self._pay(_debt_key(self._ticket.id, number), step)
+        self._store.append(Kind.COMMITTED, self._ticket.id, Committed(warnings)).result()
+        self._reached(self._ticket, Stage.COMMITTED)
+        return outcome_of(finished, warnings)
+
+    def _pay(self, debt: str, step: Step) -> list[str]:
+        if debt not in self._head.records:
+            return []
+        reply = self._around.dispatch.send(debt, 0, as_command(step)).result()
+        if reply.code:
+            return [f"{step.name} on n{step.node} is not done yet and will be repeated: {reply.message}"]
+        self._head.put_record(debt, None)
+        return []
+
+    def _go_back(self, past: dict[int, PastStep], outcome: Outcome, warnings: tuple[str, ...] = ()) -> Outcome:
+        steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
+        undos = steps.undo()
+        debts: dict[str, Any] = {}
+        if undos:
+            self._store.append(Kind.UNDONE, self._ticket.id, Undone(0, outcome.code, outcome.message)).result()
+        for number, step in undos:
+            reply = self._around.dispatch.send(self._ticket.id, -number, as_command(step)).result()
+            if reply.code == NodeOffline.code:
+                debts[_debt_key(self._ticket.id, number)] = msgspec.to_builtins(step)
+            self._store.append(Kind.UNDONE, self._ticket.id, Undone(number, reply.code, reply.message))
+        finished = Finished(outcome.code, outcome.message, runtime=debts, warnings=list(warnings))
+        self._finish_failed(finished, debts)
+        return outcome_of(finished)
+
+    def _finish_failed(self, finished: Finished, debts: dict[str, Any]) -> None:
+        self._store.append(Kind.FINISHED, self._ticket.id, finished)
+        for key, step in debts.items():
+            self._head.put_record(key, step)
+        self._store.append(Kind.COMMITTED, self._ticket.id, Committed()).result()
+        self._reached(self._ticket, Stage.FINISHED)
+        self._reached(self._ticket, Stage.COMMITTED)
+
+
+def _interrupted(text: str) -> Outcome:
+    return Outcome(Interrupted.code, text)
+
+
+def _debt_key(job_id: str, number: int) -> str:
+    return f"settle/{job_id}/{number}"

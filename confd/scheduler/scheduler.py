@@ -1,0 +1,263 @@
+"""The scheduler: admits jobs, grants locks, runs each job in a worker thread. Runs on the master."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import structlog
+
+from confd.exaconf import diff
+from confd.model.envelope import Outcome, failure, success
+from confd.model.errors import ConfDError, Internal
+from confd.model.states import Intent, Stage
+from confd.scheduler import masking, registry
+from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
+from confd.scheduler.events import Events
+from confd.scheduler.jobfile import JobFile, fold
+from confd.scheduler.locks import Lock, LockTable
+from confd.scheduler.pipeline import Pipeline, Surroundings
+from confd.scheduler.steps import LiveSteps, PlannedSteps
+from confd.scheduler.ticket import Ticket
+from confd.store.protocol import Kind
+from confd.store.records import Finished, ReadJob, Submitted
+
+log = structlog.get_logger("scheduler")
+
+_WORKERS = 64
+_READERS = 16
+_EVERYTHING = "all"
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """A call for a job, from an authenticated caller. ``retried``: the id may be known already."""
+
+    job_id: str
+    name: Any
+    given: Mapping[str, Any]
+    caller: Caller
+    request: dict[str, Any]
+    start: bool = False
+    retried: bool = False
+
+
+class Scheduler:
+    """All jobs of the cluster, from admission to their last stage.
+
+    :param may_change: raises when modify jobs cannot be accepted now (no quorum, disk full).
+    """
+
+    def __init__(self, around: Surroundings, may_change: Callable[[], None]) -> None:
+        self._around, self._may_change = around, may_change
+        self._store, self._head = around.store, around.head
+        self._tickets: dict[str, Ticket] = {}
+        self._locks, self._mutex = LockTable(), threading.Lock()
+        self._waiting: dict[str, Callable[[], None]] = {}
+        self._workers = ThreadPoolExecutor(_WORKERS, "job")
+        self._readers = ThreadPoolExecutor(_READERS, "read")
+        self.events = Events()
+
+    def admit(self, admission: Admission) -> Ticket:
+        """Take a job in; its ticket. Errors of the request become the outcome, never an exception."""
+        if admission.retried and (known := self._known(admission.job_id)) is not None:
+            return known
+        try:
+            job = registry.find(admission.name)
+            values = job.read(admission.given)
+            authorise(job, admission.caller, self._head.conf, values)
+            if job.intent is Intent.MODIFY:
+                self._may_change()
+        except ConfDError as error:
+            return self.refuse(admission, error)
+        ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)
+        if job.intent is Intent.MODIFY:
+            self._admit_modify(ticket)
+        elif admission.start:
+            self._submit(ticket)
+            self._readers.submit(self._run_started_read, ticket)
+        else:
+            self._readers.submit(self._run_read, ticket)
+        return ticket
+
+    def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
+        """End a call before it became a job; it has an id and a place in the history like any other."""
+        ticket = Ticket(admission.job_id, None, {}, admission.caller, admission.request)
+        ticket.done.set_result(outcome := failure(error))
+        shown = masking.hide_given(dict(admission.given), frozenset())
+        ticket.durable = self._append_read(ticket, str(admission.name)[:80], shown, outcome)
+        return ticket
+
+    def plan(self, admission: Admission) -> Outcome:
+        """Try a job without effect: what would change and which commands would run."""
+        try:
+            job = registry.find(admission.name)
+            values = job.read(admission.given)
+            authorise(job, admission.caller, self._head.conf, values)
+            conf, steps = self._head.conf, PlannedSteps()
+            ticket = Ticket("", job, values, admission.caller, admission.request)
+            ctx = self._around.context(ticket, conf, steps)
+            output = job.function(ctx, **values)
+        except ConfDError as error:
+            return failure(error)
+        changes = ctx.conf.changes
+        commands = [*steps.commands, *ctx.settling]
+        planned = {
+            "diff": diff(conf.sections, conf.with_changes(changes, conf.revision).sections),
+            "commands": [masking.hide(msgspec.to_builtins(command)) for command in commands],
+        }
+        if job.intent is Intent.READ:
+            planned["result"] = output
+        return success(planned, warnings=tuple(ctx.warnings))
+
+    def ticket(self, job_id: str) -> Ticket | None:
+        """Return the ticket of a job that is on its way."""
+        return self._tickets.get(job_id)
+
+    def file(self, job_id: str) -> JobFile | None:
+        """Return the job file of any job of the history; None when unknown or pruned."""
+        return fold(job_id, self._store.job(job_id))
+
+    def recover(self) -> None:
+        """Go on with the jobs an earlier master left unfinished, in order of admission."""
+        for job_id in self._store.unfinished():
+            file = self.file(job_id)
+            if file is not None:
+                self._recover(file)
+
+    def close(self) -> None:
+        """Start nothing more; running jobs are left to the next master."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _known(self, job_id: str) -> Ticket | None:
+        if (ticket := self._tickets.get(job_id)) is not None:
+            return ticket
+        file = self.file(job_id)
+        if file is None or file.outcome is None:
+            return None
+        ticket = Ticket(job_id, None, {}, SYSTEM, {})
+        ticket.done.set_result(file.outcome)
+        return ticket
+
+    def _admit_modify(self, ticket: Ticket) -> None:
+        # The submitted record needs no wait here: everything the job does is recorded after it.
+        self._submit(ticket)
+        self._queue(ticket, None)
+
+    def _submit(self, ticket: Ticket) -> None:
+        assert ticket.job is not None
+        sealed = masking.seal(ticket.values, ticket.job.secrets(), self._around.vault)
+        body = Submitted(
+            ticket.job.name, ticket.job.intent, ticket.caller.name, ticket.caller.uid, ticket.request, sealed
+        )
+        self._tickets[ticket.id] = ticket
+        ticket.durable = self._store.append(Kind.SUBMITTED, ticket.id, body, ticket.stages[Stage.SUBMITTED])
+        self._reached(ticket, Stage.SUBMITTED)
+
+    def _queue(self, ticket: Ticket, past: JobFile | None) -> None:
+        assert ticket.job is not None
+        locks = () if ticket.job.lockless else self._claims(ticket)
+        names = [str(lock) for lock in locks]
+
+        def start() -> None:
+            self._workers.submit(self._run_modify, ticket, names, past)
+
+        with self._mutex:
+            granted = self._locks.claim(ticket.id, locks)
+            if not granted:
+                self._waiting[ticket.id] = start
+        if granted:
+            start()
+
+    def _claims(self, ticket: Ticket) -> tuple[Lock, ...]:
+        assert ticket.job is not None
+        claimed = ticket.job.locks(self._head.ordered, ticket.values)
+        return (Lock(_EVERYTHING, shared=True), *claimed)
+
+    def _run_modify(self, ticket: Ticket, locks: list[str], past: JobFile | None) -> None:
+        try:
+            outcome = Pipeline(self._around, ticket, self._reached).run(locks, past)
+        except Exception as error:
+            # Only the loss of the journal or of mastership gets here: the job stays for the next master.
+            log.warning("job_left", job_id=ticket.id, error=str(error))
+            ticket.done.set_exception(error)
+            return
+        finally:
+            self._release(ticket)
+        self._end(ticket, outcome)
+
+    def _release(self, ticket: Ticket) -> None:
+        with self._mutex:
+            granted = [self._waiting.pop(job_id) for job_id in self._locks.release(ticket.id)]
+        for start in granted:
+            start()
+
+    def _end(self, ticket: Ticket, outcome: Outcome) -> None:
+        self._tickets.pop(ticket.id, None)
+        ticket.done.set_result(outcome)
+
+    def _run_read(self, ticket: Ticket) -> None:
+        outcome = self._outcome_of_read(ticket)
+        ticket.done.set_result(outcome)
+        self._journal_read(ticket, outcome)
+
+    def _run_started_read(self, ticket: Ticket) -> None:
+        outcome = self._outcome_of_read(ticket)
+        self._store.append(Kind.FINISHED, ticket.id, _finished(outcome)).result()
+        self._reached(ticket, Stage.FINISHED)
+        self._end(ticket, outcome)
+
+    def _outcome_of_read(self, ticket: Ticket) -> Outcome:
+        assert ticket.job is not None
+        steps = LiveSteps(self._around.dispatch.send, ticket.id)
+        ctx = self._around.context(ticket, self._head.conf, steps)
+        try:
+            output = ticket.job.function(ctx, **ticket.values)
+        except ConfDError as error:
+            return failure(error)
+        except Exception as error:
+            log.exception("job_failed", job_id=ticket.id, job=ticket.job.name)
+            return failure(Internal(f"{ticket.job.name} failed inside ConfD: {type(error).__name__}: {error}"))
+        return success(output, warnings=tuple(ctx.warnings))
+
+    def _journal_read(self, ticket: Ticket, outcome: Outcome) -> None:
+        assert ticket.job is not None
+        params = masking.hide_given(ticket.values, ticket.job.secrets())
+        self._append_read(ticket, ticket.job.name, params, outcome)
+
+    def _append_read(self, ticket: Ticket, name: str, params: dict[str, Any], outcome: Outcome) -> Any:
+        result = outcome.output if outcome.has_output else None
+        body = ReadJob(
+            name, ticket.caller.name, ticket.caller.uid, ticket.request, params,
+            ticket.stages[Stage.SUBMITTED], self._head.conf.revision, outcome.code, outcome.message, result,
+        )  # fmt: skip
+        return self._store.append(Kind.READ, ticket.id, body)
+
+    def _recover(self, file: JobFile) -> None:
+        job = registry.find(file.submitted.name)
+        values = masking.unseal(file.submitted.params, self._around.vault)
+        conf = self._head.conf
+        name = file.submitted.user
+        caller = caller_named(conf, name) if name in conf.users else Caller(name, file.submitted.uid, -1, frozenset())
+        ticket = Ticket(file.id, job, values, caller, file.submitted.request)
+        ticket.stages = dict(file.stages)
+        self._tickets[ticket.id] = ticket
+        log.info("job_recovered", job_id=file.id, job=job.name, stage=str(file.stage))
+        if job.intent is Intent.MODIFY:
+            self._queue(ticket, file)
+        else:
+            self._readers.submit(self._run_started_read, ticket)
+
+    def _reached(self, ticket: Ticket, stage: Stage) -> None:
+        ticket.reach(stage)
+        assert ticket.job is not None
+        self.events.publish(ticket.id, ticket.job.name, stage)
+
+
+def _finished(outcome: Outcome) -> Finished:
+    return Finished(
+        outcome.code, outcome.message, outcome.output, outcome.has_output, warnings=list(outcome.warnings)
+    )

@@ -1,0 +1,133 @@
+"""The daemon's own connection to a server on its node: by unix socket, as internal superuser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from psycopg.rows import class_row, scalar_row
+
+from confd.model.errors import NodeError, TimedOut
+from confd.services.database.configuration import ADMIN
+from confd.services.database.observed import Follower, Role
+from confd.services.database.record import Quorum
+
+_OPTIONS: Final = (
+    "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
+)
+_STEP: Final = 0.005
+
+_SIGHT: Final = """
+    SELECT pg_is_in_recovery() AS standby,
+           current_setting('synchronous_standby_names') AS synchronous,
+           coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END,
+                    '0/0')::text AS flushed,
+           CASE WHEN pg_is_in_recovery()
+                THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0)
+                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+           EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming
+"""
+_FOLLOWERS: Final = """
+    SELECT substr(application_name, 2)::int, state, sync_state, coalesce(flush_lsn, '0/0')::text
+    FROM pg_stat_replication WHERE application_name ~ '^n[0-9]+$' AND state <> 'backup' ORDER BY 1
+"""
+_CAUGHT_UP: Final = """
+    SELECT count(*) FROM pg_stat_replication
+    WHERE application_name = ANY(%s) AND sync_state = 'quorum' AND flush_lsn >= %s::pg_lsn
+"""
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What a ready server says of itself; timeline 0 when it cannot tell."""
+
+    standby: bool
+    synchronous: str
+    flushed: str
+    timeline: int
+    streaming: bool
+
+    @property
+    def role(self) -> Role:
+        """Whether it may write."""
+        return Role.STANDBY if self.standby else Role.PRIMARY
+
+
+class Admin:
+    """Short-lived connections to one server."""
+
+    def __init__(self, sockets: Path, port: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sockets, self._port, self._clock = sockets, port, clock
+
+    def sight(self) -> tuple[Sight, tuple[Follower, ...]]:
+        """Return what the server says of itself, and who follows it."""
+        with self._connection() as connection:
+            sight = connection.cursor(row_factory=class_row(Sight)).execute(_SIGHT).fetchone()
+            assert sight is not None
+            rows = [] if sight.standby else connection.execute(_FOLLOWERS).fetchall()
+        return sight, tuple(Follower(*row) for row in rows)
+
+    def reload(self) -> None:
+        """Have the server read its configuration files again."""
+        with self._connection() as connection:
+            connection.execute("SELECT pg_reload_conf()")
+
+    def make_slot(self, node: int) -> None:
+        """Keep WAL for a standby from now on; fine when it is kept already."""
+        with self._connection() as connection:
+            connection.execute(
+                "SELECT pg_create_physical_replication_slot(%(slot)s, true) "
+                "WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)",
+                {"slot": f"n{node}"},
+            )
+
+    def await_quorum(self, quorum: Quorum, wait: float) -> None:
+        """Wait until a quorum is in force and holds for everything written before.
+
+        :raises TimedOut: the standbys did not catch up.
+        """
+        deadline = self._clock() + wait
+        members = [f"n{node}" for node in quorum.standbys]
+        with self._connection() as connection:
+            scalar = connection.cursor(row_factory=scalar_row)
+            self._until(
+                deadline,
+                lambda: scalar.execute("SHOW synchronous_standby_names").fetchone() == quorum.names(),
+            )
+            position = scalar.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            if quorum.acks:
+                # Followers acknowledge what they are sent: a commit of our own (local) is something to send.
+                scalar.execute("SELECT pg_logical_emit_message(true, 'confd', '')")
+                self._until(deadline, lambda: _at_least(scalar, quorum.acks, members, position))
+
+    def _until(self, deadline: float, holds: Callable[[], bool]) -> None:
+        while not holds():
+            if self._clock() > deadline:
+                raise TimedOut("the standbys have not caught up yet")
+            time.sleep(_STEP)
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            with psycopg.connect(
+                host=str(self._sockets),
+                port=self._port,
+                user=ADMIN,
+                dbname="postgres",
+                connect_timeout=2,
+                options=_OPTIONS,
+                application_name="confd",
+                autocommit=True,
+            ) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise NodeError(f"the database server does not answer the daemon: {error}") from error
+
+
+def _at_least(scalar: psycopg.Cursor[Any], acks: int, members: list[str], position: Any) -> bool:
+    found = scalar.execute(_CAUGHT_UP, (members, position)).fetchone()
+    return int(found or 0) >= acks

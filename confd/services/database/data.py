@@ -1,0 +1,194 @@
+"""The data directory of an instance on disk: whose it is, and long work on it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from confd.model.errors import NodeError
+from confd.services.database.layout import Account, DataPlace, make_directory
+from confd.services.database.observed import Role
+from confd.services.database.processes import send, start_time
+
+MARKER: Final = "confd.json"
+"""Inside the data directory, so that a clone has it too."""
+
+_CONTROL: Final = struct.Struct("=QIIi4xqQQI")
+"""pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
+
+_LAST_LINES: Final = 12
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """Whose data it is."""
+
+    database: str
+    generation: str
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What a complete data directory says of itself."""
+
+    marker: Marker
+    system_id: str
+    timeline: int
+    role: Role
+
+
+def read_content(data: Path) -> Content | None:
+    """Return what a data directory holds, None when it does not exist."""
+    try:
+        control = (data / "global" / "pg_control").read_bytes()
+        marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
+    except FileNotFoundError:
+        return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
+    system_id, *_, timeline = _CONTROL.unpack_from(control)
+    role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
+    return Content(marker, str(system_id), timeline, role)
+
+
+def write_marker(data: Path, marker: Marker, account: Account) -> None:
+    """Say whose data it is."""
+    write_owned(data / MARKER, msgspec.json.encode(marker).decode(), account)
+
+
+def write_owned(path: Path, text: str, account: Account) -> None:
+    """Replace a file, readable for its owner only; an unchanged one is left alone."""
+    if path.exists() and path.read_text() == text:
+        return
+    fresh = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        if os.getuid() == 0:
+            os.fchown(file.fileno(), account.uid, account.gid)
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def remove(directory: Path) -> None:
+    """Remove a data directory; what is half removed never has its name."""
+    if directory.exists():
+        dead = directory.with_name(f"{directory.name}.dead")
+        shutil.rmtree(dead, ignore_errors=True)
+        directory.rename(dead)
+    shutil.rmtree(directory.with_name(f"{directory.name}.dead"), ignore_errors=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def used(directory: Path) -> int:
+    """Return the bytes that files below a directory take up."""
+    total = 0
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                total += _used(entry)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return total
+
+
+def _used(entry: os.DirEntry[str]) -> int:
+    if entry.is_dir(follow_symlinks=False):
+        return used(Path(entry.path))
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+class Workshop:
+    """Makes a data directory under an unfinished name; one worker at a time, also across a crash of the daemon.
+
+    The lock is inherited by the programs it runs: one that outlives the daemon keeps it and is ended first.
+    """
+
+    def __init__(self, place: DataPlace, account: Account) -> None:
+        self.place, self.account = place, account
+        self._lock: IO[str] | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the lock; leftovers of earlier work are gone inside."""
+        with self.place.busy.open("a+") as self._lock:
+            self._end_leftover(self._lock)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._note(0)
+            remove(self.place.unfinished)
+            yield
+
+    def run(self, argv: list[str], stdin: str = "", env: dict[str, str] | None = None) -> str:
+        """Run a program of the installation as the server's user; return what it printed.
+
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        assert self._lock is not None
+        root = os.getuid() == 0
+        process = subprocess.Popen(
+            argv,
+            cwd=self.place.unfinished,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            pass_fds=[self._lock.fileno()],
+            umask=0o077,
+            user=self.account.uid if root else None,
+            group=self.account.gid if root else None,
+            extra_groups=[] if root else None,
+        )
+        self._note(process.pid)
+        printed, _ = process.communicate(stdin)
+        if process.returncode:
+            tail = "\n".join(printed.strip().splitlines()[-_LAST_LINES:])
+            raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
+        return printed
+
+    def make(self) -> Path:
+        """Make the empty unfinished directory."""
+        make_directory(self.place.unfinished, self.account)
+        return self.place.unfinished
+
+    def finish(self) -> None:
+        """Give the data its name, in place of what was there."""
+        sync_directory(self.place.unfinished)
+        remove(self.place.data)
+        self.place.unfinished.rename(self.place.data)
+        sync_directory(self.place.segment)
+
+    def _note(self, child: int) -> None:
+        assert self._lock is not None
+        self._lock.truncate(0)
+        self._lock.write(json.dumps([os.getpid(), start_time(os.getpid()), child]))
+        self._lock.flush()
+
+    def _end_leftover(self, lock: IO[str]) -> None:
+        lock.seek(0)
+        try:
+            daemon, started, child = json.loads(lock.read())
+        except ValueError:
+            return
+        if child and start_time(daemon) != started and start_time(child) is not None:
+            os.killpg(child, signal.SIGKILL)
+            send(child, signal.SIGKILL)

@@ -1,0 +1,70 @@
+"""Carries out what the planner decided: one action, by commands to nodes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confd.cluster.host import Cluster
+from confd.services.database import instance
+from confd.services.database.planner import (
+    Clone,
+    Initialise,
+    NodeAction,
+    SetQuorum,
+    StartPrimary,
+    StartStandby,
+    StopInstance,
+)
+
+_DAY: Final = 86400.0
+_START: Final = 60.0
+_CATCH_UP: Final = 10.0
+STOP_PATIENCE: Final = 300.0
+"""Seconds until a server that does not stop is stopped by force."""
+
+
+def execute(cluster: Cluster, database: str, action: NodeAction, force: bool = False) -> None:
+    """Carry an action out and wait for its end.
+
+    :param force: stop without a checkpoint.
+    :raises ConfDError: what the node said.
+    """
+    match action:
+        case Initialise(node, generation, replace):
+            cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
+        case StartPrimary(node, quorum):
+            cluster.call(instance.start_primary.on(node, database, quorum), timeout=_START)
+        case Clone(node, source):
+            password = cluster.call(instance.admit.on(source, database, node))
+            cluster.call(instance.clone.on(node, database, source, password), timeout=_DAY)
+        case StartStandby(node, primary):
+            cluster.call(instance.start_standby.on(node, database, primary), timeout=_START)
+        case SetQuorum(node, quorum):
+            cluster.call(instance.set_quorum.on(node, database, quorum, _CATCH_UP), timeout=2 * _CATCH_UP)
+        case StopInstance(node):
+            stop = instance.stop.on(node, database, force, STOP_PATIENCE)
+            cluster.call(stop, timeout=STOP_PATIENCE + 20.0)
+
+
+def describe(action: NodeAction) -> str:
+    """Say what an action does, for the output of a job."""
+    match action:
+        case Initialise(node, _, replace):
+            return (
+                f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
+            )
+        case StartPrimary(node):
+            return f"n{node}: start as primary"
+        case Clone(node, source):
+            return f"n{node}: copy the data of n{source}"
+        case StartStandby(node, primary):
+            return f"n{node}: start as standby of n{primary}"
+        case SetQuorum(_, quorum):
+            members = ", ".join(f"n{member}" for member in quorum.standbys)
+            return (
+                f"commits now wait for {quorum.acks} of {members}"
+                if quorum.acks
+                else "commits wait for no other node"
+            )
+        case StopInstance(node, reason):
+            return f"n{node}: stop, {reason}"

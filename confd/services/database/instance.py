@@ -1,0 +1,185 @@
+"""Node operations on database instances; the supervisor and jobs run them on nodes."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import msgspec
+
+from confd.cluster.host import Host, reporter
+from confd.cluster.operations import operation
+from confd.model.errors import InvalidParameter, NodeError
+from confd.model.secret import Secret
+from confd.services.database.data import Content, read_content, remove, used
+from confd.services.database.installation import choose, find
+from confd.services.database.keeper_client import KeeperClient, KeeperStatus
+from confd.services.database.layout import layout
+from confd.services.database.observed import Instance, InstanceState, Role
+from confd.services.database.params import check_params, effective, parse_params
+from confd.services.database.processes import clear
+from confd.services.database.record import Quorum
+from confd.services.database.server import Server
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Bytes that an instance takes up."""
+
+    persistent: int
+    temporary: int
+
+
+@operation("database.initialise")
+def initialise(host: Host, database: str, generation: str, replace: bool) -> None:
+    """Make empty data of a generation; ``replace`` removes other data."""
+    Server(host, database).initialise(generation, replace)
+
+
+@operation("database.start_primary")
+def start_primary(host: Host, database: str, quorum: Quorum) -> InstanceState:
+    """Start the instance writable, with a quorum in force from the first moment."""
+    server = Server(host, database)
+    return server.start(Role.PRIMARY, server.primary_file(quorum))
+
+
+@operation("database.admit")
+def admit(host: Host, database: str, standby: int) -> str:
+    """Keep WAL for a standby from now on; return the replication password."""
+    server = Server(host, database)
+    server.admin.make_slot(standby)
+    return server.password().reveal()
+
+
+@operation("database.clone")
+def clone(host: Host, database: str, primary: int, password: str) -> None:
+    """Copy the data of the primary, which has admitted this node."""
+    address = host.conf().require_node(primary).private_ip
+    Server(host, database).clone(address, Secret(password))
+
+
+@operation("database.start_standby")
+def start_standby(host: Host, database: str, primary: int) -> InstanceState:
+    """Start the instance as follower of the primary."""
+    server = Server(host, database)
+    return server.start(Role.STANDBY, server.standby_file(primary))
+
+
+@operation("database.set_quorum")
+def set_quorum(host: Host, database: str, quorum: Quorum, wait: float) -> None:
+    """Bring a quorum into force on the primary and wait until it holds for all that was written before."""
+    server = Server(host, database)
+    server.write_role(server.primary_file(quorum))
+    server.admin.await_quorum(quorum, wait)
+
+
+@operation("database.stop")
+def stop(host: Host, database: str, immediate: bool, patience: float) -> None:
+    """Stop the instance and its keeper; fine when there is none. By force after ``patience`` seconds."""
+    place = layout(host, database)
+    KeeperClient(place.state, place.keeper).leave("immediate" if immediate else "fast", patience)
+    if database in host.conf().databases:
+        clear(Server(host, database).place.data)
+
+
+@operation("database.observe")
+def observe(host: Host, database: str) -> Instance:
+    """Return what the instance does and holds."""
+    server = Server(host, database)
+    return _seen(server, server.state(), read_content(server.place.data))
+
+
+@operation("database.usage")
+def usage(host: Host, database: str) -> Usage:
+    """Return how much space the instance takes up."""
+    place = Server(host, database).place
+    return Usage(used(place.data), used(place.temp))
+
+
+@operation("database.check")
+def check(host: Host, version: str, params: str) -> list[str]:
+    """Check version and extra parameters as the server will; return warnings.
+
+    :raises InvalidParameter: the server would not start with these parameters.
+    """
+    choice = choose(version, find(host.installations), host.conf().global_.db_version or None)
+    parsed, known = parse_params(params), choice.installation.settings()
+    warnings = [choice.warning] if choice.warning else []
+    warnings += check_params(parsed, known)
+    if refusal := choice.installation.refusal(effective(parsed, known)):
+        raise InvalidParameter(f"PostgreSQL {choice.installation.version} refuses the parameters: {refusal}")
+    return warnings
+
+
+@operation("database.remove")
+def remove_instance(host: Host, database: str) -> None:
+    """Stop the instance of a deleted database and remove its configuration; the volume keeps the data."""
+    place = layout(host, database)
+    KeeperClient(place.state, place.keeper).leave("fast", 30.0)
+    for directory in (place.config, place.state, place.sockets):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@operation("database.wipe")
+def wipe(host: Host, database: str) -> None:
+    """Remove the data of a stopped instance."""
+    server = Server(host, database)
+    if server.state() not in (InstanceState.STOPPED, InstanceState.EMPTY):
+        raise NodeError(f"the instance of {database} on {host.name} runs; stop it before its data is removed")
+    for directory in (server.place.data, server.place.unfinished, server.place.temp):
+        remove(directory)
+
+
+@reporter("database")
+def report(host: Host) -> dict[str, Any]:
+    """Report every keeper's instance: quick, without SQL, and equal for as long as nothing changes."""
+    states = host.path("/exa/metadata/dwad")
+    names = sorted(path.name for path in states.glob("*/")) if states.exists() else []
+    found = {name: _reported(host, name) for name in names}
+    return {name: shown for name, shown in found.items() if shown}
+
+
+def _reported(host: Host, database: str) -> dict[str, Any] | None:
+    place = layout(host, database)
+    status = KeeperClient(place.state, place.keeper).status()
+    return {"state": _state(status), "restarts": status.restarts} if status else None
+
+
+def _state(status: KeeperStatus) -> InstanceState:
+    if status.server:
+        return InstanceState.READY if status.ready else InstanceState.STARTING
+    return InstanceState.CRASHED if status.wanted else InstanceState.STOPPED
+
+
+def _seen(server: Server, state: InstanceState, content: Content | None) -> Instance:
+    if content is None:
+        empty = InstanceState.EMPTY if state is InstanceState.STOPPED else state
+        return Instance(node=server.host.node, state=empty)
+    status = server.keeper.status()
+    held = Instance(
+        node=server.host.node,
+        state=state,
+        role=content.role,
+        generation=content.marker.generation,
+        owner=content.marker.database,
+        system_id=content.system_id,
+        timeline=content.timeline,
+        restarts=status.restarts if status else 0,
+    )
+    return _asked(server, held) if state is InstanceState.READY else held
+
+
+def _asked(server: Server, held: Instance) -> Instance:
+    try:
+        sight, followers = server.admin.sight()
+    except NodeError:
+        # It is going down, or all its connections are taken; what the disk says still holds.
+        return held
+    return msgspec.structs.replace(
+        held,
+        role=sight.role,
+        timeline=sight.timeline or held.timeline,
+        synchronous=sight.synchronous,
+        followers=followers,
+        flushed=sight.flushed,
+        streaming=sight.streaming,
+    )

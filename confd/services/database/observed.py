@@ -1,0 +1,64 @@
+"""What is seen of the instances of a database."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Role(StrEnum):
+    """May an instance write, or does it follow another one?"""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+
+class InstanceState(StrEnum):
+    """What an instance does now; EMPTY has no data, CRASHED waits for its keeper to start it again."""
+
+    EMPTY = "empty"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    CRASHED = "crashed"
+
+
+RUNNING_STATES = frozenset(
+    {InstanceState.STARTING, InstanceState.READY, InstanceState.STOPPING, InstanceState.CRASHED}
+)
+
+
+class Follower(msgspec.Struct, frozen=True):
+    """A standby as its primary sees it."""
+
+    node: int
+    state: str
+    sync: str
+    flushed: str
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance as its node sees it.
+
+    ``synchronous`` (the setting in force), ``followers`` and ``flushed`` are known of a ready instance only.
+    """
+
+    node: int
+    state: InstanceState
+    role: Role | None = None
+    generation: str = ""
+    owner: str = ""
+    system_id: str = ""
+    timeline: int = 0
+    restarts: int = 0
+    synchronous: str = ""
+    followers: tuple[Follower, ...] = ()
+    flushed: str = ""
+    streaming: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether it has, or will soon have again, server processes."""
+        return self.state in RUNNING_STATES

@@ -1,0 +1,87 @@
+"""Processes of a database server as the kernel shows them; standard library only, the keeper imports it.
+
+A server's processes are recognised by their working directory, which is its data directory: this also finds
+the ones whose parent is dead. A zombie counts as gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+
+_STATE, _START_TIME = 0, 19
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a live process began (clock ticks since boot); None when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[_STATE] in "ZX" else int(fields[_START_TIME])
+
+
+def processes_in(directory: Path) -> list[int]:
+    """Return the live processes that work in a directory."""
+    wanted = os.path.realpath(directory)
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _works_in(entry, wanted)]
+
+
+def _works_in(pid: str, directory: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd") == directory and start_time(int(pid)) is not None
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+
+
+def postmaster_of(data: Path) -> int | None:
+    """Return the live postmaster that the lock file of a data directory names."""
+    lines = postmaster_file(data)
+    pid = int(lines[0]) if lines and lines[0].isdigit() else 0
+    return pid if pid and _works_in(str(pid), os.path.realpath(data)) else None
+
+
+def postmaster_file(data: Path) -> list[str]:
+    """Return the lines of ``postmaster.pid``; the eighth says ready, standby, starting or stopping."""
+    try:
+        return (data / "postmaster.pid").read_text().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def postmaster_status(data: Path) -> str:
+    """Return what the postmaster last wrote about itself, empty when nothing."""
+    lines = postmaster_file(data)
+    return lines[7].strip() if len(lines) > 7 else ""
+
+
+def wait_gone(pid: int, seconds: float) -> bool:
+    """Wait until a process has ended, whoever its parent is."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], seconds)[0])
+    finally:
+        os.close(fd)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone already is fine."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def clear(data: Path, patience: float = 10.0) -> None:
+    """Stop every process of a server that nobody looks after: first in order, then by force."""
+    if postmaster := postmaster_of(data):
+        send(postmaster, signal.SIGINT)
+        wait_gone(postmaster, patience)
+    for pid in processes_in(data):
+        send(pid, signal.SIGKILL)
+        wait_gone(pid, patience)

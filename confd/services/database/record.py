@@ -1,0 +1,86 @@
+"""The runtime record of a database: what is so now, key ``database/<name>``.
+
+Every supervisor, also one that takes over on another node, acts on this record and on what it observes, on nothing
+else. The format is stable: fields are added with defaults, never renamed, and unknown ones are ignored.
+"""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from confd.cluster.host import Cluster
+
+PREFIX: Final = "database/"
+
+
+class Wanted(StrEnum):
+    """The run state that an administrator asked for."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Quorum(msgspec.Struct, frozen=True):
+    """What is known of acknowledged commits: each is on the primary and on at least ``acks`` of ``standbys``.
+
+    Who can read ``len(standbys) - acks + 1`` of the standbys therefore finds every acknowledged commit.
+    """
+
+    standbys: tuple[int, ...] = ()
+    acks: int = 0
+
+    def names(self) -> str:
+        """Return it as PostgreSQL's ``synchronous_standby_names``."""
+        members = ", ".join(f"n{node}" for node in self.standbys)
+        return f"ANY {self.acks} ({members})" if self.acks else ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Runtime record of one database.
+
+    ``generation`` names the data: instances that carry another one hold something else; empty when data of the
+    database is to be found on the volume. New data gets ``next_generation``; with ``create_new`` the next start makes
+    it in place of whatever the volume holds. ``settled``: all instances were up once since the
+    database was wanted running, so a missing one does not make it starting again. ``flushed`` is the last WAL
+    position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
+    """
+
+    wanted: Wanted = Wanted.STOPPED
+    since: float = 0.0
+    maintenance: bool = False
+    settled: bool = False
+    generation: str = ""
+    next_generation: str = ""
+    create_new: bool = False
+    volume: str = ""
+    system_id: str = ""
+    primary: int | None = None
+    timeline: int = 0
+    moves: int = 0
+    quorum: Quorum = Quorum()
+    flushed: str = ""
+    copies: tuple[int, ...] = ()
+    rebuild: tuple[int, ...] = ()
+    temporary_volume: int | None = None
+    operation: str = ""
+
+
+def new_generation() -> str:
+    """Name data that is to be made."""
+    return uuid.uuid4().hex
+
+
+def read_record(cluster: Cluster, database: str) -> Record | None:
+    """Return the record of a database."""
+    stored = cluster.record(PREFIX + database)
+    return None if stored is None else msgspec.convert(stored, Record)
+
+
+def write_record(cluster: Cluster, database: str, record: Record | None) -> None:
+    """Write or (None) delete the record of a database; durable on return."""
+    value: Any = None if record is None else msgspec.to_builtins(record)
+    cluster.put_record(PREFIX + database, value)

@@ -1,0 +1,277 @@
+"""One database server on its node: makes its data, writes its files, starts and stops it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import secrets
+import socket
+from pathlib import Path
+from typing import Final
+
+from confd.cluster.host import Host
+from confd.exaconf import Database
+from confd.model.errors import NodeError, Unsupported, WrongState
+from confd.model.secret import Secret
+from confd.model.sizes import Bytes
+from confd.services.database import configuration
+from confd.services.database.admin import Admin
+from confd.services.database.configuration import ADMIN, REPLICATION, ServerFacts
+from confd.services.database.data import Marker, Workshop, read_content, remove, write_marker, write_owned
+from confd.services.database.installation import Capability, Choice, choose, find
+from confd.services.database.keeper_client import KeeperClient
+from confd.services.database.layout import DataPlace, data_place, layout, make_directory
+from confd.services.database.observed import InstanceState, Role
+from confd.services.database.params import effective, parse_params
+from confd.services.database.processes import postmaster_status
+from confd.services.database.record import Quorum
+from confd.services.database.scram import make_verifier
+from confd.services.database.seats import seats
+
+TEMP_LIMIT: Final = Bytes(1 << 30)
+"""Size of the temporary volume of an instance."""
+
+_READY_WITHIN: Final = 45.0
+_LOG_LINES: Final = 15
+
+
+class Server:
+    """The instance of a database on one node, as the node's configuration describes it."""
+
+    def __init__(self, host: Host, database: str) -> None:
+        conf = host.conf()
+        self.host = host
+        self.database: Database = conf.require_database(database)
+        self.volume = conf.require_volume(self.database.data_volume)
+        self.seats = seats(self.database, self.volume)
+        self.layout = layout(host, database)
+        self.place: DataPlace = data_place(host, self.database)
+        self.keeper = KeeperClient(self.layout.state, self.layout.keeper)
+        self.admin = Admin(self.layout.sockets, self.database.port)
+
+    def choice(self) -> Choice:
+        """Return the installation that runs this database."""
+        conf = self.host.conf()
+        return choose(self.database.version, find(self.host.installations), conf.global_.db_version or None)
+
+    def initialise(self, generation: str, replace: bool) -> None:
+        """Make empty data; fine when this generation is there already."""
+        content = read_content(self.place.data)
+        if content and content.marker.generation == generation:
+            return
+        if content and not replace:
+            raise WrongState(
+                f"{self.place.data} holds data of another database; set create_new_db to replace it"
+            )
+        workshop = Workshop(self.place, self.layout.account)
+        self.layout.make()
+        with workshop.alone():
+            self._initdb(workshop)
+            write_marker(
+                workshop.place.unfinished, Marker(self.database.name, generation), self.layout.account
+            )
+            workshop.finish()
+
+    def clone(self, source: str, password: Secret) -> None:
+        """Copy the data of the primary at an address."""
+        self.layout.make()
+        self._write_password(password)
+        workshop = Workshop(self.place, self.layout.account)
+        with workshop.alone():
+            target = workshop.make()
+            login = ["-h", source, "-p", str(self.database.port), "-U", REPLICATION, "-w"]
+            how = ["-X", "stream", "-c", "fast", "-S", self.host.name]
+            tool = self.choice().installation.tool("pg_basebackup")
+            workshop.run([tool, "-D", str(target), *login, *how], env={"PGPASSFILE": str(self._passwords)})
+            write_owned(target / "standby.signal", "", self.layout.account)
+            workshop.finish()
+
+    def start(self, role: Role, role_file: str) -> InstanceState:
+        """Write the configuration and start; return READY, or STARTING when recovery takes longer.
+
+        :raises NodeError: it does not start; with the last lines of its log.
+        """
+        content = read_content(self.place.data)
+        if content is None or content.role is not role:
+            raise WrongState(f"{self.place.data} holds no data that can be started as {role}")
+        status = self.keeper.status()
+        if status is None or not status.server:
+            self._write_files(role_file)
+            self._check_port()
+            self.keeper.ensure(self.place.data, self.layout.log)
+        return self._started()
+
+    def write_role(self, role_file: str) -> None:
+        """Change what may change while the server runs."""
+        write_owned(self.layout.config / "role.conf", role_file, self.layout.account)
+        self.admin.reload()
+
+    def primary_file(self, quorum: Quorum) -> str:
+        """Return the role file of a primary."""
+        return configuration.primary_file(quorum)
+
+    def standby_file(self, primary: int) -> str:
+        """Return the role file of a follower of a node."""
+        address = self.host.conf().require_node(primary).private_ip
+        return configuration.standby_file(self.host.node, address, self.database.port, self._passwords)
+
+    def password(self) -> Secret:
+        """Return the replication password, which every instance keeps beside its configuration."""
+        return Secret(self._passwords.read_text().strip().rpartition(":")[2])
+
+    def state(self) -> InstanceState:
+        """Return what the instance does now."""
+        status = self.keeper.status()
+        if status and status.server:
+            return _STATUS.get(postmaster_status(self.place.data), InstanceState.STARTING)
+        if status and status.wanted:
+            return InstanceState.CRASHED
+        return InstanceState.STOPPED if self.place.data.exists() else InstanceState.EMPTY
+
+    @property
+    def _passwords(self) -> Path:
+        return self.layout.config / "replication.pass"
+
+    def _initdb(self, workshop: Workshop) -> None:
+        installation = self.choice().installation
+        target = str(workshop.make())
+        locale = ["--locale-provider=builtin"] if installation.major >= 17 else []
+        words = ["-U", ADMIN, "-A", "reject", "-E", "UTF8", "--locale=C.UTF-8", *locale, "--data-checksums"]
+        workshop.run([installation.tool("initdb"), "-D", target, *words])
+        password = Secret(secrets.token_hex(32))
+        self._write_password(password)
+        hashed = self.database.default_sys_passwd_hash
+        statements = configuration.bootstrap(
+            self.database.name, hashed.reveal() if hashed else None, make_verifier(password).reveal()
+        )
+        single = [
+            installation.tool("postgres"),
+            "--single",
+            "-D",
+            target,
+            "-c",
+            "exit_on_error=on",
+            "postgres",
+        ]
+        workshop.run(single, "\n".join([*statements, ""]))
+
+    def _write_password(self, password: Secret) -> None:
+        write_owned(self._passwords, f"*:*:*:{REPLICATION}:{password.reveal()}\n", self.layout.account)
+
+    def _write_files(self, role_file: str) -> None:
+        self.layout.make()
+        facts = self._facts()
+        for name, text in (
+            ("postgresql.conf", configuration.main_file(facts)),
+            ("pg_hba.conf", configuration.access_file(facts)),
+            ("pg_ident.conf", configuration.identity_file(facts)),
+            ("role.conf", role_file),
+        ):
+            write_owned(self.layout.config / name, text, self.layout.account)
+        # A copied or older one would override what is written here.
+        (self.place.data / "postgresql.auto.conf").unlink(missing_ok=True)
+        write_owned(self.place.data / "postgresql.auto.conf", "", self.layout.account)
+        self._link_temp()
+
+    def _link_temp(self) -> None:
+        make_directory(self.place.temp, self.layout.account)
+        link = self.place.data / "base" / "pgsql_tmp"
+        if not link.is_symlink():
+            remove(link)
+            link.symlink_to(self.place.temp)
+
+    def _facts(self) -> ServerFacts:
+        conf, database, installation = self.host.conf(), self.database, self.choice().installation
+        params = parse_params(database.params)
+        plaintext = any(param.name == "allowPlaintext" and param.value == "1" for param in params)
+        check_plaintext(self.host.address, plaintext or Capability.TLS in installation.capabilities)
+        peers = tuple(
+            conf.require_node(node).private_ip for node in self.seats.nodes if node != self.host.node
+        )
+        return ServerFacts(
+            node=self.host.node,
+            address=self.host.address,
+            port=database.port,
+            major=installation.major,
+            data=self.place.data,
+            config=self.layout.config,
+            sockets=self.layout.sockets,
+            memory=Bytes(database.mem_size // database.num_active_nodes),
+            temp_limit=TEMP_LIMIT,
+            slot_limit=Bytes(max(self.volume.size // 4, 256 << 20)),
+            auditing=database.enable_auditing,
+            clients=self.host.node in self.seats.active,
+            peers=peers,
+            system_users=tuple(sorted({self.layout.account.name, _daemon_user()})),
+            settings=effective(params, installation.settings()),
+        )
+
+    def _check_port(self) -> None:
+        address, port = self.host.address, self.database.port
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+                probe.listen(1)
+            except OSError as error:
+                reason = "is taken by another program" if error.errno == errno.EADDRINUSE else str(error)
+                raise NodeError(
+                    f"port {port} on {address} ({self.host.name}) {reason}: "
+                    f"stop what uses it, or change the port of {self.database.name} with db_configure"
+                ) from error
+
+    def _started(self) -> InstanceState:
+        account, log = self.layout.account, self.layout.log
+        logged = log.stat().st_size if log.exists() else 0
+        binary = self.choice().installation.tool("postgres")
+        argv = [
+            binary,
+            "-D",
+            str(self.place.data),
+            "-c",
+            f"config_file={self.layout.config / 'postgresql.conf'}",
+        ]
+        status = self.keeper.start(
+            argv, {"LC_ALL": "C.UTF-8", "PATH": os.defpath}, account.uid, account.gid, _READY_WITHIN
+        )
+        if status is None:
+            return InstanceState.STARTING
+        if status.ready:
+            return InstanceState.READY
+        self.keeper.leave("immediate", 5.0)
+        raise NodeError(
+            f"the database server of {self.database.name} does not start on {self.host.name}:\n{_tail(log, logged)}"
+        )
+
+
+_STATUS: Final = {
+    "ready": InstanceState.READY,
+    "standby": InstanceState.STARTING,
+    "starting": InstanceState.STARTING,
+    "stopping": InstanceState.STOPPING,
+}
+
+
+def check_plaintext(address: str, allowed: bool) -> None:
+    """Refuse a client port between machines that is open and not encrypted.
+
+    :raises Unsupported: says how to get one or the other.
+    """
+    if not allowed and not address.startswith("127.") and address != "::1":
+        raise Unsupported(
+            f"this PostgreSQL has no TLS, so clients of {address} would send rows in the clear: choose a version with "
+            "TLS, or accept it with database parameter -allowPlaintext=1"
+        )
+
+
+def _tail(log: Path, offset: int) -> str:
+    with log.open("rb") as file:
+        file.seek(min(offset, log.stat().st_size))
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_LINES:])
+
+
+def _daemon_user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -1,0 +1,328 @@
+"""Supervision of all databases: runs on the master, one supervisor per database of the configuration."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from confd.cluster.host import Cluster, Master
+from confd.cluster.operations import master_operation
+from confd.model.errors import Canceled, InUse, NodeError, NodeOffline, NoMaster, TimedOut, WrongState
+from confd.model.states import DatabaseState
+from confd.services.database.observed import Instance, InstanceState, Role
+from confd.services.database.planner import Situation, plan
+from confd.services.database.record import Record, Wanted, new_generation, read_record, write_record
+from confd.services.database.supervisor import Failure, Supervisor
+
+_PARALLEL: Final = 32
+_LOOK: Final = 0.2
+_UNDO_WITHIN: Final = 60.0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a database came to, and what its administrator should know."""
+
+    state: DatabaseState
+    warnings: tuple[str, ...] = ()
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """A database as it is now. ``missing``: nodes that should have an instance and do not serve."""
+
+    state: DatabaseState
+    connectible: bool
+    record: Record
+    instances: tuple[Instance, ...]
+    missing: tuple[int, ...]
+    info: str
+
+
+class Supervision:
+    """The supervisors of all databases; started and stopped with mastership."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster, self._clock, self._wall = cluster, clock, wall
+        self._looks = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="database-look")
+        self._works = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="database-work")
+        self._supervisors: dict[str, Supervisor] = {}
+        self._lock = threading.Lock()
+        self._open = False
+
+    def start(self) -> None:
+        """Begin to supervise every database of the configuration."""
+        self._open = True
+        self._cluster.watch(self._wake)
+        for database in self._cluster.conf().databases:
+            self._supervisor(database)
+
+    def close(self) -> None:
+        """End all supervisors; instances go on running."""
+        with self._lock:
+            self._open = False
+            supervisors = list(self._supervisors.values())
+        for supervisor in supervisors:
+            supervisor.close()
+        for supervisor in supervisors:
+            supervisor.join()
+        for pool in (self._looks, self._works):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def define(self, database: str, volume: str, create_new: bool = True) -> None:
+        """Make the record of a database that is being created; fine when it is there."""
+        if read_record(self._cluster, database) is None:
+            record = Record(next_generation=new_generation(), create_new=create_new, volume=volume)
+            write_record(self._cluster, database, record)
+
+    def forget(self, database: str) -> None:
+        """Remove the record of a deleted database; fine when there is none."""
+        write_record(self._cluster, database, None)
+
+    def set_create_new(self, database: str, create_new: bool) -> bool:
+        """Have the next start make empty data, or no longer; return what was set before."""
+        before = self.record(database).create_new
+        self._supervisor(database).change(
+            lambda record: msgspec.structs.replace(record, create_new=create_new)
+        )
+        return before
+
+    def record(self, database: str) -> Record:
+        """Return the runtime record of a database, the one of a new database when there is none."""
+        return read_record(self._cluster, database) or Record()
+
+    def temporary_volumes(self) -> dict[int, str]:
+        """Return the ids of temporary volumes of running databases; not free for other volumes."""
+        records = {name: self.record(name) for name in self._cluster.conf().databases}
+        return {
+            one.temporary_volume: name for name, one in records.items() if one.temporary_volume is not None
+        }
+
+    def want(
+        self,
+        database: str,
+        wanted: Wanted,
+        timeout: float | None = None,
+        force: bool = False,
+        maintenance: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        canceled: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
+        """Write the wanted state durably and wait until it is reached.
+
+        :param timeout: seconds; None waits as long as it takes.
+        :param force: when stopping, without a checkpoint.
+        :raises TimedOut: not reached in time; it stays wanted until ``unwant``.
+        :raises NodeOffline: a node that is needed does not answer.
+        :raises NodeError: a server does not start; with its log.
+        """
+        supervisor = self._supervisor(database)
+        if wanted is Wanted.RUNNING:
+            self._check_volume(database)
+        supervisor.tell(say)
+        try:
+            supervisor.change(lambda record: self._wanting(database, record, wanted, maintenance), force)
+            return self._wait(supervisor, wanted, timeout, canceled)
+        finally:
+            supervisor.tell(lambda _: None)
+
+    def observe(self, database: str) -> Observation:
+        """Return what the instances really do now."""
+        supervisor = self._supervisor(database)
+        return observation(supervisor.observe(), dict(supervisor.failures))
+
+    def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool) -> Record:
+        changes: dict[str, object] = {"wanted": wanted, "since": self._wall(), "maintenance": maintenance}
+        if wanted is Wanted.RUNNING:
+            record = relocated(record, self._cluster.conf().require_database(database).data_volume)
+            changes["next_generation"] = record.next_generation or new_generation()
+            if record.temporary_volume is None:
+                changes["temporary_volume"] = self._free_volume_id()
+        return msgspec.structs.replace(record, **changes)
+
+    def _free_volume_id(self) -> int:
+        taken = {volume.id for volume in self._cluster.conf().volumes.values()} | set(
+            self.temporary_volumes()
+        )
+        return next(number for number in range(len(taken) + 1) if number not in taken)
+
+    def _check_volume(self, database: str) -> None:
+        databases = self._cluster.conf().databases
+        volume = databases[database].data_volume
+        for other, section in databases.items():
+            record = self.record(other)
+            if other != database and section.data_volume == volume and record.wanted is Wanted.RUNNING:
+                raise InUse(
+                    f"data volume {volume} is in use by database {other}, which runs; stop it with db_stop"
+                )
+
+    def _wait(
+        self, supervisor: Supervisor, wanted: Wanted, timeout: float | None, canceled: Callable[[], bool]
+    ) -> Outcome:
+        deadline = None if timeout is None else self._clock() + timeout
+        with supervisor.changed:
+            while True:
+                if outcome := _reached(supervisor, wanted):
+                    return outcome
+                if canceled():
+                    raise Canceled(
+                        f"nobody waits any more for database {supervisor.database} to be {wanted.value}"
+                    )
+                if deadline is not None and self._clock() >= deadline:
+                    raise TimedOut(_late(supervisor, wanted, timeout))
+                supervisor.changed.wait(_LOOK)
+
+    def _supervisor(self, database: str) -> Supervisor:
+        self._cluster.conf().require_database(database)
+        with self._lock:
+            if not self._open:
+                raise NoMaster("this node is no longer master; send the job again")
+            found = self._supervisors.get(database)
+            if found is None or found.closed:
+                found = Supervisor(database, self._cluster, self._looks, self._works, self._clock)
+                self._supervisors[database] = found
+                found.start()
+        return found
+
+    def _wake(self) -> None:
+        for supervisor in list(self._supervisors.values()):
+            supervisor.wake()
+
+
+def relocated(record: Record, volume: str) -> Record:
+    """Return the record for a database that may have been given another data volume while it was stopped."""
+    if volume == record.volume:
+        return record
+    return Record(
+        create_new=record.create_new,
+        next_generation=record.next_generation,
+        volume=volume,
+        moves=record.moves,
+        temporary_volume=record.temporary_volume,
+    )
+
+
+def observation(now: Situation, failures: dict[int, Failure]) -> Observation:
+    """Return what a situation means to users. Pure."""
+    running = any(one.running for one in now.seen.values())
+    primary = now.seen.get(now.record.primary) if now.record.primary is not None else None
+    up = primary is not None and primary.state is InstanceState.READY and primary.role is Role.PRIMARY
+    missing = tuple(node for node in now.spec.nodes if not _serves(now.seen.get(node)))
+    wanted = now.record.wanted is Wanted.RUNNING
+    if wanted:
+        state = DatabaseState.RUNNING if up and now.record.settled else DatabaseState.STARTUP
+    else:
+        state = DatabaseState.SHUTDOWN if running else DatabaseState.SETUP
+    problems = [str(failure.error) for failure in failures.values()] if wanted else []
+    blocked = plan(now).blocked if wanted else ""
+    return Observation(
+        state,
+        wanted and up,
+        now.record,
+        tuple(now.seen.values()),
+        missing if wanted else (),
+        " ".join(filter(None, [blocked, *problems])),
+    )
+
+
+def _serves(instance: Instance | None) -> bool:
+    return instance is not None and instance.state is InstanceState.READY
+
+
+def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
+    """Return the outcome, None while it is open; call with the supervisor's condition held.
+
+    :raises ConfDError: it cannot be reached.
+    """
+    view = supervisor.view
+    if view is None or view.situation.record.wanted is not wanted:
+        return None
+    for failure in supervisor.failures.values():
+        if failure.since == view.situation.record.since:
+            raise failure.error
+    if view.plan.blocked:
+        if view.plan.offline:
+            raise NodeOffline(f"database {supervisor.database} cannot be {wanted.value}: {view.plan.blocked}")
+        raise WrongState(f"database {supervisor.database} cannot be {wanted.value}: {view.plan.blocked}")
+    if not view.plan.reached:
+        return None
+    state = DatabaseState.RUNNING if wanted is Wanted.RUNNING else DatabaseState.SETUP
+    return Outcome(state, tuple(_absent(view.situation, wanted)))
+
+
+def _absent(now: Situation, wanted: Wanted) -> list[str]:
+    follows = (
+        "its instance joins" if wanted is Wanted.RUNNING else "an instance that it may still run is stopped"
+    )
+    return [
+        f"n{node} does not answer; {follows} when it returns"
+        for node in now.spec.nodes
+        if node not in now.seen
+    ]
+
+
+def _late(supervisor: Supervisor, wanted: Wanted, timeout: float | None) -> str:
+    doing = "; ".join(sorted(supervisor.doing())) or "waiting for instances"
+    return f"database {supervisor.database} is not {wanted.value} after {timeout:g} s ({doing})"
+
+
+@master_operation(
+    "database.want",
+    planned=lambda database, wanted, **_: {"state": "running" if wanted == "running" else "setup"},
+)
+def want(
+    master: Master,
+    database: str,
+    wanted: Wanted,
+    timeout: float | None = None,
+    force: bool = False,
+    maintenance: bool = False,
+) -> Outcome:
+    """Bring a database into a state and wait for it; see ``Supervision.want``."""
+    supervision = master.service(Supervision)
+    return supervision.want(
+        database, wanted, timeout, force, maintenance, say=master.say, canceled=lambda: master.canceled
+    )
+
+
+@master_operation("database.unwant")
+def unwant(master: Master, database: str, wanted: Wanted) -> None:
+    """Undo ``want``: bring the database back to the other state; fine when ``want`` never ran."""
+    back = Wanted.STOPPED if wanted is Wanted.RUNNING else Wanted.RUNNING
+    supervision = master.service(Supervision)
+    try:
+        supervision.want(database, back, _UNDO_WITHIN, say=master.say, canceled=lambda: master.canceled)
+    except (TimedOut, NodeOffline, NodeError, WrongState) as error:
+        master.say(f"{error}; it stays wanted")
+
+
+@master_operation("database.define")
+def define(master: Master, database: str, volume: str, create_new: bool = True) -> None:
+    """Make the runtime record of a new database."""
+    master.service(Supervision).define(database, volume, create_new)
+
+
+@master_operation("database.forget")
+def forget(master: Master, database: str) -> None:
+    """Remove the runtime record of a deleted database; undo of ``define``."""
+    master.service(Supervision).forget(database)
+
+
+@master_operation("database.set_create_new")
+def set_create_new(master: Master, database: str, create_new: bool) -> bool:
+    """Set or clear that the next start makes empty data; return what was set before."""
+    return master.service(Supervision).set_create_new(database, create_new)
+
+
+@master_operation("database.observed")
+def observed(master: Master, database: str) -> Observation:
+    """Return what the instances of a database do now."""
+    return master.service(Supervision).observe(database)

@@ -1,0 +1,220 @@
+"""One database's supervisor: observes, asks the planner, carries out, until its wanted state holds.
+
+It keeps nothing that it could not find again: what is wanted and known is in the runtime record, the rest is
+observed. So it may end at any moment and go on in another process or on another node.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Final
+
+import msgspec
+
+from confd.cluster.host import Cluster
+from confd.model.errors import ConfDError, Internal, NotFound
+from confd.model.states import NodeState
+from confd.services.database import instance
+from confd.services.database.execution import describe, execute
+from confd.services.database.observed import Instance
+from confd.services.database.planner import (
+    Action,
+    NodeAction,
+    Plan,
+    Remember,
+    SetQuorum,
+    Situation,
+    Spec,
+    confirmed,
+    plan,
+)
+from confd.services.database.record import Record, read_record, write_record
+from confd.services.database.seats import seats
+
+_OBSERVE_WITHIN: Final = 5.0
+_TICK_BUSY: Final = 0.5
+_TICK_CALM: Final = 5.0
+_FIRST_REST: Final = 0.5
+_LONGEST_REST: Final = 30.0
+
+
+class View(msgspec.Struct, frozen=True):
+    """What the supervisor last saw and decided."""
+
+    situation: Situation
+    plan: Plan
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An action that failed, begun for the state wanted ``since``; its node rests, longer each time."""
+
+    action: NodeAction
+    error: ConfDError
+    since: float
+    rest: float
+    until: float
+
+
+class Supervisor:
+    """Supervises one database in a thread of its own."""
+
+    def __init__(
+        self, database: str, cluster: Cluster, looks: Executor, works: Executor, clock: Callable[[], float]
+    ) -> None:
+        self.database = database
+        self.changed = threading.Condition()
+        self.view: View | None = None
+        self.failures: dict[int, Failure] = {}
+        self._cluster, self._looks, self._works, self._clock = cluster, looks, works, clock
+        self._busy: dict[int, NodeAction] = {}
+        self._force = False
+        self._told: Callable[[str], None] = lambda _: None
+        self._wake = threading.Event()
+        self.closed = False
+        self._thread = threading.Thread(target=self._run, name=f"supervisor of {database}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again soon; does not block."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Begin to end, without touching instances; actions under way end by themselves."""
+        self.closed = True
+        self._wake.set()
+
+    def join(self) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join(_OBSERVE_WITHIN)
+
+    def doing(self) -> list[str]:
+        """Say what is under way."""
+        with self.changed:
+            return [describe(action) for action in self._busy.values()]
+
+    def change(self, edit: Callable[[Record], Record], force: bool = False) -> Record:
+        """Edit the record durably, and forget earlier failures; the supervisor acts on it at once."""
+        with self.changed:
+            record = edit(read_record(self._cluster, self.database) or Record())
+            write_record(self._cluster, self.database, record)
+            self.failures.clear()
+            self._force = force
+            self.view = None
+        self.wake()
+        return record
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Report actions to somebody who waits for them."""
+        self._told = say
+
+    def observe(self) -> Situation:
+        """See all instances now."""
+        conf, states = self._cluster.conf(), self._cluster.node_states()
+        spec, record = self._spec(), read_record(self._cluster, self.database) or Record()
+        online = [
+            node
+            for node in conf.nodes
+            if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
+        ]
+        with self.changed:
+            busy = dict(self._busy) | self._resting()
+        seen = zip(online, self._looks.map(self._instance, online), strict=True)
+        return Situation(
+            database=self.database,
+            spec=spec,
+            record=record,
+            nodes=states,
+            busy=busy,
+            seen={node: one for node, one in seen if one is not None},
+        )
+
+    def _concerns(self, node: int, spec: Spec, record: Record) -> bool:
+        """A node that was an instance's before, or reports one, may still run it."""
+        reported = self._cluster.status(node, "database") or {}
+        return node in spec.nodes or node in record.copies or self.database in reported
+
+    def _spec(self) -> Spec:
+        conf = self._cluster.conf()
+        database = conf.require_database(self.database)
+        return seats(database, conf.require_volume(database.data_volume))
+
+    def _instance(self, node: int) -> Instance | None:
+        try:
+            seen: Instance = self._cluster.call(
+                instance.observe.on(node, self.database), timeout=_OBSERVE_WITHIN
+            )
+        except ConfDError:
+            return None
+        return seen
+
+    def _run(self) -> None:
+        while not self.closed:
+            self._wake.clear()
+            self._wake.wait(self._step())
+
+    def _step(self) -> float:
+        """Look, decide, begin what is to do; return how long to wait for news."""
+        try:
+            situation = self.observe()
+        except NotFound:
+            self.closed = True
+            return 0.0
+        except ConfDError:
+            return _TICK_BUSY
+        decided = plan(situation)
+        with self.changed:
+            # Without a record nothing is known to be wanted: a running database is left alone.
+            if situation.record != read_record(self._cluster, self.database):
+                return _TICK_CALM if situation.record == Record() else 0.0
+            self.view = View(situation, decided)
+            again = [self._begin(action, situation.record.since) for action in decided.actions]
+            self.changed.notify_all()
+        if any(again):
+            return 0.0
+        return _TICK_CALM if decided.reached else _TICK_BUSY
+
+    def _begin(self, action: Action, since: float) -> bool:
+        """Begin an action; tell whether the situation has changed by it already."""
+        if isinstance(action, Remember):
+            write_record(self._cluster, self.database, action.record)
+            return True
+        self._busy[action.node] = action
+        self._told(describe(action))
+        self._works.submit(self._execute, action).add_done_callback(
+            lambda done: self._ended(action, since, done)
+        )
+        return False
+
+    def _execute(self, action: NodeAction) -> None:
+        execute(self._cluster, self.database, action, self._force)
+        if isinstance(action, SetQuorum):
+            with self.changed:
+                if record := read_record(self._cluster, self.database):
+                    write_record(self._cluster, self.database, confirmed(record, action))
+
+    def _ended(self, action: NodeAction, since: float, done: Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        with self.changed:
+            if self._busy.get(action.node) is action:
+                del self._busy[action.node]
+            if error is None:
+                self.failures.pop(action.node, None)
+            else:
+                self.failures[action.node] = self._failure(action, since, error)
+            self.changed.notify_all()
+        self._wake.set()
+
+    def _failure(self, action: NodeAction, since: float, error: BaseException) -> Failure:
+        before = self.failures.get(action.node)
+        rest = min(before.rest * 2, _LONGEST_REST) if before else _FIRST_REST
+        known = error if isinstance(error, ConfDError) else Internal(f"{describe(action)}: {error!r}")
+        return Failure(action, known, since, rest, self._clock() + rest)
+
+    def _resting(self) -> dict[int, NodeAction]:
+        now = self._clock()
+        return {node: failure.action for node, failure in self.failures.items() if failure.until > now}

@@ -1,0 +1,54 @@
+"""Free disk space: a reserve that lets running jobs end, and a mark below which none begin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from confd.model.errors import LimitExceeded
+from confd.model.sizes import format_size
+
+RESERVE_BYTES = 4 * 1024 * 1024
+LOW_WATER_BYTES = 16 * 1024 * 1024
+
+
+class Reserve:
+    """A preallocated file that is given up when the disk is full and made again when there is room."""
+
+    def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
+        self._path, self._size = path, size
+        self.make()
+
+    def make(self) -> None:
+        """Allocate the reserve unless it is there; without room there is none."""
+        if self._path.exists():
+            return
+        descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self._size)
+        except OSError:
+            self._path.unlink()
+        finally:
+            os.close(descriptor)
+
+    def spend(self) -> bool:
+        """Give the reserve back to the file system; False when it was spent before."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+            return True
+        return False
+
+
+def check_free(directory: Path, low_water: int = LOW_WATER_BYTES) -> None:
+    """Refuse when too little of the disk is free to begin a job.
+
+    :raises LimitExceeded: says how much is free and how much is needed.
+    """
+    stat = os.statvfs(directory)
+    free = stat.f_bavail * stat.f_frsize
+    if free < low_water:
+        raise LimitExceeded(
+            f"only {format_size(free)} are free on the disk of {directory}, {format_size(low_water)} are needed; "
+            "free some space, then submit the job again"
+        )

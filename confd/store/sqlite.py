@@ -1,0 +1,224 @@
+"""The embedded store: one SQLite file per node, write-ahead log, every commit synced to disk.
+
+Appends of many jobs are written together (group commit): one thread takes whatever is queued, writes it in
+one transaction and completes all futures. An error while writing is final: the store refuses everything
+afterwards, and the daemon gives up mastership and exits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from confd.store.history import History
+from confd.store.projection import project
+from confd.store.protocol import Kind, Position, Record, Retention, StaleTerm
+from confd.store.reserve import Reserve
+
+_INSERT: Final = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)"
+_BATCH: Final = 512
+
+Entry = tuple[Record, "Future[Position]"]
+
+
+class StoreFailed(Exception):
+    """The journal could not be written; nothing is accepted any more."""
+
+
+class SqliteStore(History):
+    """Journal, configuration, runtime records and history in one SQLite file.
+
+    :param path: the file; made when missing.
+    :param failed: called once when writing failed, from the writing thread.
+    :param clock: UTC seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        failed: Callable[[Exception], None] = lambda error: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = _open(path)
+        self._connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text())
+        super().__init__(path)
+        self._reserve = Reserve(path.with_suffix(".reserve"))
+        self._failed, self._clock = failed, clock
+        self._failure: Exception | None = None
+        self._watchers: list[Callable[[Sequence[Record]], None]] = []
+        self._write_lock, self._order = threading.Lock(), threading.Lock()
+        self._term, self._n = self._stored_head()
+        self._head = Position(self._term, self._n)
+        self._leading: int | None = None
+        self._latest: Future[Position] | None = None
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_queued, name="journal", daemon=True)
+        self._writer.start()
+
+    def head(self) -> Position:
+        """Return the position of the last record that is durable here."""
+        return self._head
+
+    def lead(self, term: int, node: int) -> None:
+        """Become the writer under a term; a new term is recorded with its master."""
+        known, master = self.leader()
+        if term < known or (term == known and master not in (0, node)):
+            raise StaleTerm(known)
+        self._leading = term
+        if term > known or master == 0:
+            self.append(Kind.TERM, str(node), {}).result()
+
+    def append(self, kind: Kind, key: str, body: Any, at: float | None = None) -> Future[Position]:
+        """Append one record; the future is done when it is durable."""
+        done: Future[Position] = Future()
+        encoded = msgspec.Raw(msgspec.json.encode(body))
+        with self._order:
+            if self._failure or self._leading is None:
+                done.set_exception(self._failure or StoreFailed("this node is not the master"))
+                return done
+            self._n += 1
+            record = Record(self._leading, self._n, kind, key, self._clock() if at is None else at, encoded)
+            self._queue.put((record, done))
+            self._latest = done
+        return done
+
+    def flush(self) -> None:
+        """Return when everything appended so far is durable."""
+        with self._order:
+            latest = self._latest
+        if latest is not None:
+            latest.result()
+
+    def copy(self, records: Sequence[Record]) -> None:
+        """Take in records of the master, in order; those known already are skipped."""
+        with self._write_lock:
+            fresh = [record for record in records if record.n > self._head.n]
+            if fresh and fresh[0].term < self._head.term:
+                raise StaleTerm(self._head.term)
+            if fresh:
+                self._commit(fresh)
+
+    def watch(self, durable: Callable[[Sequence[Record]], None]) -> None:
+        """Call back, in the writing thread and in order, with records that became durable."""
+        self._watchers.append(durable)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace everything by an exported state; atomic."""
+        with self._write_lock:
+            with _transaction(self._connection):
+                self._replace_all(self._connection, chunks)
+            self._term, self._n = self._stored_head()
+            self._head = Position(self._term, self._n)
+
+    def prune(self, retention: Retention) -> int:
+        """Forget ended jobs beyond the retention; return how many."""
+        # The newest record stays whatever its age: it tells where the journal goes on.
+        doomed = [job for job in self.beyond(retention, self._clock()) if job[2] < self._head.n]
+        for start in range(0, len(doomed), _BATCH):
+            self._forget(doomed[start : start + _BATCH])
+        return len(doomed)
+
+    def _forget(self, jobs: list[tuple[str, int, int]]) -> None:
+        with self._write_lock, _transaction(self._connection):
+            for job, first, last in jobs:
+                sql = "DELETE FROM records WHERE n BETWEEN ? AND ? AND key = ?"
+                self._connection.execute(sql, (first, last, job))
+                self._connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+            pruned = max(self.pruned(), *(last for _, _, last in jobs))
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('pruned', ?)", (pruned,))
+
+    def close(self) -> None:
+        """Finish what is queued and release the files."""
+        self._queue.put(None)
+        self._writer.join()
+        self._connection.close()
+        self.close_readers()
+
+    def _stored_head(self) -> tuple[int, int]:
+        row = self._connection.execute("SELECT term, n FROM records ORDER BY n DESC LIMIT 1").fetchone()
+        return row if row else (0, 0)
+
+    def _write_queued(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, more = [first], True
+            while more and len(batch) < _BATCH:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._queue.put(None)
+                    more = False
+                else:
+                    batch.append(following)
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: list[Entry]) -> None:
+        try:
+            if self._failure:
+                raise self._failure
+            with self._write_lock:
+                self._commit([record for record, _ in batch])
+        except Exception as error:
+            self._give_up(error)
+            for _, done in batch:
+                done.set_exception(StoreFailed(f"the journal cannot be written: {error}"))
+            return
+        for record, done in batch:
+            done.set_result(record.position)
+
+    def _commit(self, records: Sequence[Record]) -> None:
+        try:
+            self._insert(records)
+        except sqlite3.OperationalError as error:
+            # A full disk leaves the transaction cleanly undone, so the reserve may be spent on it;
+            # an error of writing or syncing is never retried.
+            if "full" not in str(error) or not self._reserve.spend():
+                raise
+            self._insert(records)
+        self._head = records[-1].position
+        self._n = max(self._n, self._head.n)
+        for watcher in self._watchers:
+            watcher(records)
+
+    def _insert(self, records: Sequence[Record]) -> None:
+        with _transaction(self._connection):
+            for record in records:
+                row = (record.n, record.term, record.kind, record.key, record.at, bytes(record.body))
+                self._connection.execute(_INSERT, row)
+                project(self._connection, record)
+
+    def _give_up(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = StoreFailed(f"the journal cannot be written: {error}")
+            self._failed(error)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -4096")
+    return connection
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
