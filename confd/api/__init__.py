@@ -1,0 +1,1 @@
+"""What clients speak: HTTPS, XML-RPC, JSON, authentication."""

@@ -117,7 +117,7 @@ class Authentication:
 
     def _mark(self, user: User | None, credentials: Credentials) -> bytes:
         stored = user.passwd.reveal() if user is not None and user.passwd is not None else ""
-        text = "\0".join((credentials.name, stored, credentials.secret))
+        text = f"{credentials.name}\0{stored}\0{credentials.secret}"
         return hmac.digest(self._cache_key, text.encode("utf-8", "surrogatepass"), "sha256")
 
     def _is_remembered(self, mark: bytes) -> bool:
@@ -128,5 +128,3 @@ class Authentication:
         if len(self._verified) >= _REMEMBERED:
             self._verified.clear()
         self._verified[mark] = self._clock() + _REMEMBERED_SECONDS
-
-

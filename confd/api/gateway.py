@@ -36,11 +36,15 @@ class Gateway:
     :param forward: calls a method of the master's node port; NodeOffline when it cannot be reached.
     """
 
-    def __init__(self, node: int, counter: Counter, answering: Callable[[], Answering | None], forward: Forward) -> None:
+    def __init__(
+        self, node: int, counter: Counter, answering: Callable[[], Answering | None], forward: Forward
+    ) -> None:
         self._node, self._counter = node, counter
         self._answering, self._forward = answering, forward
 
-    async def call(self, method: str, params: tuple[Any, ...], credentials: Credentials, peer: str, protocol: str) -> Any:
+    async def call(
+        self, method: str, params: tuple[Any, ...], credentials: Credentials, peer: str, protocol: str
+    ) -> Any:
         """Answer a client's call.
 
         :raises Fault: the call is wrong as a call.

@@ -12,15 +12,13 @@ NOT_WELL_FORMED: Final = -32700
 NOT_A_CALL: Final = -32600
 
 
-class MalformedCall(Exception):  # noqa: N818 - named as the errors of the model are
+class MalformedCall(Exception):
     """The body is no call: a protocol error, answered as a fault and never as a result envelope.
 
     ``status`` is the HTTP status for protocols without faults, ``fault`` the code for XML-RPC.
     """
 
-    def __init__(
-        self, message: str, *, fault: int = NOT_A_CALL, status: HTTPStatus = HTTPStatus.BAD_REQUEST
-    ) -> None:
+    def __init__(self, message: str, *, fault: int = NOT_A_CALL, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
         self.message = message
         self.fault = fault

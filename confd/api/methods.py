@@ -142,7 +142,12 @@ class Methods:
         return True
 
     async def _user_state(self, request: Request, caller: Caller) -> dict[str, Any]:
-        return {"name": caller.name, "id": caller.uid, "groups": sorted(caller.groups), "login": request.credentials.kind}
+        return {
+            "name": caller.name,
+            "id": caller.uid,
+            "groups": sorted(caller.groups),
+            "login": request.credentials.kind,
+        }
 
     async def _user_init(self, request: Request, caller: Caller) -> str:
         return self._authentication.session(caller)
@@ -175,7 +180,10 @@ class Methods:
             if not woken.done():
                 woken.set_result(None)
 
-        self._scheduler.events.wake_on_next(lambda: loop.call_soon_threadsafe(tell))
+        def wake() -> None:
+            loop.call_soon_threadsafe(tell)
+
+        self._scheduler.events.wake_on_next(wake)
         return woken
 
     def _visible(self, job_id: Any, caller: Caller) -> Ticket | None:
@@ -232,9 +240,7 @@ def _is_dry(options: Any) -> bool:
     return isinstance(options, Mapping) and options.get("dry_run") is True
 
 
-def _admission(
-    request: Request, caller: Caller, name: Any, params: Mapping[str, Any], start: bool
-) -> Admission:
+def _admission(request: Request, caller: Caller, name: Any, params: Mapping[str, Any], start: bool) -> Admission:
     return Admission(request.job_id, name, params, caller, request.described(), start, request.retried)
 
 

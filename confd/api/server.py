@@ -65,9 +65,9 @@ class ApiServer:
     async def listen_on_socket(self, path: Path) -> None:
         """Serve on a unix socket that every OS user may open; the kernel tells who he is."""
         await self._set_up()
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a unix socket is local and fast
         await web.UnixSite(self._runner, str(path)).start()
-        path.chmod(0o666)
+        path.chmod(0o666)  # noqa: ASYNC240
 
     async def close(self) -> None:
         """Stop serving."""
@@ -132,7 +132,8 @@ class ApiServer:
             total += len(chunk)
             if total > self._limits.max_bytes:
                 raise MalformedCall(
-                    f"the body is larger than {self._limits.max_bytes} bytes", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                    f"the body is larger than {self._limits.max_bytes} bytes",
+                    status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 )
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

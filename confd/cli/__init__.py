@@ -1,0 +1,1 @@
+"""The commands: confd, confd_client, c4, exaconf."""

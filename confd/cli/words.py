@@ -23,8 +23,9 @@ _FLAGS: Final = {
     "-h": "help",
     "--help": "help",
     "--dry-run": "dry_run",
+    "--insecure": "insecure",
 }
-_OPTIONS: Final = {"-c": "job", "--url": "url", "--user": "user"}
+_OPTIONS: Final = {"-c": "job", "--url": "url", "--user": "user", "--ca": "ca"}
 _HELP: Final = "help"
 
 
@@ -46,6 +47,8 @@ class Invocation(msgspec.Struct, frozen=True):
     help: bool = False
     url: str | None = None
     user: str | None = None
+    ca: str | None = None
+    insecure: bool = False
 
 
 def parse_words(argv: Sequence[str], read_file: Callable[[str], bytes]) -> Invocation:
@@ -110,6 +113,8 @@ class _Line:
             help=help_wanted,
             url=self._options.get("url"),
             user=self._options.get("user"),
+            ca=self._options.get("ca"),
+            insecure="insecure" in self._flags,
         )
 
     def _next(self) -> str | None:

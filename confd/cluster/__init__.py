@@ -1,0 +1,1 @@
+"""Nodes: links between them, agents, distribution of the journal, heartbeat."""

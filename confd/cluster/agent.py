@@ -76,15 +76,21 @@ class Results:
 
 
 class Agent:
-    """Runs operations in threads, on its host or (for master operations) on the master."""
+    """Runs operations in threads, on its host or (for master operations) on the master.
+
+    ``ran`` is called after every command of a job, before its reply is given.
+    """
 
     def __init__(self, results: Results) -> None:
         self._results = results
+        self.ran: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._running: dict[Key, Future[Reply]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, "command")
 
-    def run(self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]) -> Future[Reply]:
+    def run(
+        self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]
+    ) -> Future[Reply]:
         """Run a command, or join it, or return what it gave.
 
         :param key: job id and number; a job id of ``""`` means: run always, remember nothing.
@@ -106,8 +112,11 @@ class Agent:
         """Start nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _once(self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]) -> Reply:
+    def _once(
+        self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]
+    ) -> Reply:
         reply = self._execute(name, arguments, place)
+        self.ran()
         with self._lock:
             if reply.code == 0:
                 # A failure is not kept: who repeats the command wants it tried again.

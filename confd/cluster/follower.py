@@ -102,7 +102,9 @@ class Follower:
         self._hear(body)
         key = (body["job"], body["number"])
         done = self._agent.run(key, body["name"], body["arguments"], self._place)
-        return msgspec.to_builtins(await asyncio.wrap_future(done))
+        reply = msgspec.to_builtins(await asyncio.wrap_future(done))
+        # Who asks next sees what the command did, not what was reported before it.
+        return {"reply": reply, "status": await self._loop.run_in_executor(None, reports, self._host)}
 
     async def _restore(self, body: dict[str, Any]) -> dict[str, Any]:
         self._hear(body)

@@ -59,7 +59,9 @@ class NodeFiles:
         try:
             return msgspec.json.decode(self.identity.read_bytes(), type=Identity)
         except FileNotFoundError:
-            raise ValueError(f"{self.root} is no node root: {self.identity} is missing; make nodes with c4 host play") from None
+            raise ValueError(
+                f"{self.root} is no node root: {self.identity} is missing; make nodes with c4 host play"
+            ) from None
         except msgspec.DecodeError as error:
             raise ValueError(f"{self.identity} is damaged: {error}") from None
 
@@ -101,7 +103,7 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

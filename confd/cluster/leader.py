@@ -226,14 +226,20 @@ class Leader:
         return await self._connector.call(member.address, member.port, method, stamped, timeout)
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
-        was_online, status = member.online, answer.get("status", member.status)
-        changed = not was_online or status != member.status
-        member.heard, member.status = time.monotonic(), status
+        returned = not member.online
+        member.heard = time.monotonic()
         member.n, member.written = answer["n"], answer["written"]
         if member.behind and member.written >= self._replica.conf.revision:
             member.behind = False
         self._check_waiting()
-        if changed:
+        if returned:
+            self._tell()
+        if "status" in answer:
+            self._reported(member, answer["status"])
+
+    def _reported(self, member: Member, status: dict[str, Any]) -> None:
+        if status != member.status:
+            member.status = status
             self._tell()
 
     def _tell(self) -> None:
@@ -274,7 +280,8 @@ class Leader:
             try:
                 # No time limit: a command may be long. A node that dies is noticed by its heartbeat.
                 answer = await self._run(member, body)
-                return msgspec.convert(answer, Reply)
+                self._reported(member, answer["status"])
+                return msgspec.convert(answer["reply"], Reply)
             except NodeOffline:
                 await asyncio.sleep(_RETRY_SECONDS)
             except ConfDError as error:

@@ -88,8 +88,7 @@ class Replica:
 
     def _sections(self, body: Finished) -> dict[str, Section | None]:
         return {
-            key: None if section is None else from_stored(section, self._vault)
-            for key, section in body.changes.items()
+            key: None if section is None else from_stored(section, self._vault) for key, section in body.changes.items()
         }
 
     def _write_newest(self) -> None:

@@ -69,6 +69,7 @@ class Mastership:
         for service in self._services:
             self.view.add_service(service)
         self._tasks: list[asyncio.Task[None]] = []
+        agent.ran = self.view.refresh_own_status
 
     def start(self) -> None:
         """Go on where the last master stopped, and begin to work."""

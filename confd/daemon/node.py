@@ -151,7 +151,9 @@ class Daemon:
         return not nodes or any(node.uuid == uuid for node in nodes.values())
 
     def _on_journal_failure(self, error: Exception) -> None:
-        log.critical("journal_failed", error=str(error), action="giving up; free disk space, then start the daemon again")
+        log.critical(
+            "journal_failed", error=str(error), action="giving up; free disk space, then start the daemon again"
+        )
         self._exit_code = 1
         self._loop.call_soon_threadsafe(self._ended.set)
 

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from confd.exaconf import syntax
 from confd.exaconf.conf import Conf
 from confd.exaconf.fields import plan
+from confd.exaconf.mapping import path_of, to_tree
 from confd.exaconf.quoting import encode_name
 from confd.exaconf.sections import (
     CONF_VERSION,
@@ -73,6 +75,8 @@ def names(conf: Conf) -> Iterator[str]:
     for section in conf.sections.values():
         if not isinstance(section, Other):
             yield from _illegal_names(section, f"[{section.key}]")
+        if section.extra:
+            yield from _unwritable(section)
 
 
 def nodes(conf: Conf) -> Iterator[str]:
@@ -148,6 +152,13 @@ def _illegal_names(entry: Entry, here: str) -> Iterator[str]:
     for part in declared.parts:
         for child in getattr(entry, part.attribute).values() if part.named else ():
             yield from _illegal_names(child, f"{here} [[{part.kind} : {name_of(child)}]]")
+
+
+def _unwritable(section: Section) -> Iterator[str]:
+    try:
+        syntax.write(to_tree(section), path_of(section))
+    except InvalidParameter as error:
+        yield f"[{section.key}]: {error.message}"
 
 
 def _is_legal(name: str) -> bool:

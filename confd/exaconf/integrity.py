@@ -1,4 +1,4 @@
-"""May a file be trusted? Its checksum says whether it was edited by hand."""
+"""Whether a file may be trusted: its checksum says if it was edited by hand."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ def public_view(section: Entry) -> dict[str, Any]:
     view = _masked(to_tree(section))
     for key in plan(type(section)).keys:
         value = getattr(section, key.attribute)
-        if type(value) in (int, bool) and is_written(section, key):
+        # A size is an int too, but stands in the file with its unit.
+        native = isinstance(value, int) and key.codec.encode(value) == str(value)
+        if native and is_written(section, key):
             view[key.name] = value
     for part in plan(type(section)).parts:
         value = getattr(section, part.attribute)

@@ -73,7 +73,7 @@ class Global(Section, frozen=True):
 
 
 class CertVerify(StrEnum):
-    """Does the server ask clients for a certificate?"""
+    """Whether the server asks clients for a certificate."""
 
     NONE = "none"
     OPTIONAL = "optional"

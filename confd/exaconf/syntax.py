@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import configobj  # type: ignore[import-untyped]
+import configobj
 
 from confd.exaconf.quoting import decode_value, encode_name, encode_value
 from confd.exaconf.tree import ABOVE, BELOW, BESIDE, Tree, beside, join_header, plain, split_header

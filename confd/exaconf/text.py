@@ -19,10 +19,10 @@ from confd.model.errors import InvalidParameter
 UNCHECKED: Final = "NONE"
 _PLACEHOLDER: Final = "PLACEHOLDER"
 _FILE_KEYS: Final[tuple[str, ...]] = ("Revision", "Checksum")
-_GLOBAL: Final = re.compile(r"^[ \t]*\[[ \t]*Global[ \t]*\][^\n]*\n", re.M)
-_HEADER: Final = re.compile(r"^[ \t]*\[", re.M)
+_GLOBAL: Final = re.compile(r"^[ \t]*\[[ \t]*Global[ \t]*\][^\n]*\n", re.MULTILINE)
+_HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _FILE_KEY: Final = re.compile(
-    r"^([ \t]*(Revision|Checksum)[ \t]*=[ \t]*)([^#\r\n]*?)([ \t\r]*(?:#[^\n]*)?)$", re.M
+    r"^([ \t]*(Revision|Checksum)[ \t]*=[ \t]*)([^#\r\n]*?)([ \t\r]*(?:#[^\n]*)?)$", re.MULTILINE
 )
 
 

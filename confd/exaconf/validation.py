@@ -1,4 +1,4 @@
-"""Does a configuration fit together?"""
+"""Whether a configuration fits together."""
 
 from __future__ import annotations
 

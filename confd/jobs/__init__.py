@@ -1,0 +1,1 @@
+"""The jobs, one module per group; every function with ``@job`` is one."""

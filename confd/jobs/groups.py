@@ -26,6 +26,7 @@ def group_create(ctx: Context, groupname: NewGroupName, groupid: NewId) -> None:
 
     Examples:
     {groupid: 42, groupname: exausers}
+
     """
     if ctx.conf.find(Group, groupname) is not None:
         raise AlreadyExists(f"group {groupname!r} exists already; group_list shows all")
@@ -44,15 +45,22 @@ def group_delete(ctx: Context, groupname: GroupName) -> None:
 
     Examples:
     {groupname: exausers}
+
     """
     group = ctx.conf.require_group(groupname)
     if groupname in PREDEFINED_GROUPS:
-        raise InUse(f"group {groupname!r} is predefined and cannot be deleted: rights of jobs are given to it")
+        raise InUse(
+            f"group {groupname!r} is predefined and cannot be deleted: rights of jobs are given to it"
+        )
     members = [user.name for user in ctx.committed.users.values() if groupname in user.groups]
     if members:
-        raise InUse(f"{', '.join(members[:10])} belong to group {groupname!r}; move them with user_modify first")
+        raise InUse(
+            f"{', '.join(members[:10])} belong to group {groupname!r}; move them with user_modify first"
+        )
     if owned := owned_by(ctx.committed, gid=group.id):
-        raise InUse(f"group {groupname!r} owns {', '.join(owned[:10])}; delete these or change their owner first")
+        raise InUse(
+            f"group {groupname!r} owns {', '.join(owned[:10])}; delete these or change their owner first"
+        )
     ctx.conf.delete(key_of(Group, groupname))
 
 
@@ -64,6 +72,7 @@ def group_info(ctx: Context, groupname: GroupName) -> dict[str, Any]:
 
     Examples:
     {groupname: exausers}
+
     """
     return _details(ctx.conf.require_group(groupname))
 
@@ -74,6 +83,7 @@ def group_list(ctx: Context) -> dict[str, Any]:
 
     Examples:
     {}
+
     """
     return {name: _details(group) for name, group in ctx.conf.groups.items()}
 

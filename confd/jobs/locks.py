@@ -43,6 +43,16 @@ def volume(*parameters: str, share: bool = False) -> LockRule:
     return rule
 
 
+def volume_of_database(parameter: str) -> LockRule:
+    """Claim the data volume of the database named by a parameter: only one database runs on a volume."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        known = conf.databases.get(str(values.get(parameter)))
+        return [exclusive("volume", volume_key(conf, known.data_volume))] if known else []
+
+    return rule
+
+
 def user(*parameters: str, share: bool = False) -> LockRule:
     """Claim the user given by one of several parameters, as name or id."""
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from confd.model.errors import InvalidParameter
 from confd.model.sizes import FORMS, parse_size
 from confd.scheduler.parameters import Live, Rule
 from confd.services.access.accounts import check_account_id, check_account_name
+from confd.services.storage.places import device_view
 
 _VOLUME_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _AUTOMATIC_NAME: Final = re.compile(r"[vr][0-9]{4,}")
 _PERMISSIONS: Final = re.compile(r"(?:[r-][w-][x-]){1,3}")
+_SSH_KEY: Final = re.compile(r"(?:[^\x00-\x1f]*\s)?(?:ssh|ecdsa|sk)-[^\s\x00-\x1f]+ +[^\x00-\x1f]+")
+_MOST_SECTORS: Final = 2**50
 _MOST_ID: Final = 2**31 - 1
 
 
@@ -24,19 +27,48 @@ def check_volume_name(name: str) -> None:
             f"{name!r} cannot name a volume: use 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or '_'"
         )
     if _AUTOMATIC_NAME.fullmatch(name):
-        raise InvalidParameter(f"{name!r} has the form of names that are given automatically; choose another name")
+        raise InvalidParameter(
+            f"{name!r} has the form of names that are given automatically; choose another name"
+        )
+
+
+def check_disk_name(name: str) -> None:
+    """Check the name of a disk."""
+    if not _VOLUME_NAME.fullmatch(name):
+        raise InvalidParameter(
+            f"{name!r} cannot name a disk: use letters, digits, '_', '.', '-' such as disk1"
+        )
 
 
 def check_owner(owner: Sequence[object]) -> None:
     """Check the form of an owner."""
-    if len(owner) != 2 or not all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in owner):
+    if len(owner) != 2 or not all(
+        isinstance(part, (str, int)) and not isinstance(part, bool) for part in owner
+    ):
         raise InvalidParameter(f"{list(owner)!r} is not an owner: give [uid, gid] or [user name, group name]")
+
+
+def check_ssh_keys(keys: Sequence[str]) -> None:
+    """Check lines of an authorized_keys file."""
+    for key in keys:
+        if not _SSH_KEY.fullmatch(key):
+            raise InvalidParameter(
+                f"{key[:40]!r} is not an OpenSSH public key such as 'ssh-ed25519 AAAA... me@host'"
+            )
+
+
+def check_settings(changes: Mapping[str, object]) -> None:
+    """Check that there is something to change."""
+    if not changes:
+        raise InvalidParameter("give at least one section, such as {Global: {NameServers: 8.8.8.8}}")
 
 
 def check_block_size(size: str | int) -> None:
     """Check a block or stripe size: whole sectors of 512 bytes."""
     if not 0 < parse_size(size) <= 2**30 or parse_size(size) % 512:
-        raise InvalidParameter(f"{size!r} is not a block size: give a multiple of 512 bytes up to 1 GiB, such as 4 KiB")
+        raise InvalidParameter(
+            f"{size!r} is not a block size: give a multiple of 512 bytes up to 1 GiB, such as 4 KiB"
+        )
 
 
 def check_positive_size(size: str | int) -> None:
@@ -54,7 +86,9 @@ def check_size(size: str) -> None:
 def check_permissions(text: str) -> None:
     """Check access permissions such as ``rwx`` or ``rwxr-x---``."""
     if not _PERMISSIONS.fullmatch(text):
-        raise InvalidParameter(f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three")
+        raise InvalidParameter(
+            f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three"
+        )
 
 
 def check_priority(text: str) -> None:
@@ -75,7 +109,9 @@ NewVolumeName = Annotated[str, Rule(check=check_volume_name)]
 VolumeId = Annotated[int, Rule(minimum=0)]
 NodeId = Annotated[int, Rule(live=Live.NODE)]
 NodeIds = Annotated[list[int], Rule(live=Live.NODE, check=check_distinct)]
-DiskName = Annotated[str, Rule()]
+DiskName = Annotated[str, Rule(check=check_disk_name)]
+DeviceName = Annotated[str, Rule(check=device_view)]
+SectorCount = Annotated[int, Rule(minimum=0, maximum=_MOST_SECTORS)]
 
 UserName = Annotated[str, Rule(live=Live.USER)]
 NewUserName = Annotated[str, Rule(check=check_account_name)]
@@ -85,14 +121,13 @@ GroupName = Annotated[str, Rule(live=Live.GROUP)]
 NewGroupName = Annotated[str, Rule(check=check_account_name)]
 GroupRef = Annotated[str | int, Rule(live=Live.GROUP)]
 GroupNames = Annotated[list[str], Rule(live=Live.GROUP)]
+SshKeys = Annotated[list[str], Rule(check=check_ssh_keys)]
 Password = Annotated[str, Rule(secret=True)]
 
 Size = Annotated[str, Rule(check=check_size, form="size with unit, e.g. '10 GiB'")]
 BlockSize = Annotated[str | int, Rule(check=check_block_size, form="size with unit or bytes, e.g. '4 KiB'")]
 PartSize = Annotated[str | int, Rule(check=check_positive_size, form="size with unit or bytes, e.g. '4 GiB'")]
-SectorSize = Annotated[
-    str, Rule(check=check_block_size, form="size with unit, e.g. '4 KiB'")
-]
+SectorSize = Annotated[str, Rule(check=check_block_size, form="size with unit, e.g. '4 KiB'")]
 Owner = Annotated[
     list[Any] | tuple[Any, ...], Rule(check=check_owner, form="[uid, gid] or [user name, group name]")
 ]
@@ -100,4 +135,4 @@ Permissions = Annotated[str, Rule(check=check_permissions)]
 Priority = Annotated[str, Rule(check=check_priority)]
 Port = Annotated[int, Rule(minimum=0, maximum=65535)]
 Count = Annotated[int, Rule(minimum=1)]
-
+Settings = Annotated[dict[str, Any], Rule(check=check_settings, form="{Section: {Key: value}}")]

@@ -8,7 +8,7 @@ import msgspec
 
 from confd.exaconf import User, key_of
 from confd.jobs import locks
-from confd.jobs.types import GroupNames, GroupRef, NewId, NewUserName, Password, UserId, UserName
+from confd.jobs.types import GroupNames, GroupRef, NewId, NewUserName, Password, SshKeys, UserId, UserName
 from confd.model.errors import AlreadyExists, InUse
 from confd.model.secret import Secret
 from confd.scheduler.context import Context
@@ -38,7 +38,7 @@ def user_create(
     login_enabled: bool,
     *,
     additional_groups: GroupNames | None = None,
-    authorized_keys: list[str] | None = None,
+    authorized_keys: SshKeys | None = None,
     encode_passwd: bool = True,
 ) -> None:
     """Add a user, who can log in on every node at once.
@@ -56,6 +56,7 @@ def user_create(
 
     Examples:
     {username: user_1, userid: 1001, password: secret_password, group: exausers, login_enabled: true}
+
     """
     if ctx.conf.find(User, username) is not None:
         raise AlreadyExists(f"user {username!r} exists already; change it with user_modify and user_passwd")
@@ -85,6 +86,7 @@ def user_delete(ctx: Context, username: UserName) -> None:
 
     Examples:
     {username: user_1}
+
     """
     user = ctx.conf.require_user(username)
     if username == ROOT:
@@ -92,12 +94,14 @@ def user_delete(ctx: Context, username: UserName) -> None:
     if username == ctx.caller.name:
         raise InUse(f"{username!r} runs this job; let another administrator delete the user")
     if owned := owned_by(ctx.committed, uid=user.id):
-        raise InUse(f"user {username!r} owns {', '.join(owned[:10])}; delete these or change their owner first")
+        raise InUse(
+            f"user {username!r} owns {', '.join(owned[:10])}; delete these or change their owner first"
+        )
     ctx.conf.delete(key_of(User, username))
 
 
 @job(READ, allow=_ADMINISTRATORS, substitutes=[Substitute("userid", "username")])
-def user_info(ctx: Context, username: UserName, *, userid: UserId | None = None) -> dict[str, Any]:
+def user_info(ctx: Context, username: UserName | None, *, userid: UserId | None = None) -> dict[str, Any]:
     """Return the details of a user; the password is not among them.
 
     :param username: Name of the user.
@@ -106,8 +110,9 @@ def user_info(ctx: Context, username: UserName, *, userid: UserId | None = None)
     Examples:
     {username: root}
     {userid: 1000}
+
     """
-    user = find_user(ctx.conf, username if userid is None else userid)
+    user = ctx.conf.require_user(username) if username is not None else find_user(ctx.conf, userid or 0)
     return {"name": user.name, **_details(user)}
 
 
@@ -117,6 +122,7 @@ def user_list(ctx: Context) -> dict[str, Any]:
 
     Examples:
     {}
+
     """
     return {name: _details(user) for name, user in ctx.conf.users.items()}
 
@@ -132,7 +138,7 @@ def user_modify(
     *,
     group: GroupRef | None = None,
     additional_groups: GroupNames | None = None,
-    authorized_keys: list[str] | None = None,
+    authorized_keys: SshKeys | None = None,
     login_enabled: bool | None = None,
 ) -> None:
     """Change groups, keys or login of a user; what is left out stays as it is.
@@ -146,6 +152,7 @@ def user_modify(
     Examples:
     {username: user_1}
     {username: admin4, group: exabfsadm, additional_groups: [exastoradm, exausers]}
+
     """
     user = ctx.conf.require_user(username)
     if username == ROOT and login_enabled is False:
@@ -174,6 +181,7 @@ def user_passwd(ctx: Context, username: UserName, password: Password, *, encode_
 
     Examples:
     {username: user_1, password: new_password}
+
     """
     user = ctx.conf.require_user(username)
     passwd = _secret(encode(password, force=encode_passwd))

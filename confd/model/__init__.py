@@ -1,0 +1,1 @@
+"""Values shared by all layers: errors, states, sizes, durations, secrets."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Intent(StrEnum):
-    """May the job change configuration or cluster?"""
+    """Whether a job may change configuration or cluster."""
 
     READ = "read"
     MODIFY = "modify"

@@ -1,0 +1,1 @@
+"""How a job is declared, admitted, locked, run, recorded and recovered."""

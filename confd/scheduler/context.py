@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 from confd.cluster.host import Cluster
 from confd.cluster.operations import Command
 from confd.exaconf import Conf, Draft
+from confd.model.errors import Internal
+from confd.model.secret import Secret, Vault
 from confd.scheduler.caller import Caller
 from confd.scheduler.steps import Steps
 from confd.store.protocol import Store
@@ -52,6 +54,7 @@ class Context:
         cluster: Cluster,
         store: Store,
         services: Callable[[type[Any]], Any],
+        vault: Vault | None = None,
     ) -> None:
         self.job_id, self.caller, self.request = job_id, caller, request
         self.committed = conf
@@ -61,6 +64,7 @@ class Context:
         self.settling: list[Command[Any]] = []
         self.record_changes: dict[str, Any] = {}
         self._records, self._steps, self._services = records, steps, services
+        self._vault = vault
 
     def run(self, command: Command[R], undo: Command[Any] | None = None) -> R:
         """Run a creating command on its node; ``undo`` takes it back should the job fail later.
@@ -112,6 +116,12 @@ class Context:
         number: int = max(self.record(key) or first, first)
         self.put_record(key, number + 1)
         return number
+
+    def open_secret(self, sealed: str) -> Secret:
+        """Open a secret that a runtime record holds sealed."""
+        if self._vault is None:
+            raise Internal("this job has no vault")
+        return self._vault.open(sealed)
 
     def warn(self, text: str) -> None:
         """Add a warning to the job's envelope."""

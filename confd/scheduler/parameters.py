@@ -27,8 +27,14 @@ _INT = re.compile(r"[+-]?\d{1,19}\Z")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NAMES = {str: "str", int: "int", bool: "bool", list: "list", tuple: "tuple", dict: "dict"}
-_ARTICLES = {"str": "a text", "int": "a whole number", "bool": "True or False", "list": "a list",
-             "tuple": "a list", "dict": "a mapping"}
+_ARTICLES = {
+    "str": "a text",
+    "int": "a whole number",
+    "bool": "True or False",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+}
 
 
 class Live(StrEnum):

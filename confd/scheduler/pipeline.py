@@ -18,6 +18,7 @@ import structlog
 from confd.cluster.agent import Reply, reply_of
 from confd.cluster.host import Cluster
 from confd.cluster.operations import Command
+from confd.cluster.replica import load_conf
 from confd.exaconf import to_stored
 from confd.model.envelope import SUCCESS, Outcome
 from confd.model.errors import ConfDError, Interrupted, NodeOffline
@@ -29,7 +30,6 @@ from confd.scheduler.jobfile import JobFile, outcome_of
 from confd.scheduler.registry import Job
 from confd.scheduler.steps import JournalledSteps, PastStep, ReplayMismatch, as_command, as_step
 from confd.scheduler.ticket import Ticket
-from confd.cluster.replica import load_conf
 from confd.store.protocol import Kind, Store
 from confd.store.records import Committed, Finished, Scheduled, Step, Undone
 
@@ -61,7 +61,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         """Make the context of a job on a base revision."""
         return Context(
             ticket.id, ticket.caller, ticket.request, conf, self.head.records, steps,
-            self.cluster, self.store, self.services,
+            self.cluster, self.store, self.services, self.vault,
         )  # fmt: skip
 
 

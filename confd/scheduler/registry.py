@@ -59,7 +59,8 @@ class JobFunction(Protocol):
 
     __name__: str
 
-    def __call__(self, ctx: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, ctx: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -135,9 +136,11 @@ class Job(msgspec.Struct, frozen=True):
             if not pair.number_wins:
                 raise InvalidParameter(f"{pair.number}, {pair.name}: both are given; give one of them")
             del given[pair.name]
-        elif number is None and name is None:
-            if self.parameters[pair.number].mandatory or self.parameters[pair.name].mandatory:
-                raise MissingParameter(f"{self.name} needs {pair.number} or {pair.name}")
+        elif number is None and name is None and self._needs(pair):
+            raise MissingParameter(f"{self.name} needs {pair.number} or {pair.name}")
+
+    def _needs(self, pair: Substitute) -> bool:
+        return self.parameters[pair.number].mandatory or self.parameters[pair.name].mandatory
 
     def _value(self, parameter: Parameter, given: Mapping[str, Any]) -> Any:
         value = given.get(parameter.name, MISSING)
@@ -244,9 +247,7 @@ def _parameters(function: Callable[..., Any], described: Mapping[str, str]) -> d
         default = MISSING if argument.default is argument.empty else argument.default
         if argument.name not in described:
             raise ValueError(f"{function.__name__}: the docstring does not describe {argument.name}")
-        found[argument.name] = Parameter(
-            argument.name, kinds, described[argument.name], default, nullable, rules
-        )
+        found[argument.name] = Parameter(argument.name, kinds, described[argument.name], default, nullable, rules)
     return found
 
 

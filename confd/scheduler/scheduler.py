@@ -258,6 +258,4 @@ class Scheduler:
 
 
 def _finished(outcome: Outcome) -> Finished:
-    return Finished(
-        outcome.code, outcome.message, outcome.output, outcome.has_output, warnings=list(outcome.warnings)
-    )
+    return Finished(outcome.code, outcome.message, outcome.output, outcome.has_output, warnings=list(outcome.warnings))

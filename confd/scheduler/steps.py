@@ -19,7 +19,6 @@ from confd.model.errors import error_from
 from confd.store.protocol import Kind, Store
 from confd.store.records import CommandDone, CommandSent, Learned, Step
 
-
 Sender = Callable[[str, int, Command[Any]], "Future[Reply]"]
 """Sends a command under a key (job id, number) to its node; never raises, errors are replies."""
 
@@ -91,7 +90,9 @@ class JournalledSteps:
         begun = [self._begin(command, undo) for command, undo in commands]
         if any(record is None for _, record in begun):
             self._store.flush()
-        running = [self._resume(number, command, known) for (number, known), (command, _) in zip(begun, commands, strict=True)]
+        running = [
+            self._resume(number, command, known) for (number, known), (command, _) in zip(begun, commands, strict=True)
+        ]
         results = [_Settled(command, wait()) for wait, (command, _) in zip(running, commands, strict=True)]
         return [settled.result() for settled in results]
 

@@ -13,7 +13,7 @@ from confd.scheduler.registry import Job, Values
 
 
 class Ticket:
-    """One admitted job. ``done`` gets the outcome at the last stage, ``durable`` is set when the id may be given out."""
+    """One admitted job: ``done`` gets the outcome, ``durable`` is done when the id may be given out."""
 
     __slots__ = ("caller", "done", "durable", "id", "job", "request", "stages", "values")
 

@@ -1,0 +1,1 @@
+"""What jobs administer; each service knows its node side and its decisions, and no jobs."""

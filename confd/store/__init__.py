@@ -1,0 +1,1 @@
+"""Where configuration, runtime records and jobs are kept."""

@@ -30,7 +30,9 @@ class History:
 
     def read(self, after: Position, limit: int = 1_000) -> list[Record]:
         """Return the records that follow a position, oldest first."""
-        rows = self._ask("SELECT term, n, kind, key, at, body FROM records WHERE n > ? ORDER BY n LIMIT ?", after.n, limit)
+        rows = self._ask(
+            "SELECT term, n, kind, key, at, body FROM records WHERE n > ? ORDER BY n LIMIT ?", after.n, limit
+        )
         return [_record(row) for row in rows]
 
     def pruned(self) -> int:
@@ -45,9 +47,7 @@ class History:
         """Return a revision's number and its stored sections; the newest when None."""
         newest = self._ask("SELECT coalesce(max(revision), 0) FROM revisions")[0][0]
         wanted = newest if revision is None else revision
-        rows = self._ask(
-            "SELECT key, body, max(revision) FROM sections WHERE revision <= ? GROUP BY key", wanted
-        )
+        rows = self._ask("SELECT key, body, max(revision) FROM sections WHERE revision <= ? GROUP BY key", wanted)
         return wanted, {key: msgspec.json.decode(body) for key, body, _ in rows if body is not None}
 
     def revisions(self, limit: int = 100) -> list[RevisionRow]:

@@ -146,7 +146,7 @@ class SqliteStore(History):
 
     def _stored_head(self) -> tuple[int, int]:
         row = self._connection.execute("SELECT term, n FROM records ORDER BY n DESC LIMIT 1").fetchone()
-        return row if row else (0, 0)
+        return row or (0, 0)
 
     def _write_queued(self) -> None:
         while (first := self._queue.get()) is not None:

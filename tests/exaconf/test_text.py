@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from confd.exaconf import (
     Bucket,
+    BucketFs,
     Conf,
     Database,
     Document,
+    ExaStorage,
     Global,
+    Logging,
     Node,
     Other,
     Plugin,
@@ -96,11 +99,10 @@ class TestQuirks:
         """The blanks around the colon of a header may be missing."""
         assert only(f"{header}\nDir = d") == Plugin("p", dir="d")
 
-    @pytest.mark.parametrize("text", ["local,", "local", " local , ", '"local"'])
+    @pytest.mark.parametrize("text", ["local,", "local", " local , "])
     def test_trailing_comma(self, text: str) -> None:
         """A list of one element may carry a trailing comma."""
-        logging = only(f"[Logging]\nLogRotationTypes = {text}")
-        assert getattr(logging, "log_rotation_types") in (("local",), ('"local"',))  # noqa: B009
+        assert only(f"[Logging]\nLogRotationTypes = {text}") == Logging(("local",))
 
     @pytest.mark.parametrize("text", ["11,12,13", "11, 12, 13", "11 ,12,13,"])
     def test_lists_with_and_without_blanks(self, text: str) -> None:
@@ -112,7 +114,15 @@ class TestQuirks:
 
     @pytest.mark.parametrize(
         ("text", "value"),
-        [("yes", True), ("On", True), ("1", True), ("TRUE", True), ("no", False), ("off", False), ("0", False)],
+        [
+            ("yes", True),
+            ("On", True),
+            ("1", True),
+            ("TRUE", True),
+            ("no", False),
+            ("off", False),
+            ("0", False),
+        ],
     )
     def test_booleans(self, text: str, value: bool) -> None:
         """Booleans are read in all their forms and written as True and False."""
@@ -125,8 +135,8 @@ class TestQuirks:
         """The text None and empty text are no value."""
         text = "[Global]\nStorageProxyURL = None\n[EXAStorage]\nBgRecLimit =\n"
         sections = parse(text).sections
-        assert getattr(sections["Global"], "storage_proxy_url") is None  # noqa: B009
-        assert getattr(sections["EXAStorage"], "bg_rec_limit") is None  # noqa: B009
+        assert sections["Global"] == Global(storage_proxy_url=None, kept=("StorageProxyURL",))
+        assert sections["EXAStorage"] == ExaStorage(bg_rec_limit=None)
 
     def test_windows_line_ends_and_byte_order_mark(self, full_text: str, full: Document) -> None:
         """A file that went through an editor on Windows reads the same."""
@@ -345,5 +355,5 @@ class TestRenderer:
 def test_bucket_name_is_repeated_inside() -> None:
     """A bucket's name stands in the header and as key, as readers expect it."""
     service = only("[BucketFS : b]\n[[Bucket : c]]\n")
-    assert getattr(service, "buckets") == {"c": Bucket("c")}  # noqa: B009
+    assert service == BucketFs("b", buckets={"c": Bucket("c")})
     assert "        Name = c\n" in render({"Global": Global(), service.key: service}, 1)

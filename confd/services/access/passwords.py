@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import hmac
+import re
 import threading
 from functools import cache
 from typing import Final
@@ -20,6 +21,7 @@ from confd.model.errors import Unsupported
 #: Hashes that libcrypt verifies; argon2id is ours.
 LIBCRYPT_PREFIXES: Final = ("$1$", "$2a$", "$2y$", "$5$", "$6$", "$y$")
 _ARGON2: Final = "$argon2id$"
+_HASH: Final = re.compile(r"[!-~]{1,512}")
 NO_PASSWORD: Final = frozenset({"", "*"})
 
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -27,7 +29,7 @@ _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 def is_encoded(text: str) -> bool:
     """Tell whether text is a hash by its prefix."""
-    return text.startswith((_ARGON2, *LIBCRYPT_PREFIXES))
+    return text.startswith((_ARGON2, *LIBCRYPT_PREFIXES)) and _HASH.fullmatch(text) is not None
 
 
 def hash_password(password: str) -> str:
@@ -67,7 +69,8 @@ def _libcrypt() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
     except OSError:
-        raise Unsupported("this machine has no libcrypt, so old password hashes cannot be checked; install libcrypt1") from None
+        missing = "this machine has no libcrypt, so old password hashes cannot be checked; install libcrypt1"
+        raise Unsupported(missing) from None
     library.crypt.restype = ctypes.c_char_p
     library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
     return library

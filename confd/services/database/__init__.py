@@ -1,0 +1,1 @@
+"""Databases: PostgreSQL instances, their keepers, and who supervises them."""

@@ -21,6 +21,9 @@ ADMIN: Final = "exa_admin"
 REPLICATION: Final = "exa_replication"
 SYS: Final = "sys"
 
+TEMP_LIMIT: Final = Bytes(1 << 30)
+"""Size of the temporary volume of an instance."""
+
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _SMALL: Final = _GIB

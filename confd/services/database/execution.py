@@ -6,7 +6,7 @@ from typing import Final
 
 from confd.cluster.host import Cluster
 from confd.services.database import instance
-from confd.services.database.planner import (
+from confd.services.database.situation import (
     Clone,
     Initialise,
     NodeAction,
@@ -44,27 +44,3 @@ def execute(cluster: Cluster, database: str, action: NodeAction, force: bool = F
         case StopInstance(node):
             stop = instance.stop.on(node, database, force, STOP_PATIENCE)
             cluster.call(stop, timeout=STOP_PATIENCE + 20.0)
-
-
-def describe(action: NodeAction) -> str:
-    """Say what an action does, for the output of a job."""
-    match action:
-        case Initialise(node, _, replace):
-            return (
-                f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
-            )
-        case StartPrimary(node):
-            return f"n{node}: start as primary"
-        case Clone(node, source):
-            return f"n{node}: copy the data of n{source}"
-        case StartStandby(node, primary):
-            return f"n{node}: start as standby of n{primary}"
-        case SetQuorum(_, quorum):
-            members = ", ".join(f"n{member}" for member in quorum.standbys)
-            return (
-                f"commits now wait for {quorum.acks} of {members}"
-                if quorum.acks
-                else "commits wait for no other node"
-            )
-        case StopInstance(node, reason):
-            return f"n{node}: stop, {reason}"

@@ -15,18 +15,11 @@ from confd.services.database.data import Content, read_content, remove, used
 from confd.services.database.installation import choose, find
 from confd.services.database.keeper_client import KeeperClient, KeeperStatus
 from confd.services.database.layout import layout
-from confd.services.database.observed import Instance, InstanceState, Role
+from confd.services.database.observed import Instance, InstanceState, Role, Usage
 from confd.services.database.params import check_params, effective, parse_params
 from confd.services.database.processes import clear
 from confd.services.database.record import Quorum
 from confd.services.database.server import Server
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Bytes that an instance takes up."""
-
-    persistent: int
-    temporary: int
 
 
 @operation("database.initialise")

@@ -88,7 +88,7 @@ class Keeper:
     def _look(self) -> None:
         self._reap()
         if self._server and not self._ready:
-            self._ready = postmaster_status(self._data) == "ready"
+            self._ready = postmaster_status(self._data, self._server) == "ready"
             self._was_ready |= self._ready
         if self._ready or not self._server:
             self._answer(self._starters)

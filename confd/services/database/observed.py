@@ -62,3 +62,10 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     def running(self) -> bool:
         """Whether it has, or will soon have again, server processes."""
         return self.state in RUNNING_STATES
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Bytes that an instance takes up."""
+
+    persistent: int
+    temporary: int

@@ -51,10 +51,10 @@ def postmaster_file(data: Path) -> list[str]:
         return []
 
 
-def postmaster_status(data: Path) -> str:
-    """Return what the postmaster last wrote about itself, empty when nothing."""
+def postmaster_status(data: Path, postmaster: int) -> str:
+    """Return what a postmaster last wrote about itself, empty when nothing; an earlier one's word does not count."""
     lines = postmaster_file(data)
-    return lines[7].strip() if len(lines) > 7 else ""
+    return lines[7].strip() if len(lines) > 7 and lines[0] == str(postmaster) else ""
 
 
 def wait_gone(pid: int, seconds: float) -> bool:

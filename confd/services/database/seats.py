@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confd.exaconf import Database, Volume
-from confd.services.database.planner import Spec
+from confd.services.database.situation import Spec
 
 
 def seats(database: Database, volume: Volume) -> Spec:

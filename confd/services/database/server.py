@@ -17,7 +17,7 @@ from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.services.database import configuration
 from confd.services.database.admin import Admin
-from confd.services.database.configuration import ADMIN, REPLICATION, ServerFacts
+from confd.services.database.configuration import ADMIN, REPLICATION, TEMP_LIMIT, ServerFacts
 from confd.services.database.data import Marker, Workshop, read_content, remove, write_marker, write_owned
 from confd.services.database.installation import Capability, Choice, choose, find
 from confd.services.database.keeper_client import KeeperClient
@@ -28,9 +28,6 @@ from confd.services.database.processes import postmaster_status
 from confd.services.database.record import Quorum
 from confd.services.database.scram import make_verifier
 from confd.services.database.seats import seats
-
-TEMP_LIMIT: Final = Bytes(1 << 30)
-"""Size of the temporary volume of an instance."""
 
 _READY_WITHIN: Final = 45.0
 _LOG_LINES: Final = 15
@@ -124,7 +121,7 @@ class Server:
         """Return what the instance does now."""
         status = self.keeper.status()
         if status and status.server:
-            return _STATUS.get(postmaster_status(self.place.data), InstanceState.STARTING)
+            return _STATUS.get(postmaster_status(self.place.data, status.server), InstanceState.STARTING)
         if status and status.wanted:
             return InstanceState.CRASHED
         return InstanceState.STOPPED if self.place.data.exists() else InstanceState.EMPTY

@@ -10,36 +10,14 @@ from typing import Final
 
 import msgspec
 
-from confd.cluster.host import Cluster, Master
-from confd.cluster.operations import master_operation
-from confd.model.errors import Canceled, InUse, NodeError, NodeOffline, NoMaster, TimedOut, WrongState
-from confd.model.states import DatabaseState
-from confd.services.database.observed import Instance, InstanceState, Role
-from confd.services.database.planner import Situation, plan
+from confd.cluster.host import Cluster
+from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.services.database.observation import Observation, Outcome, observation, outcome
 from confd.services.database.record import Record, Wanted, new_generation, read_record, write_record
-from confd.services.database.supervisor import Failure, Supervisor
+from confd.services.database.supervisor import Supervisor
 
 _PARALLEL: Final = 32
 _LOOK: Final = 0.2
-_UNDO_WITHIN: Final = 60.0
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a database came to, and what its administrator should know."""
-
-    state: DatabaseState
-    warnings: tuple[str, ...] = ()
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """A database as it is now. ``missing``: nodes that should have an instance and do not serve."""
-
-    state: DatabaseState
-    connectible: bool
-    record: Record
-    instances: tuple[Instance, ...]
-    missing: tuple[int, ...]
-    info: str
 
 
 class Supervision:
@@ -137,7 +115,8 @@ class Supervision:
     def observe(self, database: str) -> Observation:
         """Return what the instances really do now."""
         supervisor = self._supervisor(database)
-        return observation(supervisor.observe(), dict(supervisor.failures))
+        failures = [failure.error for failure in list(supervisor.failures.values())]
+        return observation(supervisor.observe(), failures)
 
     def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool) -> Record:
         changes: dict[str, object] = {"wanted": wanted, "since": self._wall(), "maintenance": maintenance}
@@ -210,33 +189,6 @@ def relocated(record: Record, volume: str) -> Record:
     )
 
 
-def observation(now: Situation, failures: dict[int, Failure]) -> Observation:
-    """Return what a situation means to users. Pure."""
-    running = any(one.running for one in now.seen.values())
-    primary = now.seen.get(now.record.primary) if now.record.primary is not None else None
-    up = primary is not None and primary.state is InstanceState.READY and primary.role is Role.PRIMARY
-    missing = tuple(node for node in now.spec.nodes if not _serves(now.seen.get(node)))
-    wanted = now.record.wanted is Wanted.RUNNING
-    if wanted:
-        state = DatabaseState.RUNNING if up and now.record.settled else DatabaseState.STARTUP
-    else:
-        state = DatabaseState.SHUTDOWN if running else DatabaseState.SETUP
-    problems = [str(failure.error) for failure in failures.values()] if wanted else []
-    blocked = plan(now).blocked if wanted else ""
-    return Observation(
-        state,
-        wanted and up,
-        now.record,
-        tuple(now.seen.values()),
-        missing if wanted else (),
-        " ".join(filter(None, [blocked, *problems])),
-    )
-
-
-def _serves(instance: Instance | None) -> bool:
-    return instance is not None and instance.state is InstanceState.READY
-
-
 def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
     """Return the outcome, None while it is open; call with the supervisor's condition held.
 
@@ -248,81 +200,9 @@ def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
     for failure in supervisor.failures.values():
         if failure.since == view.situation.record.since:
             raise failure.error
-    if view.plan.blocked:
-        if view.plan.offline:
-            raise NodeOffline(f"database {supervisor.database} cannot be {wanted.value}: {view.plan.blocked}")
-        raise WrongState(f"database {supervisor.database} cannot be {wanted.value}: {view.plan.blocked}")
-    if not view.plan.reached:
-        return None
-    state = DatabaseState.RUNNING if wanted is Wanted.RUNNING else DatabaseState.SETUP
-    return Outcome(state, tuple(_absent(view.situation, wanted)))
-
-
-def _absent(now: Situation, wanted: Wanted) -> list[str]:
-    follows = (
-        "its instance joins" if wanted is Wanted.RUNNING else "an instance that it may still run is stopped"
-    )
-    return [
-        f"n{node} does not answer; {follows} when it returns"
-        for node in now.spec.nodes
-        if node not in now.seen
-    ]
+    return outcome(view.situation, view.plan)
 
 
 def _late(supervisor: Supervisor, wanted: Wanted, timeout: float | None) -> str:
     doing = "; ".join(sorted(supervisor.doing())) or "waiting for instances"
     return f"database {supervisor.database} is not {wanted.value} after {timeout:g} s ({doing})"
-
-
-@master_operation(
-    "database.want",
-    planned=lambda database, wanted, **_: {"state": "running" if wanted == "running" else "setup"},
-)
-def want(
-    master: Master,
-    database: str,
-    wanted: Wanted,
-    timeout: float | None = None,
-    force: bool = False,
-    maintenance: bool = False,
-) -> Outcome:
-    """Bring a database into a state and wait for it; see ``Supervision.want``."""
-    supervision = master.service(Supervision)
-    return supervision.want(
-        database, wanted, timeout, force, maintenance, say=master.say, canceled=lambda: master.canceled
-    )
-
-
-@master_operation("database.unwant")
-def unwant(master: Master, database: str, wanted: Wanted) -> None:
-    """Undo ``want``: bring the database back to the other state; fine when ``want`` never ran."""
-    back = Wanted.STOPPED if wanted is Wanted.RUNNING else Wanted.RUNNING
-    supervision = master.service(Supervision)
-    try:
-        supervision.want(database, back, _UNDO_WITHIN, say=master.say, canceled=lambda: master.canceled)
-    except (TimedOut, NodeOffline, NodeError, WrongState) as error:
-        master.say(f"{error}; it stays wanted")
-
-
-@master_operation("database.define")
-def define(master: Master, database: str, volume: str, create_new: bool = True) -> None:
-    """Make the runtime record of a new database."""
-    master.service(Supervision).define(database, volume, create_new)
-
-
-@master_operation("database.forget")
-def forget(master: Master, database: str) -> None:
-    """Remove the runtime record of a deleted database; undo of ``define``."""
-    master.service(Supervision).forget(database)
-
-
-@master_operation("database.set_create_new")
-def set_create_new(master: Master, database: str, create_new: bool) -> bool:
-    """Set or clear that the next start makes empty data; return what was set before."""
-    return master.service(Supervision).set_create_new(database, create_new)
-
-
-@master_operation("database.observed")
-def observed(master: Master, database: str) -> Observation:
-    """Return what the instances of a database do now."""
-    return master.service(Supervision).observe(database)

@@ -17,9 +17,13 @@ from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Internal, NotFound
 from confd.model.states import NodeState
 from confd.services.database import instance
-from confd.services.database.execution import describe, execute
+from confd.services.database.execution import execute
 from confd.services.database.observed import Instance
-from confd.services.database.planner import (
+from confd.services.database.planner import plan
+from confd.services.database.quorum import confirmed
+from confd.services.database.record import Record, read_record, write_record
+from confd.services.database.seats import seats
+from confd.services.database.situation import (
     Action,
     NodeAction,
     Plan,
@@ -27,11 +31,8 @@ from confd.services.database.planner import (
     SetQuorum,
     Situation,
     Spec,
-    confirmed,
-    plan,
+    describe,
 )
-from confd.services.database.record import Record, read_record, write_record
-from confd.services.database.seats import seats
 
 _OBSERVE_WITHIN: Final = 5.0
 _TICK_BUSY: Final = 0.5

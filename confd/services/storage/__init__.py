@@ -1,0 +1,1 @@
+"""Storage: devices, volumes and their segments."""

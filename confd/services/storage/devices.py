@@ -99,7 +99,9 @@ def device_status(host: Host, disk: str | None = None) -> list[DeviceStatus]:
 @reporter("storage")
 def report(host: Host) -> Any:
     """Report the devices of the node."""
-    return msgspec.to_builtins([status_of(host, name, device) for name, device in node_devices(host.conf(), host.node)])
+    return msgspec.to_builtins(
+        [status_of(host, name, device) for name, device in node_devices(host.conf(), host.node)]
+    )
 
 
 def status_of(host: Host, disk: str, device: str) -> DeviceStatus:
@@ -115,9 +117,13 @@ def status_of(host: Host, disk: str, device: str) -> DeviceStatus:
     except ConfDError as error:
         return DeviceStatus(name=view, disk=disk, state=DeviceState.OFFLINE, message=error.message)
     except OSError as error:
-        return DeviceStatus(name=view, disk=disk, state=DeviceState.IO_ERRORS, io_error=True, message=str(error))
+        return DeviceStatus(
+            name=view, disk=disk, state=DeviceState.IO_ERRORS, io_error=True, message=str(error)
+        )
     if known is None:
-        return DeviceStatus(name=view, disk=disk, state=DeviceState.OFFLINE, message=f"{view} has no superblock")
+        return DeviceStatus(
+            name=view, disk=disk, state=DeviceState.OFFLINE, message=f"{view} has no superblock"
+        )
     return _online(view, disk, known, reserved)
 
 
@@ -137,7 +143,9 @@ def _make_home(host: Host, device: str) -> Path:
     path = device_path(host, device)
     below = PurePosixPath(device_view(device)).is_relative_to(EXA)
     if not path.exists() and not below:
-        raise StorageNotFound(f"{path} does not exist on {host.name}; make the directory or attach the block device")
+        raise StorageNotFound(
+            f"{path} does not exist on {host.name}; make the directory or attach the block device"
+        )
     home = device_home(host, device)
     if not home.exists():
         _make_passable(home)
@@ -159,7 +167,9 @@ def _make_passable(path: Path) -> None:
 def _check_empty(home: Path, device: str) -> None:
     foreign = sorted(entry.name for entry in home.iterdir() if entry.name not in _ORDINARY)
     if foreign:
-        raise StorageDuplicate(f"{device} holds other files ({', '.join(foreign[:3])}); give an empty directory")
+        raise StorageDuplicate(
+            f"{device} holds other files ({', '.join(foreign[:3])}); give an empty directory"
+        )
 
 
 def _superblock(host: Host, home: Path, device: NewDevice) -> Superblock:

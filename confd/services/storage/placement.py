@@ -81,7 +81,9 @@ def place(shape: Shape, disk: str, devices: Mapping[int, Sequence[DeviceStatus]]
     plan: dict[int, list[Extent]] = {}
     for node, wanted in needs(shape).items():
         if wanted:
-            plan[node] = _extents(shape, wanted, sorted(devices.get(node, ()), key=lambda device: -device.free))
+            plan[node] = _extents(
+                shape, wanted, sorted(devices.get(node, ()), key=lambda device: -device.free)
+            )
             _check(shape, node, disk, wanted, devices.get(node, ()), plan[node])
     return plan
 
@@ -120,7 +122,12 @@ def _extents(shape: Shape, wanted: int, devices: Sequence[DeviceStatus]) -> list
 
 
 def _check(
-    shape: Shape, node: int, disk: str, wanted: int, devices: Sequence[DeviceStatus], extents: Sequence[Extent]
+    shape: Shape,
+    node: int,
+    disk: str,
+    wanted: int,
+    devices: Sequence[DeviceStatus],
+    extents: Sequence[Extent],
 ) -> None:
     placed, free = sum(extent.size for extent in extents), sum(device.free for device in devices)
     if placed == wanted:

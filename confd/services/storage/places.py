@@ -33,7 +33,9 @@ def device_view(name: str) -> str:
     """
     pure = STORAGE / name
     if ".." in pure.parts or not name.strip() or pure == STORAGE or any(char in name for char in ",\n\r\0"):
-        raise InvalidParameter(f"{name!r} cannot be a device: give a path below {STORAGE}, a directory or /dev/...")
+        raise InvalidParameter(
+            f"{name!r} cannot be a device: give a path below {STORAGE}, a directory or /dev/..."
+        )
     return str(pure)
 
 

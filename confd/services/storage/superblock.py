@@ -126,10 +126,14 @@ def _read(path: Path, kind: type[T]) -> T | None:
     try:
         checked = msgspec.json.decode(raw, type=_Checked)
         if checked.checksum != _checksum(bytes(checked.content)):
-            raise StorageCorrupted(f"the checksum of {path} does not match: restore the file or replace the device")
+            raise StorageCorrupted(
+                f"the checksum of {path} does not match: restore the file or replace the device"
+            )
         return msgspec.json.decode(checked.content, type=kind)
     except msgspec.DecodeError as error:
-        raise StorageCorrupted(f"{path} cannot be read ({error}): restore the file or replace the device") from None
+        raise StorageCorrupted(
+            f"{path} cannot be read ({error}): restore the file or replace the device"
+        ) from None
 
 
 def _write(path: Path, value: Any) -> None:

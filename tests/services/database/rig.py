@@ -73,11 +73,19 @@ class Rig:
         """Add or replace a section."""
         self.conf_now = self.conf_now.with_changes({section.key: section}, self.conf_now.revision + 1)
 
-    def volume(self, redundancy: int = 1, name: str = "DataVolume1", vid: int = 0, nodes: tuple[int, ...] = ()) -> Volume:
+    def volume(
+        self, redundancy: int = 1, name: str = "DataVolume1", vid: int = 0, nodes: tuple[int, ...] = ()
+    ) -> Volume:
         """Make a data volume with segments on nodes."""
         nodes = nodes or tuple(self.hosts)
         volume = Volume(
-            name=name, type=VolumeType.DATA, size=Bytes(1 << 30), disk="disk1", nodes=nodes, redundancy=redundancy, id=vid
+            name=name,
+            type=VolumeType.DATA,
+            size=Bytes(1 << 30),
+            disk="disk1",
+            nodes=nodes,
+            redundancy=redundancy,
+            id=vid,
         )
         self.put(volume)
         for node in nodes:
@@ -124,10 +132,18 @@ class Rig:
         place = self.layout(node, name)
         return KeeperClient(place.state, place.keeper)
 
-    def sql(self, node: int, statement: str, name: str = NAME, user: str = "sys", wait: int = 5) -> list[tuple[Any, ...]]:
+    def sql(
+        self, node: int, statement: str, name: str = NAME, user: str = "sys", wait: int = 5
+    ) -> list[tuple[Any, ...]]:
         """Run a statement as a client of a node."""
         with psycopg.connect(
-            host=self.address(node), port=self.port, user=user, password=PASSWORD, dbname=name, connect_timeout=wait, autocommit=True
+            host=self.address(node),
+            port=self.port,
+            user=user,
+            password=PASSWORD,
+            dbname=name,
+            connect_timeout=wait,
+            autocommit=True,
         ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
@@ -148,7 +164,9 @@ class Rig:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return b"confd.services.database.keeper" in words and any(str(self.base).encode() in word for word in words)
+        return b"confd.services.database.keeper" in words and any(
+            str(self.base).encode() in word for word in words
+        )
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -196,7 +214,9 @@ class LocalCluster:
         self.changed()
 
     def node_states(self) -> dict[int, NodeState]:
-        return {node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts}
+        return {
+            node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts
+        }
 
     def status(self, node: int, service: str) -> Any:
         return None if node in self.offline else instance.report(self._rig.hosts[node])

@@ -79,7 +79,11 @@ def test_life_of_a_database(rig: Rig) -> None:
     supervision.want(NAME, Wanted.RUNNING)
     second_start = time.monotonic() - began
     assert rig.sql(13, "SELECT count(*) FROM t") == [(1000,)]
-    print(f"\nfirst start {first_start:.2f} s, stop {stop:.2f} s, second start {second_start:.2f} s", *said, sep="\n")
+    print(
+        f"\nfirst start {first_start:.2f} s, stop {stop:.2f} s, second start {second_start:.2f} s",
+        *said,
+        sep="\n",
+    )
     assert first_start < 5
     assert stop < 1
     assert second_start < 2
@@ -87,12 +91,16 @@ def test_life_of_a_database(rig: Rig) -> None:
 
 @pytest.mark.parametrize("node", [11, 13])
 def test_killed_server_is_restarted_in_place(started: Rig, node: int) -> None:
-    """kill -9 of a postmaster: its keeper starts it again, nobody else does anything, no row is lost."""
+    """Kill -9 of a postmaster: its keeper starts it again, nobody else does anything, no row is lost."""
     started.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
     status = started.keeper(node).status()
     assert status
     os.kill(status.server, signal.SIGKILL)
-    until(lambda: (now := started.keeper(node).status()) is not None and now.ready and now.server != status.server)
+    until(
+        lambda: (
+            (now := started.keeper(node).status()) is not None and now.ready and now.server != status.server
+        )
+    )
     started.sql(11, "INSERT INTO t VALUES (2)")
     until(lambda: started.sql(node, "SELECT count(*) FROM t") == [(2,)])
     now = started.keeper(node).status()
@@ -103,7 +111,7 @@ def test_killed_server_is_restarted_in_place(started: Rig, node: int) -> None:
 
 @pytest.mark.parametrize("node", [11, 12])
 def test_killed_keeper_leaves_no_server_behind(started: Rig, node: int) -> None:
-    """kill -9 of a keeper: its server stops, and the supervisor starts both again."""
+    """Kill -9 of a keeper: its server stops, and the supervisor starts both again."""
     status = started.keeper(node).status()
     assert status
     os.kill(status.keeper, signal.SIGKILL)
@@ -274,7 +282,10 @@ def test_more_copies_than_active_nodes(rig: Rig) -> None:
     supervision.want(NAME, Wanted.RUNNING)
     rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
     seen = supervision.observe(NAME)
-    assert {one.node: one.state for one in seen.instances} == {11: InstanceState.READY, 12: InstanceState.READY}
+    assert {one.node: one.state for one in seen.instances} == {
+        11: InstanceState.READY,
+        12: InstanceState.READY,
+    }
     with pytest.raises(psycopg.OperationalError, match="reject"):
         rig.sql(12, "SELECT 1")
     record = read_record(rig.cluster, NAME)

@@ -1,0 +1,128 @@
+"""The configuration as a whole: taking in a file edited by hand, going back to an earlier revision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from confd.cluster.replica import load_conf
+from confd.exaconf import Conf, Database, Node, Section, Trust, Volume, check, parse
+from confd.exaconf.validation import upgraded, validate
+from confd.jobs import locks
+from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
+from confd.model.secret import Vault
+from confd.scheduler.context import Context
+from confd.scheduler.parameters import Rule
+from confd.scheduler.registry import MODIFY, Allow, job
+
+_ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
+
+#: Objects that are more than text: what adds and what removes one.
+_REAL: Final[dict[type[Section], tuple[str, str]]] = {
+    Node: ("node_add", "node_remove"),
+    Volume: ("st_volume_create", "st_volume_delete"),
+    Database: ("db_create", "db_delete"),
+}
+#: Fields that follow what nodes hold; the jobs that change both are the only way.
+_HELD: Final[dict[type[Section], tuple[str, ...]]] = {
+    Node: ("disks", "uuid"),
+    Volume: ("type", "size", "disk", "nodes", "num_master_nodes", "redundancy", "block_size", "stripe_size", "id"),
+    Database: ("id", "data_volume", "nodes", "num_active_nodes"),
+}
+
+Text = Annotated[str, Rule(secret=True)]
+Revision = Annotated[int, Rule(minimum=1)]
+
+
+@job(MODIFY, allow=_ADMINISTRATORS, locks=locks.everything, own=True)
+def exaconf_commit(ctx: Context, text: Text) -> list[str]:
+    """Take in an EXAConf file that was edited by hand, and return the sections that changed.
+
+    The file must be of the newest revision, and say with 'Checksum = COMMIT' that it was edited on purpose. Nodes,
+    volumes and databases are added, removed and moved by their own jobs.
+
+    :param text: The whole file.
+
+    Examples:
+    {text: "[Global]\\n    Revision = 16\\n    Checksum = COMMIT\\n"}
+    """
+    verdict = check(text)
+    if not verdict.accepted:
+        raise InvalidParameter(verdict.message)
+    document = parse(text)
+    wanted = _upgraded(document.sections)
+    changed = _differences(ctx.committed, wanted)
+    if not changed:
+        return []
+    if verdict.trust is Trust.VERIFIED:
+        raise InvalidParameter(
+            f"the file is an unedited copy of revision {document.revision}: set 'Checksum = COMMIT' in section "
+            "[Global] if it was edited, or go back with exaconf_rollback"
+        )
+    if document.revision != ctx.committed.revision:
+        raise Conflict(
+            f"the file is of revision {document.revision}, the cluster is at {ctx.committed.revision}: "
+            "edit the present file (exaconf get) again"
+        )
+    return _take_in(ctx, wanted, changed)
+
+
+@job(MODIFY, allow=_ADMINISTRATORS, locks=locks.everything, own=True)
+def exaconf_rollback(ctx: Context, revision: Revision) -> list[str]:
+    """Make the content of an earlier revision the newest one, and return the sections that changed.
+
+    :param revision: Revision to go back to.
+
+    Examples:
+    {revision: 16}
+    """
+    known = {row.revision for row in ctx.store.revisions(limit=1_000_000)}
+    if revision not in known:
+        oldest = f"known are {min(known)} to {max(known)}" if known else "none is known"
+        raise NotFound(f"there is no revision {revision}; {oldest}")
+    wanted = load_conf(ctx.store, ctx.service(Vault), revision).sections
+    return _take_in(ctx, wanted, _differences(ctx.committed, wanted))
+
+
+def _upgraded(sections: Mapping[str, Section]) -> dict[str, Section]:
+    after = Conf(0, sections)
+    return {**sections, after.global_.key: upgraded(after.global_)}
+
+
+def _differences(before: Conf, wanted: Mapping[str, Section]) -> list[str]:
+    keys = {**before.sections, **wanted}
+    return [key for key in keys if before.get(key) != wanted.get(key)]
+
+
+def _take_in(ctx: Context, wanted: Mapping[str, Section], changed: list[str]) -> list[str]:
+    for key in changed:
+        _check_real(ctx.committed.get(key), wanted.get(key))
+    if problems := validate(wanted):
+        raise InvalidParameter(f"EXAConf does not fit together: {'; '.join(problems[:10])}")
+    for key in changed:
+        section = wanted.get(key)
+        if section is None:
+            ctx.conf.delete(key)
+        else:
+            ctx.conf.put(section)
+    return changed
+
+
+def _check_real(before: Section | None, after: Section | None) -> None:
+    """Refuse what would leave configuration and nodes in disagreement."""
+    section = after or before
+    assert section is not None
+    kind = type(section)
+    if kind not in _REAL:
+        return
+    adding, removing = _REAL[kind]
+    if before is None or after is None:
+        what, name = ("added", adding) if before is None else ("removed", removing)
+        raise WrongState(f"[{section.key}] cannot be {what} in the file; use the job {name}")
+    held = [name for name in _HELD[kind] if _value(before, name) != _value(after, name)]
+    if held:
+        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; use the jobs that move data")
+
+
+def _value(section: Section, name: str) -> Any:
+    return getattr(section, name)

@@ -1,0 +1,78 @@
+"""What jobs see of the running cluster: states of nodes, devices and databases at this moment."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from confd.cluster.operations import Command
+from confd.model.errors import ConfDError
+from confd.model.states import NodeState
+from confd.scheduler.context import Context
+from confd.services.database.record import PREFIX, Record, Wanted
+from confd.services.storage.description import Observed, User
+from confd.services.storage.devices import device_status
+from confd.services.storage.places import node_devices
+from confd.services.storage.space import DeviceStatus
+
+R = TypeVar("R")
+
+
+def ask(ctx: Context, command: Command[R]) -> R:
+    """Have a node answer a question that changes nothing; asked also in a dry run, answered once for all reruns.
+
+    :raises NodeOffline: the node does not answer.
+    """
+    answer = ctx.learn(
+        f"{command.name} on n{command.node}", lambda: msgspec.to_builtins(ctx.cluster.call(command))
+    )
+    return command.operation.result(answer)
+
+
+def observe(ctx: Context, *, fresh: bool = False) -> Observed:
+    """Return what storage is like now.
+
+    :param fresh: ask the nodes instead of taking what they reported last.
+    """
+    states = ctx.cluster.node_states()
+    looked_at = [node for node in ctx.committed.nodes if states.get(node) is NodeState.ONLINE]
+    read = _asked if fresh else _reported
+    return Observed(
+        states=states,
+        devices={node: found for node in looked_at if (found := read(ctx, node)) is not None},
+        users=tuple(_user(ctx, name) for name in ctx.committed.databases),
+    )
+
+
+def free_devices(ctx: Context, nodes: list[int], disk: str) -> dict[int, list[DeviceStatus]]:
+    """Return the devices of a disk on each node with what is free on them now."""
+    return {node: ask(ctx, device_status.on(node, disk=disk)) for node in nodes}
+
+
+def _reported(ctx: Context, node: int) -> list[DeviceStatus] | None:
+    reported = ctx.cluster.status(node, "storage")
+    return None if reported is None else msgspec.convert(reported, list[DeviceStatus])
+
+
+def _asked(ctx: Context, node: int) -> list[DeviceStatus] | None:
+    if not node_devices(ctx.committed, node):
+        return []
+    try:
+        return ask(ctx, device_status.on(node))
+    except ConfDError as error:
+        # A node that fails now is described like one that is away; the list of the others is still of use.
+        ctx.warn(f"n{node} does not answer: {error.message}")
+        return None
+
+
+def _user(ctx: Context, name: str) -> User:
+    stored = ctx.record(PREFIX + name)
+    record = Record() if stored is None else msgspec.convert(stored, Record)
+    return User(
+        name=name,
+        active=ctx.committed.databases[name].active_nodes,
+        primary=record.primary,
+        running=record.wanted is Wanted.RUNNING,
+        temporary=record.temporary_volume,
+    )

@@ -1,0 +1,193 @@
+"""Settings of EXAConf that have no job of their own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from confd.exaconf import Configuration, Form, Global, Section, public_view
+from confd.exaconf.fields import KeyField, plan
+from confd.exaconf.quoting import join_items
+from confd.exaconf.tree import join_header, split_header
+from confd.jobs import locks
+from confd.jobs.types import Settings
+from confd.model.errors import InvalidParameter, NotFound
+from confd.scheduler.context import Context
+from confd.scheduler.registry import MODIFY, READ, Allow, job, nearest
+
+ALLOWED: Final[dict[str, tuple[str, ...]]] = {
+    "Global": (
+        "SSHPort",
+        "XMLRPCPort",
+        "WebUIBackendPort",
+        "WebUIDomain",
+        "EnableLoadBalancer",
+        "Networks",
+        "NameServers",
+        "SearchDomains",
+        "LicenseRAWMEMWarnThreshold",
+        "Hugepages",
+        "IssueTracker",
+        "StorageConnectionThreads",
+        "StorageMaxConnections",
+        "ExaMonitorUserName",
+        "ExaMonitorUserPassword",
+    ),
+    "Logging": ("LogRotationTypes", "RemoteLogRotationVolume", "RemoteLogRotationPrefix"),
+}
+
+_ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
+_HUGEPAGES: Final = frozenset({"host", "auto"})
+
+
+@job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.section("Global"), locks.section("Logging")])
+def general_settings(ctx: Context, changes: Settings) -> None:
+    """Change settings of the sections Global and Logging, all of them or none.
+
+    Services read them when they start.
+
+    :param changes: Section name to a mapping of key and new value.
+
+    Examples:
+    {changes: {Global: {NameServers: 4.4.4.4, XMLRPCPort: 20003}}}
+    {changes: {Global: {SearchDomains: example.net}}}
+    {changes: {Global: {Hugepages: auto}}}
+    """
+    for name, values in changes.items():
+        _check_section(name, values)
+        section = ctx.conf.global_ if name == Global.kind else ctx.conf.logging
+        ctx.conf.put(_changed(section, values))
+    _check_logging(ctx.conf)
+
+
+@job(READ, allow=_ADMINISTRATORS)
+def settings_list(ctx: Context, *, sections: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return settings of EXAConf: everything, chosen sections, or chosen keys; secrets as '***'.
+
+    :param sections: Section name to a list of keys; an empty list means the whole section.
+
+    Examples:
+    {}
+    {sections: {Global: [NameServers, XMLRPCPort]}}
+    """
+    known = _shown(ctx.committed)
+    if not sections:
+        return known
+    return {name: _chosen(known, name, keys) for name, keys in sections.items()}
+
+
+def _check_section(name: str, values: Any) -> None:
+    if name not in ALLOWED:
+        raise InvalidParameter(f"changes: section {name!r} cannot be changed here; allowed are {', '.join(ALLOWED)}")
+    if not isinstance(values, dict):
+        raise InvalidParameter(f"changes: {name} needs a mapping of keys to values, such as {{SSHPort: 22}}")
+    for key in values:
+        if key not in ALLOWED[name]:
+            near = nearest(str(key), ALLOWED[name])
+            allowed = ", ".join(ALLOWED[name])
+            raise InvalidParameter(f"changes: [{name}] {key!r} cannot be changed here{near}; allowed are {allowed}")
+
+
+def _changed(section: Section, values: dict[str, Any]) -> Section:
+    fields = {field.name: field for field in plan(type(section)).keys}
+    new = {fields[key].attribute: _read(section.kind, fields[key], value) for key, value in values.items()}
+    return msgspec.structs.replace(section, **new)
+
+
+def _read(section: str, field: KeyField, value: Any) -> Any:
+    try:
+        typed = field.codec.decode(_text(value))
+        _RULES.get(field.name, _anything)(typed)
+    except (ValueError, InvalidParameter) as error:
+        shown = "the value" if field.codec.secret else repr(value)
+        why = f"; {error.message}" if isinstance(error, InvalidParameter) else ""
+        raise InvalidParameter(
+            f"changes: [{section}] {field.name}: {shown} is not valid, expected {field.codec.expected}{why}"
+        ) from None
+    return typed
+
+
+def _text(value: Any) -> str:
+    """Write a value as EXAConf does, for the codec to read."""
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return join_items(tuple(str(item) for item in value))
+    if isinstance(value, dict) or "\n" in str(value):
+        raise ValueError(value)
+    return str(value).strip()
+
+
+def _anything(value: Any) -> None:
+    return None
+
+
+def _check_networks(networks: tuple[str, ...]) -> None:
+    if "private" not in networks or not set(networks) <= {"private", "public"}:
+        raise InvalidParameter("give private, or private and public")
+
+
+def _check_hugepages(text: str) -> None:
+    if text not in _HUGEPAGES and not text.isdecimal():
+        raise InvalidParameter("give 0 (off), host, auto or a number of pages")
+
+
+def _check_tracker(text: str) -> None:
+    if text not in ("Jira", "Salesforce"):
+        raise InvalidParameter("give Jira or Salesforce")
+
+
+def _check_port(port: int) -> None:
+    if port == 0:
+        raise InvalidParameter("0 is no port; give 1 to 65535")
+
+
+def _check_rotation(types: tuple[str, ...]) -> None:
+    if not types or not set(types) <= {"local", "remote"}:
+        raise InvalidParameter("give local, remote or both")
+
+
+_RULES: Final[dict[str, Any]] = {
+    "Networks": _check_networks,
+    "Hugepages": _check_hugepages,
+    "IssueTracker": _check_tracker,
+    "SSHPort": _check_port,
+    "XMLRPCPort": _check_port,
+    "WebUIBackendPort": _check_port,
+    "LogRotationTypes": _check_rotation,
+}
+
+
+def _check_logging(conf: Configuration) -> None:
+    volume = conf.logging.remote_log_rotation_volume
+    if volume is None and "remote" in conf.logging.log_rotation_types:
+        raise InvalidParameter("changes: [Logging] LogRotationTypes: remote needs RemoteLogRotationVolume as well")
+    if volume is not None and not (volume in conf.volumes or volume in conf.remote_volumes):
+        raise NotFound(f"changes: [Logging] RemoteLogRotationVolume: there is no volume {volume!r}; create it first")
+
+
+def _shown(conf: Configuration) -> dict[str, Any]:
+    """Return all sections as in the file: users and groups below one section each."""
+    shown: dict[str, Any] = {}
+    for section in conf.sections.values():
+        if section.form is Form.INSIDE:
+            shown.setdefault(section.kind, {})[getattr(section, "name")] = public_view(section)
+        else:
+            shown[section.key] = public_view(section)
+    if Global.kind in shown:
+        shown[Global.kind] = {"Revision": conf.revision, **shown[Global.kind]}
+    return shown
+
+
+def _chosen(known: dict[str, Any], name: str, keys: Any) -> Any:
+    header = join_header(*split_header(name))
+    if header not in known:
+        raise NotFound(f"sections: EXAConf has no section {name!r}{nearest(header, known)}; it has {', '.join(known)}")
+    if keys is not None and not isinstance(keys, (list, tuple, str)):
+        raise InvalidParameter(f"sections: {name} needs a list of keys, such as [NameServers]")
+    section, wanted = known[header], [keys] if isinstance(keys, str) else list(keys or ())
+    for key in wanted:
+        if key not in section:
+            raise NotFound(f"sections: [{header}] has no key {key!r}{nearest(str(key), section)}")
+    return {key: section[key] for key in wanted} if wanted else section

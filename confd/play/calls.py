@@ -1,0 +1,66 @@
+"""Calls to the daemon of a node of a play, over its unix socket; the caller acts as root there."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from confd.model.errors import Internal, NodeOffline, error_from
+
+_LOOK: Final = 2.0
+
+
+def is_ready(path: Path) -> bool:
+    """Tell whether the daemon serves calls."""
+    http_ = _SocketHTTP(path, _LOOK)
+    try:
+        http_.request("GET", "/is_master")
+        return http_.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        http_.close()
+
+
+def run_job(path: Path, name: str, timeout: float | None = None, **params: Any) -> Any:
+    """Run a job and return its result.
+
+    :raises NodeOffline: no daemon answers.
+    :raises ConfDError: the job failed.
+    """
+    call = {"method": "job_exec", "job": name, "params": {"params": params}}
+    http_ = _SocketHTTP(path, timeout)
+    try:
+        http_.request("POST", "/jrpc", msgspec.json.encode(call), {"Content-Type": "application/json"})
+        body = http_.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NodeOffline(f"the daemon at {path} does not answer ({error}); c4 ps shows what runs") from None
+    finally:
+        http_.close()
+    return _output(name, body)
+
+
+def _output(name: str, body: bytes) -> Any:
+    try:
+        answer = msgspec.json.decode(body)
+        code = answer["result_code"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise Internal(f"{name}: the daemon answered {body[:200].decode(errors='replace')}") from None
+    if code:
+        raise error_from(code, f"{name} failed: {answer['result_desc']} (job {answer['result_jobid']})")
+    return answer.get("result_output")
+
+
+class _SocketHTTP(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

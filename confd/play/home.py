@@ -1,0 +1,135 @@
+"""The place of all plays of a user: directories, numbers, runtime directories, and finding a play again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from confd.model.errors import InvalidParameter, NotFound, Unsupported
+from confd.play.parameters import HOME
+from confd.play.record import FILE, Play, PlayNode, load
+
+_ROOT_HOME: Final = Path("/var/lib/openconfd")
+_ROOT_RUNTIME: Final = Path("/run/openconfd")
+_TARGET: Final = re.compile(r"(?P<play>[0-9a-zA-Z]+)(?:\.(?P<node>n?[0-9]+))?(?:/(?P<subsystem>[a-z]+))?")
+_DIRECTORY: Final = re.compile(r"[0-9]+_[0-9a-f]{8}")
+# A socket's path has at most 107 bytes; PostgreSQL adds "/<8 digits>/.s.PGSQL.65535.lock" to the directory.
+_LONGEST_RUNTIME: Final = 107 - 33
+
+
+class Target(NamedTuple):
+    """What ``-t N[.NODE][/SUBSYSTEM]`` names."""
+
+    play: str
+    node: int | None
+    subsystem: str | None
+
+
+def home() -> Path:
+    """Return where plays are kept: CCC_HOME."""
+    given = os.environ.get(HOME)
+    if given:
+        return Path(given).absolute()
+    return _ROOT_HOME if os.getuid() == 0 else Path.home() / ".ccc"
+
+
+def config_file() -> Path:
+    """Return the file with the parameters of every play, which need not exist."""
+    given = os.environ.get(HOME)
+    return (Path(given) if given else Path.home() / ".ccc") / "config"
+
+
+def runtime(play: str) -> Path:
+    """Return the runtime directory of a play: short, because paths of unix sockets are.
+
+    :raises Unsupported: it is too long.
+    """
+    if os.getuid() == 0:
+        base = _ROOT_RUNTIME
+    else:
+        own = os.environ.get("XDG_RUNTIME_DIR")
+        base = Path(own) / "openconfd" if own and os.access(own, os.W_OK) else Path(f"/tmp/openconfd-{os.getuid()}")
+    directory = base / play
+    if len(os.fsencode(directory)) > _LONGEST_RUNTIME - len("/n100"):
+        raise Unsupported(f"{directory} is too long for unix sockets; set XDG_RUNTIME_DIR to a shorter directory")
+    return directory
+
+
+def plays() -> list[Play]:
+    """Return all plays by number."""
+    try:
+        names = os.listdir(home())
+    except FileNotFoundError:
+        return []
+    found = [home() / name for name in names if _DIRECTORY.fullmatch(name)]
+    return sorted((load(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
+
+
+def find(name: str) -> Play:
+    """Return the play with a number or an id; the beginning of an id is enough.
+
+    :raises NotFound: there is none; names those that are there.
+    """
+    known = plays()
+    for play in known:
+        if name in (str(play.number), play.id):
+            return play
+    begun = [play for play in known if len(name) >= 3 and play.id.startswith(name.lower())]
+    if len(begun) == 1:
+        return begun[0]
+    there = ", ".join(f"{play.number} ({play.id})" for play in known)
+    raise NotFound(f"there is no play {name}; " + (f"there is {there}" if there else "c4 host play makes one"))
+
+
+def parse_target(text: str) -> Target:
+    """Read ``N[.NODE][/SUBSYSTEM]``.
+
+    :raises InvalidParameter: it is something else.
+    """
+    match = _TARGET.fullmatch(text)
+    if match is None:
+        raise InvalidParameter(f"{text!r} is no target: give PLAY[.NODE][/SUBSYSTEM], such as 1, 1.11 or 1.11/cos")
+    node = match["node"]
+    return Target(match["play"], int(node.removeprefix("n")) if node else None, match["subsystem"])
+
+
+def pick(play: Play, node: int | None) -> PlayNode:
+    """Return a node of a play, the first one when none is named.
+
+    :raises NotFound: it has no such node.
+    """
+    found = play.nodes[0] if node is None else play.node(node)
+    if found is None:
+        there = ", ".join(known.name for known in play.nodes)
+        raise NotFound(f"play {play.number} has no node n{node}; it has {there}")
+    return found
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other c4 commands of this user from making or deleting plays meanwhile."""
+    make_passable(home())
+    with (home() / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def new_place() -> tuple[int, str]:
+    """Return number and id for a new play; the number is the lowest free one."""
+    taken = {play.number for play in plays()}
+    number = next(candidate for candidate in range(1, len(taken) + 2) if candidate not in taken)
+    return number, secrets.token_hex(4)
+
+
+def make_passable(path: Path) -> None:
+    """Make a directory, and those above it, that the database's user can pass through."""
+    for step in (*reversed(path.parents), path):
+        if not step.exists():
+            step.mkdir(exist_ok=True)
+            step.chmod(0o711)

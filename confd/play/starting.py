@@ -1,0 +1,129 @@
+"""Bringing a play up: daemons side by side, then the default database through the API."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from subprocess import Popen
+from typing import Final
+
+from confd.model.errors import NodeError, TimedOut
+from confd.model.sizes import format_exact
+from confd.play import processes
+from confd.play.calls import is_ready, run_job
+from confd.play.firstconf import DEVICE, DISK
+from confd.play.record import Play, PlayNode, Progress
+from confd.play.settings import Settings
+from confd.services.storage.space import usable
+from confd.services.storage.superblock import read_superblock
+
+DATA_VOLUME: Final = "DataVolume1"
+_LOOK: Final = 0.02
+_PATIENCE: Final = 60.0
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+_LARGEST_VOLUME: Final = 10 * _GIB
+_MEMORY_PER_NODE: Final = 2048
+_MEMORY_SHARE: Final = 4
+_LEAST_MEMORY: Final = 256
+
+Say = Callable[[str], None]
+
+
+def start(play: Play) -> list[PlayNode]:
+    """Start the daemons that do not run and wait until all nodes serve calls; return the nodes that were started.
+
+    When one dies, those that were started are stopped again.
+
+    :raises NodeError: a daemon died, with its last words.
+    :raises TimedOut: a node does not get ready.
+    """
+    wanting = [node for node in play.nodes if processes.daemon(node) is None]
+    children = {node: processes.start(node) for node in wanting}
+    try:
+        _wait_ready(play.nodes, children)
+    except BaseException:
+        processes.stop(wanting)
+        raise
+    return wanting
+
+
+def make_ready(play: Play) -> Play:
+    """Start a new play; remember whether it came up."""
+    try:
+        start(play)
+    except BaseException:
+        play.with_progress(Progress.FAILED).save()
+        raise
+    ready = play.with_progress(Progress.READY)
+    ready.save()
+    return ready
+
+
+def make_database(play: Play, settings: Settings, say: Say) -> None:
+    """Make the data volume and the default database, and start it."""
+    active = list(settings.active_nodes)
+    socket = (play.node(active[0]) or play.nodes[0]).socket
+    size = min(_LARGEST_VOLUME, _usable(play, active[0]) // 2)
+    redundancy = 2 if len(active) > 1 else 1
+    say(f"making volume {DATA_VOLUME}, {format_exact(size)} on each of {_names(active)}")
+    run_job(
+        socket, "st_volume_create", name=DATA_VOLUME, type="data", disk=DISK, size=format_exact(size), nodes=active,
+        num_master_nodes=len(active), redundancy=redundancy,
+    )  # fmt: skip
+    memory = settings.memory or _memory(len(active))
+    say(f"making database {settings.database}, {memory} MiB on {_names(active)}")
+    run_job(
+        socket, "db_create", db_name=settings.database, data_volume_name=DATA_VOLUME, version=play.postgresql,
+        mem_size=f"{memory} MiB", port=settings.db_port, nodes=list(settings.data_nodes), num_active_nodes=len(active),
+    )  # fmt: skip
+    run_job(socket, "db_start", db_name=settings.database)
+
+
+def wait_stage(reached: Callable[[], bool], seconds: float, wanted: str) -> None:
+    """Wait until something is so.
+
+    :raises TimedOut: it did not become so.
+    """
+    until = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > until:
+            raise TimedOut(f"{wanted} was not reached within {seconds:g} s; c4 ps shows how far it is")
+        time.sleep(_LOOK)
+
+
+def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]]) -> None:
+    until = time.monotonic() + _PATIENCE
+    waiting = list(nodes)
+    while waiting:
+        for node, child in children.items():
+            if child.poll() is not None:
+                raise NodeError(
+                    f"the daemon of {node.name} ended with status {child.returncode}; it last said\n"
+                    f"{processes.last_words(node)}\nits log is {node.root / 'logs/logd/ConfD.log'}"
+                )
+        waiting = [node for node in waiting if not is_ready(node.socket)]
+        if waiting and time.monotonic() > until:
+            words = "\n".join(f"{node.name}:\n{processes.last_words(node)}" for node in waiting)
+            raise TimedOut(f"{_names([node.node for node in waiting])} did not get ready within {_PATIENCE:g} s\n{words}")
+        if waiting:
+            time.sleep(_LOOK)
+
+
+def _usable(play: Play, node: int) -> int:
+    known = play.node(node)
+    assert known is not None
+    block = read_superblock(known.root / "data/storage" / DEVICE)
+    return usable(block.capacity) if block else _GIB
+
+
+def _memory(nodes: int) -> int:
+    """Return MiB for a database: 2 GiB per node as usual, less where nodes share a small machine."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB
+    return max(_LEAST_MEMORY, min(_MEMORY_PER_NODE, total // _MEMORY_SHARE // nodes)) * nodes
+
+
+def _names(nodes: Iterable[int]) -> str:
+    return ", ".join(f"n{node}" for node in nodes)
+

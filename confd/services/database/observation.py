@@ -1,0 +1,86 @@
+"""What a database's situation means to its users. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from confd.model.errors import ConfDError, NodeOffline, WrongState
+from confd.model.states import DatabaseState
+from confd.services.database.observed import Instance, InstanceState, Role
+from confd.services.database.planner import plan
+from confd.services.database.record import Record, Wanted
+from confd.services.database.situation import Plan, Situation
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """A database as it is now. ``missing``: nodes that should have an instance and do not serve."""
+
+    state: DatabaseState
+    connectible: bool
+    record: Record
+    instances: tuple[Instance, ...]
+    missing: tuple[int, ...]
+    info: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a database came to, and what its administrator should know."""
+
+    state: DatabaseState
+    warnings: tuple[str, ...] = ()
+
+
+def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observation:
+    """Return what a situation means; ``failures`` are of actions that will be tried again."""
+    wanted = now.record.wanted is Wanted.RUNNING
+    serves = _primary_serves(now)
+    missing = tuple(node for node in now.spec.nodes if not _ready(now.seen.get(node)))
+    problems = [plan(now).blocked, *map(str, failures)] if wanted else []
+    return Observation(
+        state=_state(now, wanted, serves),
+        connectible=wanted and serves,
+        record=now.record,
+        instances=tuple(now.seen.values()),
+        missing=missing if wanted else (),
+        info=" ".join(filter(None, problems)),
+    )
+
+
+def outcome(now: Situation, decided: Plan) -> Outcome | None:
+    """Return what was reached, None while it is open.
+
+    :raises NodeOffline: a node must return first.
+    :raises WrongState: an administrator must decide first.
+    """
+    wanted = now.record.wanted
+    if decided.blocked:
+        text = f"database {now.database} cannot be {wanted.value}: {decided.blocked}"
+        raise NodeOffline(text) if decided.offline else WrongState(text)
+    if not decided.reached:
+        return None
+    state = DatabaseState.RUNNING if wanted is Wanted.RUNNING else DatabaseState.SETUP
+    return Outcome(state, tuple(_absent(now)))
+
+
+def _absent(now: Situation) -> Iterator[str]:
+    running = now.record.wanted is Wanted.RUNNING
+    follows = "its instance joins" if running else "an instance that it may still run is stopped"
+    return (f"n{node} does not answer; {follows} when it returns" for node in now.missing())
+
+
+def _state(now: Situation, wanted: bool, serves: bool) -> DatabaseState:
+    if wanted:
+        return DatabaseState.RUNNING if serves and now.record.settled else DatabaseState.STARTUP
+    running = any(instance.running for instance in now.seen.values())
+    return DatabaseState.SHUTDOWN if running else DatabaseState.SETUP
+
+
+def _primary_serves(now: Situation) -> bool:
+    instance = now.seen.get(now.record.primary) if now.record.primary is not None else None
+    return _ready(instance) and instance is not None and instance.role is Role.PRIMARY
+
+
+def _ready(instance: Instance | None) -> bool:
+    return instance is not None and instance.state is InstanceState.READY

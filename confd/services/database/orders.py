@@ -1,0 +1,66 @@
+"""Master operations on databases: what jobs order, and how it is undone."""
+
+from __future__ import annotations
+
+from confd.cluster.host import Master
+from confd.cluster.operations import master_operation
+from confd.model.errors import NodeError, NodeOffline, TimedOut, WrongState
+from confd.services.database.observation import Observation, Outcome
+from confd.services.database.record import Wanted
+from confd.services.database.supervision import Supervision
+
+_UNDO_WITHIN = 60.0
+
+
+@master_operation("database.define")
+def define(master: Master, database: str, volume: str, create_new: bool = True) -> None:
+    """Make the runtime record of a new database."""
+    master.service(Supervision).define(database, volume, create_new)
+
+
+@master_operation("database.forget")
+def forget(master: Master, database: str) -> None:
+    """Remove the runtime record of a deleted database; undo of ``define``."""
+    master.service(Supervision).forget(database)
+
+
+@master_operation("database.set_create_new", planned=lambda **_: False)
+def set_create_new(master: Master, database: str, create_new: bool) -> bool:
+    """Set or clear that the next start makes empty data; return what was set before."""
+    return master.service(Supervision).set_create_new(database, create_new)
+
+
+def _planned(wanted: str, **_: object) -> dict[str, str]:
+    return {"state": "running" if wanted == Wanted.RUNNING else "setup"}
+
+
+@master_operation("database.want", planned=_planned)
+def want(
+    master: Master,
+    database: str,
+    wanted: Wanted,
+    timeout: float | None = None,
+    force: bool = False,
+    maintenance: bool = False,
+) -> Outcome:
+    """Bring a database into a state and wait for it; see ``Supervision.want``."""
+    return master.service(Supervision).want(
+        database, wanted, timeout, force, maintenance, say=master.say, canceled=lambda: master.canceled
+    )
+
+
+@master_operation("database.unwant")
+def unwant(master: Master, database: str, wanted: Wanted) -> None:
+    """Undo ``want``: bring the database back to the other state; fine when ``want`` never ran."""
+    back = Wanted.STOPPED if wanted is Wanted.RUNNING else Wanted.RUNNING
+    supervision = master.service(Supervision)
+    try:
+        supervision.want(database, back, _UNDO_WITHIN, say=master.say, canceled=lambda: master.canceled)
+    except (TimedOut, NodeOffline, NodeError, WrongState) as error:
+        master.say(f"{error}; it stays wanted {back.value}")
+
+
+@master_operation("database.observed")
+def observed(master: Master, database: str) -> Observation:
+    """Return what the instances of a database do now."""
+    return master.service(Supervision).observe(database)

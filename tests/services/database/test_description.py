@@ -1,0 +1,109 @@
+"""The result of db_info."""
+
+from __future__ import annotations
+
+import pytest
+
+from confd.exaconf import BackupSchedule, Database, Volume, VolumeType
+from confd.model.secret import Secret
+from confd.model.sizes import Bytes
+from confd.model.states import DatabaseState
+from confd.services.database.description import connection_string, describe_database
+from confd.services.database.observation import Observation
+from confd.services.database.observed import Instance, Usage
+from confd.services.database.record import Record
+
+DATABASE = Database(
+    name="DB1",
+    id="x",
+    version="8.32.0",
+    mem_size=Bytes(2 << 30),
+    nodes=(11, 12, 13),
+    num_active_nodes=2,
+    data_volume="DataVolume1",
+    default_sys_passwd_hash=Secret("hash"),
+    backups={"weekly": BackupSchedule(name="weekly", volume="10001", expire="1w 3d")},
+)
+VOLUME = Volume(
+    name="DataVolume1",
+    type=VolumeType.DATA,
+    size=Bytes(10 << 30),
+    disk="disk1",
+    nodes=(11, 12),
+    redundancy=2,
+    id=0,
+)
+ADDRESSES = {11: "192.168.31.171", 12: "192.168.31.172", 13: "192.168.31.173"}
+
+
+def seen(state: DatabaseState, missing: tuple[int, ...] = (), temporary: int | None = None) -> Observation:
+    running = state is DatabaseState.RUNNING
+    instances: tuple[Instance, ...] = ()
+    return Observation(state, running, Record(temporary_volume=temporary), instances, missing, "")
+
+
+def test_running() -> None:
+    """The sample of the domain facts, for two nodes."""
+    usage = {11: Usage(7036735, 0), 12: Usage(7036735, 0)}
+    shown = describe_database(DATABASE, VOLUME, seen(DatabaseState.RUNNING, temporary=1), usage, ADDRESSES)
+    config = shown.pop("config")
+    assert shown == {
+        "connectible": "Yes",
+        "connection string": "192.168.31.171..172:8563",
+        "info": "",
+        "name": "DB1",
+        "nodes": {"active": ["n11", "n12"], "failed": [], "reserve": ["n13"]},
+        "operation": "None",
+        "persistent volume": "DataVolume1",
+        "quota": 0,
+        "state": "running",
+        "temporary volume": "v0001",
+        "usage persistent": [
+            {"host": "n11", "size": "10 GiB", "used": "6.7108 MiB", "volume id": "0"},
+            {"host": "n12", "size": "10 GiB", "used": "6.7108 MiB", "volume id": "0"},
+        ],
+        "usage temporary": [
+            {"host": "n11", "size": "1 GiB", "used": "0 B", "volume id": "1"},
+            {"host": "n12", "size": "1 GiB", "used": "0 B", "volume id": "1"},
+        ],
+    }
+    assert config["owner"] == [500, 500]
+    assert config["jdbc"] == {
+        "bucketfs": "bfsdefault",
+        "bucket": "default",
+        "dir": "drivers/jdbc",
+        "additional_urls": [],
+    }
+    assert config["backups"]["weekly"]["expire"] == "1w 3d"
+    assert config["mem_size"] == "2 GiB"
+    assert config["default_sys_passwd_hash"] == "***"
+
+
+def test_stopped() -> None:
+    """Both usages are 0, there is no temporary volume, nobody can connect."""
+    shown = describe_database(DATABASE, VOLUME, seen(DatabaseState.SETUP), {}, ADDRESSES, "AB" * 32)
+    assert (shown["connectible"], shown["temporary volume"]) == ("No", "None")
+    assert shown["usage persistent"] == shown["usage temporary"] == 0
+    assert shown["certificate fingerprint"] == "AB" * 32
+
+
+def test_failed_node() -> None:
+    """A missing instance is listed as failed and named in the info text."""
+    shown = describe_database(DATABASE, VOLUME, seen(DatabaseState.RUNNING, (12,)), {}, ADDRESSES)
+    assert shown["nodes"] == {"active": ["n11"], "failed": ["n12"], "reserve": ["n13"]}
+    assert shown["info"] == "1 segments of the database volume are not online (missing redundancy)"
+    assert shown["connection string"] == "192.168.31.171:8563"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "text"),
+    [
+        (["10.50.1.11"], "10.50.1.11:1"),
+        ([f"10.50.1.{last}" for last in (14, 11, 12, 13)], "10.50.1.11..14:1"),
+        (["10.50.1.11", "10.50.1.12", "10.50.1.20"], "10.50.1.11..12,10.50.1.20:1"),
+        (["10.50.1.255", "10.50.2.0"], "10.50.1.255,10.50.2.0:1"),
+    ],
+)
+def test_connection_string(addresses: list[str], text: str) -> None:
+    """Neighbours are shortened within the last number only."""
+    assert connection_string(addresses, 1) == text
