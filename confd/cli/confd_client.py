@@ -127,7 +127,7 @@ def _read_file(path: str) -> bytes:
 
 def _stop(message: str, status: Exit) -> int:
     sys.stdout.flush()
-    print(message if message.startswith("\n") else f"confd_client: {message}", file=sys.stderr)
+    print(message if message.startswith(("\n", "Usage:")) else f"confd_client: {message}", file=sys.stderr)
     return status
 
 

@@ -29,7 +29,7 @@ _ESCAPES: Final = {"\n": ""} | dict(
 )
 
 
-class Unreadable(ValueError):  # noqa: N818 - named as the errors of the model are
+class Unreadable(ValueError):
     """The text is not in flow style; the message says what to write."""
 
 

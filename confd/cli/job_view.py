@@ -31,7 +31,7 @@ def run_view(argv: Sequence[str]) -> int:
         raise CommandError(error.format_message(), Exit.USAGE) from None
     except click.exceptions.Abort:
         return Exit.INTERRUPTED
-    return int(status or Exit.OK)
+    return status if isinstance(status, int) else Exit.OK
 
 
 def _on_cluster(command: F) -> F:
@@ -93,7 +93,10 @@ def _show(job_id: str, as_json: bool, url: str | None, login: str | None, ca: st
 @click.argument("job_id", metavar="ID", required=False)
 @_on_cluster
 def _watch(job_id: str | None, url: str | None, login: str | None, ca: str | None, insecure: bool) -> int:
-    """Follow a job until it ends, and end as it does; without ID follow all jobs until Ctrl-C."""
+    """Follow a job, or all jobs.
+
+    With ID the command ends as the job does, without it at Ctrl-C.
+    """
     connection = connect(Place(url, login, ca, insecure))
     if job_id is None:
         watch_all(connection, _write)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confd.cli.connection import Connection
-from confd.cli.exits import CommandError, Exit, Unreachable
+from confd.cli.exits import CommandError, Exit
 from confd.cli.place import Place, connect
 from confd.cli.spelling import command_line
 
@@ -149,8 +149,7 @@ def _description(job: str, place: Place) -> Description:
     try:
         found, page = connect(place).call("job_desc", job)
     except CommandError as error:
-        found, page = _without_server(place, error).get(job, (False, None))
-        page = page if found else f"there is no job {job!r}, as far as is known without the daemon ({error.message})"
+        found, page = _without_server(place, error, job)
     if not found:
         raise CommandError(str(page), Exit.USAGE)
     return list(page)
@@ -160,11 +159,13 @@ def _all_descriptions(place: Place) -> dict[str, Description]:
     try:
         pages = _ask_all(connect(place))
     except CommandError as error:
-        pages = _without_server(place, error)
+        from confd.scheduler import registry
+
+        pages = {name: _without_server(place, error, name) for name in registry.load()}
     return {name: page for name, (found, page) in pages.items() if found}
 
 
-def _ask_all(connection: Connection) -> dict[str, tuple[bool, Description]]:
+def _ask_all(connection: Connection) -> dict[str, tuple[bool, Any]]:
     names = connection.call("job_list")
     calls = [{"methodName": "job_desc", "params": [name]} for name in names]
     answers: list[Any] = []
@@ -173,14 +174,19 @@ def _ask_all(connection: Connection) -> dict[str, tuple[bool, Description]]:
     return {name: answer[0] for name, answer in zip(names, answers, strict=True) if isinstance(answer, list)}
 
 
-def _without_server(place: Place, error: CommandError) -> dict[str, tuple[bool, Description]]:
-    """Describe the jobs this program knows itself; those of another cluster only it can tell."""
-    if place.url or not (isinstance(error, Unreachable) or error.status is Exit.UNREACHABLE):
+def _without_server(place: Place, error: CommandError, job: str) -> tuple[bool, Any]:
+    """Describe a job as this program knows it; those of another cluster only it can tell."""
+    if place.url or error.status is not Exit.UNREACHABLE:
         raise error
     from confd.api.descriptions import description
+    from confd.model.errors import UnknownJob
     from confd.scheduler import registry
 
-    return {name: (True, description(job)) for name, job in registry.load().items()}
+    registry.load()
+    try:
+        return True, description(registry.find(job))
+    except UnknownJob as unknown:
+        return False, unknown.message
 
 
 def _at(page: Description, position: int) -> Any:

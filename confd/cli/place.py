@@ -39,15 +39,16 @@ def root(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("EXA_ROOT") or "/exa")
 
 
-def connect(place: Place, timeout: float | None = None) -> Connection:
-    """Return a connection, not opened yet.
+def connect(place: Place, timeout: float | None = None, *, ask: bool = True) -> Connection:
+    """Return a connection to a daemon.
 
     :param timeout: seconds for each step; without it answers may take as long as jobs do.
+    :param ask: may a person be asked for a password, and to trust a certificate?
     :raises Unreachable: there is no socket here.
     :raises CommandError: the url is none.
     """
     if place.url:
-        return _remote(place, place.url, timeout)
+        return _remote(place, place.url, timeout, ask)
     if place.user or place.ca or place.insecure:
         raise CommandError("--user, --ca and --insecure go with --url", Exit.USAGE)
     path = socket_path()
@@ -82,17 +83,17 @@ def _existing(path: Path, problem: str) -> Path:
     return path
 
 
-def _remote(place: Place, text: str, timeout: float | None) -> Connection:
+def _remote(place: Place, text: str, timeout: float | None, ask: bool) -> Connection:
     url = _url(text)
     host, port, user = url.hostname or "", url.port or _PORT, place.user or url.username or _USER
     where = f"{host}:{port}"
-    make = _tls(place, host, port, timeout)
+    make = _tls(place, host, port, timeout, ask)
     # First the certificate, then the password.
     Connection(make, where).open()
-    return Connection(make, where, basic(user, _password(user, where)))
+    return Connection(make, where, basic(user, _password(user, where, ask)))
 
 
-def _tls(place: Place, host: str, port: int, timeout: float | None) -> Callable[[], TlsHTTP]:
+def _tls(place: Place, host: str, port: int, timeout: float | None, ask: bool) -> Callable[[], TlsHTTP]:
     """Choose how the server is verified: given authority, pinned certificate, the system's authorities."""
     if place.ca is not None:
         return partial(TlsHTTP, host, port, _with_authority(place.ca), timeout=timeout)
@@ -101,7 +102,7 @@ def _tls(place: Place, host: str, port: int, timeout: float | None) -> Callable[
     unverified.verify_mode = ssl.CERT_NONE
     if place.insecure:
         return partial(TlsHTTP, host, port, unverified, timeout=timeout)
-    pins, where = Pins(pins_file(), person()), f"{host}:{port}"
+    pins, where = Pins(pins_file(), person() if ask else None), f"{host}:{port}"
     if pins.known(where) is None and _vouched(host, port, timeout):
         return partial(TlsHTTP, host, port, ssl.create_default_context(), timeout=timeout)
     return partial(TlsHTTP, host, port, unverified, partial(pins.check, where), timeout)
@@ -139,11 +140,11 @@ def _url(text: str) -> SplitResult:
     return url
 
 
-def _password(user: str, where: str) -> str:
+def _password(user: str, where: str, ask: bool) -> str:
     given = os.environ.get("CONFD_PASSWORD")
     if given is not None:
         return given
-    if not sys.stdin.isatty():
+    if not ask or not sys.stdin.isatty():
         raise Unreachable(f"no password for {user} at {where}; set CONFD_PASSWORD, or run it in a terminal")
     try:
         return getpass.getpass(f"Password of {user} at {where}: ", sys.stderr)

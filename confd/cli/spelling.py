@@ -16,11 +16,12 @@ _KEY: Final = re.compile(r"[A-Za-z_]\w*:")
 
 def command_line(job: str, params: Mapping[str, object]) -> str:
     """Write the call of a job as typed into a shell; parameters without a value are left out."""
-    words = [f"{name}: {_word(value)}" for name, value in params.items() if value is not None]
+    words = [f"{name}: {word(value)}" for name, value in params.items() if value is not None]
     return " ".join(["confd_client", job, *words])
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """Write a value as one word of a shell."""
     if isinstance(value, str):
         plain = read_value(value) == value and not _KEY.fullmatch(value) and value.lstrip()[:1] not in {"[", "{"}
         return shlex.quote(value if plain else json.dumps(value, ensure_ascii=False))

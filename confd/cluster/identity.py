@@ -92,8 +92,11 @@ class NodeFiles:
         return context
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file for the owner only, durable and in one piece: readers see the old or the new one."""
+def write_private(path: Path, content: bytes, *, rename_may_be_lost: bool = False) -> None:
+    """Write a file for the owner only, durable and in one piece: readers see the old or the new one.
+
+    :param rename_may_be_lost: a power failure may bring the old content back, whole; spares a sync.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -107,7 +110,8 @@ def write_private(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if not rename_may_be_lost:
+        sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

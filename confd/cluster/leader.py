@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -42,6 +44,7 @@ class Member:
     def __init__(self, node: int, address: str, port: int) -> None:
         self.node, self.address, self.port = node, address, port
         self.heard = float("-inf")
+        self.beat = float("-inf")
         self.n = -1
         self.written = 0
         self.booted: float | None = None
@@ -65,6 +68,7 @@ class Leader:
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._tail: deque[Record] = deque(maxlen=_TAIL)
+        self._tail_lock = threading.Lock()
         self._waiting: list[tuple[int, float, Future[list[int]]]] = []
         self._watchers: list[Callable[[], None]] = []
         store.watch(self._durable)
@@ -140,7 +144,8 @@ class Leader:
                 self._tasks[node.id] = self._loop.create_task(self._keep(member))
 
     def _durable(self, records: Sequence[Record]) -> None:
-        self._tail.extend(records)
+        with self._tail_lock:
+            self._tail.extend(records)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -211,14 +216,20 @@ class Leader:
             body = {"records": [_frame(record) for record in records], "complete": records[-1].n >= head}
             self._heard(member, await self._call(member, "append", body, WRITTEN_SECONDS * 2))
             return
-        self._heard(member, await self._call(member, "beat", {"complete": True}, OFFLINE_SECONDS))
+        pause = member.beat + BEAT_SECONDS - time.monotonic()
+        if pause <= 0:
+            member.beat = time.monotonic()
+            self._heard(member, await self._call(member, "beat", {"complete": True}, OFFLINE_SECONDS))
+            return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(member.news.wait(), BEAT_SECONDS)
+            await asyncio.wait_for(member.news.wait(), pause)
 
     def _after(self, n: int) -> list[Record]:
-        tail = list(self._tail)
-        if tail and tail[0].n <= n + 1:
-            return [record for record in tail if record.n > n][:_BATCH]
+        # The tail has no gaps, and is only taken by position: a slice of it costs no search.
+        with self._tail_lock:
+            first = self._tail[0].n if self._tail else n + 2
+            if first <= n + 1:
+                return list(itertools.islice(self._tail, n + 1 - first, n + 1 - first + _BATCH))
         return self._store.read(Position(0, n), _BATCH)
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float = OFFLINE_SECONDS) -> Any:

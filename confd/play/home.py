@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,10 +17,10 @@ from confd.play.record import FILE, Play, PlayNode, load
 
 _ROOT_HOME: Final = Path("/var/lib/openconfd")
 _ROOT_RUNTIME: Final = Path("/run/openconfd")
+# Whoever makes it first owns it; that it is ours is checked when a play is made.
+_SHARED_RUNTIME: Final = "/tmp/openconfd-{}"  # noqa: S108
 _TARGET: Final = re.compile(r"(?P<play>[0-9a-zA-Z]+)(?:\.(?P<node>n?[0-9]+))?(?:/(?P<subsystem>[a-z]+))?")
 _DIRECTORY: Final = re.compile(r"[0-9]+_[0-9a-f]{8}")
-# A socket's path has at most 107 bytes; PostgreSQL adds "/<8 digits>/.s.PGSQL.65535.lock" to the directory.
-_LONGEST_RUNTIME: Final = 107 - 33
 
 
 class Target(NamedTuple):
@@ -48,26 +48,28 @@ def config_file() -> Path:
 def runtime(play: str) -> Path:
     """Return the runtime directory of a play: short, because paths of unix sockets are.
 
-    :raises Unsupported: it is too long.
+    Not XDG_RUNTIME_DIR: that is deleted when its user logs out, and a play goes on.
     """
-    if os.getuid() == 0:
-        base = _ROOT_RUNTIME
-    else:
-        own = os.environ.get("XDG_RUNTIME_DIR")
-        base = Path(own) / "openconfd" if own and os.access(own, os.W_OK) else Path(f"/tmp/openconfd-{os.getuid()}")
-    directory = base / play
-    if len(os.fsencode(directory)) > _LONGEST_RUNTIME - len("/n100"):
-        raise Unsupported(f"{directory} is too long for unix sockets; set XDG_RUNTIME_DIR to a shorter directory")
-    return directory
+    base = _ROOT_RUNTIME if os.getuid() == 0 else Path(_SHARED_RUNTIME.format(os.getuid()))
+    return base / play
+
+
+def make_runtime(nodes: Iterable[PlayNode]) -> None:
+    """Make the runtime directories of nodes, which are gone after a restart of the machine.
+
+    :raises Unsupported: somebody else made the one above them.
+    """
+    for node in nodes:
+        make_passable(node.runtime)
+        base = node.runtime.parent.parent
+        if base.stat().st_uid != os.getuid():
+            raise Unsupported(f"{base} belongs to another user, who could read what is said there; have it deleted")
 
 
 def plays() -> list[Play]:
     """Return all plays by number."""
-    try:
-        names = os.listdir(home())
-    except FileNotFoundError:
-        return []
-    found = [home() / name for name in names if _DIRECTORY.fullmatch(name)]
+    place = home()
+    found = [path for path in place.iterdir() if _DIRECTORY.fullmatch(path.name)] if place.is_dir() else []
     return sorted((load(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
 
 
@@ -112,10 +114,11 @@ def pick(play: Play, node: int | None) -> PlayNode:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Keep other c4 commands of this user from making or deleting plays meanwhile."""
-    make_passable(home())
-    with (home() / "lock").open("w") as held:
+def alone(directory: Path | None = None) -> Iterator[None]:
+    """Keep other c4 commands from a play's directory, or (None) from making plays, meanwhile."""
+    place = directory or home()
+    make_passable(place)
+    with (place / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

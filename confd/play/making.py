@@ -15,7 +15,7 @@ from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.daemon.bootstrap import Bootstrap
 from confd.exaconf import Conf
-from confd.model.errors import InsufficientSpace, Unsupported
+from confd.model.errors import InsufficientSpace
 from confd.model.secret import Secret, Vault
 from confd.play import home, record
 from confd.play.accounts import check_reachable, database_user, postgresql
@@ -24,6 +24,7 @@ from confd.play.holders import check_free
 from confd.play.record import Play, PlayNode
 from confd.play.settings import ACCESS_NODE, NODE_PORT, Settings
 from confd.services.access.passwords import hash_password
+from confd.services.database.definition import check_name
 from confd.services.database.installation import Installation
 from confd.services.database.scram import make_verifier
 from confd.services.storage.devices import NewDevice, add_device
@@ -53,8 +54,11 @@ class Workshop:
         """Make all files of a new play.
 
         :raises InUse: an address or port is taken.
+        :raises InvalidParameter: the name of the database cannot be one.
         :raises Unsupported: databases could not run there.
         """
+        if self._settings.with_db:
+            check_name(self._settings.database)
         user = database_user()
         check_reachable(self._place, user)
         with home.alone():
@@ -73,7 +77,6 @@ class Workshop:
     def _fill(
         self, directory: Path, runtime: Path, number: int, play_id: str, user: str | None, engine: Installation
     ) -> Made:
-        _make_runtime(runtime)
         nodes = tuple(
             PlayNode(node=seat.node, address=seat.address, root=directory / seat.name, runtime=runtime / seat.name)
             for seat in self._settings.seats
@@ -81,7 +84,7 @@ class Workshop:
         for node in nodes:
             for name in _DIRECTORIES:
                 home.make_passable(node.root / name)
-            home.make_passable(node.runtime)
+        home.make_runtime(nodes)
         generated, settings = _with_passwords(self._settings)
         _Files(settings, nodes, user, engine).write(f"play{number}_{play_id}")
         if generated:
@@ -98,9 +101,7 @@ class Workshop:
 class _Files:
     """Writes what each node needs before its daemon starts for the first time."""
 
-    def __init__(
-        self, settings: Settings, nodes: tuple[PlayNode, ...], user: str | None, engine: Installation
-    ) -> None:
+    def __init__(self, settings: Settings, nodes: tuple[PlayNode, ...], user: str | None, engine: Installation) -> None:
         self._settings, self._nodes, self._user, self._engine = settings, nodes, user, engine
         self._uuids = {node.node: new_uuid() for node in nodes}
         self._data_key = Vault.new_key()
@@ -135,10 +136,10 @@ class _Files:
             self._add_device(node)
 
     def _add_device(self, node: PlayNode) -> None:
-        host = Host(
-            node.node, node.address, node.root, node.runtime, self._user, (Path(self._engine.prefix),), lambda: Conf(0, {})
-        )
-        add_device(host, NewDevice(name=DEVICE, disk=DISK, uuid=new_uuid(), sector_size=_SECTOR, sectors=self._share))
+        engines = (Path(self._engine.prefix),)
+        host = Host(node.node, node.address, node.root, node.runtime, self._user, engines, lambda: Conf(0, {}))
+        device = NewDevice(name=DEVICE, disk=DISK, uuid=new_uuid(), sector_size=_SECTOR, sectors=self._share)
+        add_device.function(host, device)
 
     def _write_bootstrap(self, cluster: str) -> None:
         settings = self._settings
@@ -172,10 +173,3 @@ def _share(nodes: tuple[PlayNode, ...]) -> int:
             "1 GiB each: free some, or set CCC_HOME to a place on another one"
         )
     return share // _SECTOR
-
-
-def _make_runtime(runtime: Path) -> None:
-    # Below /tmp anybody could have made it before us.
-    home.make_passable(runtime)
-    if runtime.parent.stat().st_uid != os.getuid():
-        raise Unsupported(f"{runtime.parent} belongs to somebody else; set XDG_RUNTIME_DIR to a directory of yours")

@@ -24,7 +24,7 @@ class Kind(StrEnum):
     """Type of a parameter's value."""
 
     TEXT = "text"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - the name of a type
     BOOL = "bool"
     PORT = "port"
     NUMBER = "number"

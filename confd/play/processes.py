@@ -97,7 +97,12 @@ def keepers(node: PlayNode) -> list[int]:
 def remains(nodes: Iterable[PlayNode]) -> list[int]:
     """Return all processes that belong to nodes: daemons, keepers, and what works in their directories."""
     roots = [str(node.root) for node in nodes]
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _belongs(pid, roots)]
+    return [pid for pid in processes_of_machine() if _belongs(pid, roots)]
+
+
+def processes_of_machine() -> list[int]:
+    """Return all process ids, zombies included."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def running(play: Play) -> bool:
@@ -106,13 +111,13 @@ def running(play: Play) -> bool:
 
 
 def _belongs(pid: int, roots: list[str]) -> bool:
-    words = _words(pid)
+    words = command_line(pid)
     if "--root" in words[:-1] and words[words.index("--root") + 1] in roots:
         return _alive(pid)
     is_keeper = "confd.services.database.keeper" in words
     try:
-        place = os.readlink(f"/proc/{pid}/cwd")
-        program = os.readlink(f"/proc/{pid}/exe")
+        place = str(Path(f"/proc/{pid}/cwd").readlink())
+        program = str(Path(f"/proc/{pid}/exe").readlink())
     except OSError:
         place = program = ""
     inside = any(word.startswith(f"{root}/") for root in roots for word in (*(words if is_keeper else ()), place))
@@ -120,7 +125,7 @@ def _belongs(pid: int, roots: list[str]) -> bool:
 
 
 def _is_daemon(pid: int, root: Path) -> bool:
-    words = _words(pid)
+    words = command_line(pid)
     return "--root" in words[:-1] and words[words.index("--root") + 1] == str(root) and _alive(pid)
 
 
@@ -128,7 +133,8 @@ def _alive(pid: int) -> bool:
     return start_time(pid) is not None
 
 
-def _words(pid: int) -> list[str]:
+def command_line(pid: int) -> list[str]:
+    """Return the words that a process was started with; none when it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:

@@ -85,7 +85,7 @@ def load(directory: Path) -> Play:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Play, dec_hook=lambda kind, text: kind(text))
     except msgspec.DecodeError as error:
-        raise NodeError(f"{path} is damaged ({error}); restore it, or stop the daemons and delete {directory}") from None
+        raise NodeError(f"{path} is damaged ({error}); restore it, or end its daemons and delete {directory}") from None
 
 
 def write_passwords(directory: Path, passwords: dict[str, str]) -> None:

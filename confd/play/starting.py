@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from subprocess import Popen
 from typing import Final
 
-from confd.model.errors import NodeError, TimedOut
+from confd.model.errors import NodeError, NotFound, TimedOut
 from confd.model.sizes import format_exact
-from confd.play import processes
+from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
 from confd.play.firstconf import DEVICE, DISK
-from confd.play.record import Play, PlayNode, Progress
-from confd.play.settings import Settings
+from confd.play.holders import check_ports
+from confd.play.record import FILE, Play, PlayNode, Progress
+from confd.play.settings import NODE_PORT, Settings
 from confd.services.storage.space import usable
 from confd.services.storage.superblock import read_superblock
 
@@ -38,14 +39,21 @@ def start(play: Play) -> list[PlayNode]:
 
     :raises NodeError: a daemon died, with its last words.
     :raises TimedOut: a node does not get ready.
+    :raises InUse: somebody took a port meanwhile.
     """
-    wanting = [node for node in play.nodes if processes.daemon(node) is None]
-    children = {node: processes.start(node) for node in wanting}
-    try:
-        _wait_ready(play.nodes, children)
-    except BaseException:
-        processes.stop(wanting)
-        raise
+    with home.alone(play.directory):
+        if not (play.directory / FILE).exists():
+            raise NotFound(f"play {play.number} was deleted meanwhile")
+        wanting = [node for node in play.nodes if processes.daemon(node) is None]
+        home.make_runtime(wanting)
+        for node in wanting:
+            check_ports(node.address, {"ConfD": play.confd_port, "node": NODE_PORT})
+        try:
+            children = {node: processes.start(node) for node in wanting}
+            _wait_ready(play.nodes, children)
+        except BaseException:
+            processes.stop(wanting)
+            raise
     return wanting
 
 
@@ -69,16 +77,17 @@ def make_database(play: Play, settings: Settings, say: Say) -> None:
     redundancy = 2 if len(active) > 1 else 1
     say(f"making volume {DATA_VOLUME}, {format_exact(size)} on each of {_names(active)}")
     run_job(
-        socket, "st_volume_create", name=DATA_VOLUME, type="data", disk=DISK, size=format_exact(size), nodes=active,
-        num_master_nodes=len(active), redundancy=redundancy,
+        socket, "st_volume_create", {"name": DATA_VOLUME, "type": "data", "disk": DISK, "size": format_exact(size),
+        "nodes": active, "num_master_nodes": len(active), "redundancy": redundancy},
     )  # fmt: skip
     memory = settings.memory or _memory(len(active))
     say(f"making database {settings.database}, {memory} MiB on {_names(active)}")
     run_job(
-        socket, "db_create", db_name=settings.database, data_volume_name=DATA_VOLUME, version=play.postgresql,
-        mem_size=f"{memory} MiB", port=settings.db_port, nodes=list(settings.data_nodes), num_active_nodes=len(active),
+        socket, "db_create", {"db_name": settings.database, "data_volume_name": DATA_VOLUME, "version": play.postgresql,
+        "mem_size": f"{memory} MiB", "port": settings.db_port, "nodes": list(settings.data_nodes),
+        "num_active_nodes": len(active)},
     )  # fmt: skip
-    run_job(socket, "db_start", db_name=settings.database)
+    run_job(socket, "db_start", {"db_name": settings.database})
 
 
 def wait_stage(reached: Callable[[], bool], seconds: float, wanted: str) -> None:
@@ -106,7 +115,8 @@ def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]
         waiting = [node for node in waiting if not is_ready(node.socket)]
         if waiting and time.monotonic() > until:
             words = "\n".join(f"{node.name}:\n{processes.last_words(node)}" for node in waiting)
-            raise TimedOut(f"{_names([node.node for node in waiting])} did not get ready within {_PATIENCE:g} s\n{words}")
+            late = _names([node.node for node in waiting])
+            raise TimedOut(f"{late} did not get ready within {_PATIENCE:g} s\n{words}")
         if waiting:
             time.sleep(_LOOK)
 
@@ -121,9 +131,9 @@ def _usable(play: Play, node: int) -> int:
 def _memory(nodes: int) -> int:
     """Return MiB for a database: 2 GiB per node as usual, less where nodes share a small machine."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB
-    return max(_LEAST_MEMORY, min(_MEMORY_PER_NODE, total // _MEMORY_SHARE // nodes)) * nodes
+    share = min(_MEMORY_PER_NODE, total // _MEMORY_SHARE // nodes)
+    return max(_LEAST_MEMORY, share // _LEAST_MEMORY * _LEAST_MEMORY) * nodes
 
 
 def _names(nodes: Iterable[int]) -> str:
     return ", ".join(f"n{node}" for node in nodes)
-

@@ -117,7 +117,7 @@ class Parameter(msgspec.Struct, frozen=True):
             return None
         if isinstance(value, str) and any(value in rule.also for rule in self.rules):
             return value
-        typed = self._cast(value)
+        typed = with_list_items(self, self._cast(value))
         for rule in self.rules:
             self._obey(rule, typed)
         return typed
@@ -206,8 +206,15 @@ def with_list_items(parameter: Parameter, value: Any) -> Any:
     wanted = next((rule.items for rule in parameter.rules if rule.items), ())
     if not wanted or not isinstance(value, (list, tuple)):
         return value
-    element = Parameter(parameter.name, wanted, "")
-    return [element.read(item) for item in value]
+    return [_element(item, wanted) for item in value]
+
+
+def _element(item: Any, wanted: tuple[str, ...]) -> Any:
+    """Cast an element, or leave it to the rule about elements, which names it in its message."""
+    if _type_name(item) in wanted:
+        return item
+    casts = (_CASTS[name](item) for name in wanted)
+    return next((typed for typed in casts if typed is not MISSING), item)
 
 
 def _type_name(value: Any) -> str:

@@ -23,7 +23,7 @@ from confd.exaconf import Conf
 from confd.model.errors import InvalidParameter, MissingParameter, UnknownJob, UnknownParameter
 from confd.model.states import Intent
 from confd.scheduler.locks import Lock
-from confd.scheduler.parameters import MISSING, Parameter, types_of, with_list_items
+from confd.scheduler.parameters import MISSING, Parameter, types_of
 
 READ: Final = Intent.READ
 MODIFY: Final = Intent.MODIFY
@@ -145,7 +145,7 @@ class Job(msgspec.Struct, frozen=True):
     def _value(self, parameter: Parameter, given: Mapping[str, Any]) -> Any:
         value = given.get(parameter.name, MISSING)
         if value is not MISSING:
-            return with_list_items(parameter, parameter.read(value))
+            return parameter.read(value)
         if not parameter.mandatory:
             return parameter.default
         others = self.substitute_table.get(parameter.name)

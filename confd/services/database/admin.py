@@ -17,19 +17,17 @@ from confd.services.database.configuration import ADMIN
 from confd.services.database.observed import Follower, Role
 from confd.services.database.record import Quorum
 
-_OPTIONS: Final = (
-    "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
-)
+_OPTIONS: Final = "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
 _STEP: Final = 0.005
 
 _SIGHT: Final = """
     SELECT pg_is_in_recovery() AS standby,
            current_setting('synchronous_standby_names') AS synchronous,
-           coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END,
-                    '0/0')::text AS flushed,
-           CASE WHEN pg_is_in_recovery()
-                THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0)
-                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+           coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
+                         ELSE pg_current_wal_flush_lsn() END, '0/0')::text AS flushed,
+           CASE WHEN pg_is_in_recovery() THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0)
+                ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+           END AS timeline,
            EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming
 """
 _FOLLOWERS: Final = """

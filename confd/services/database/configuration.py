@@ -1,7 +1,7 @@
 """What stands in the server's configuration files. Pure.
 
-The files lie outside of the data directory: pg_rewind and base backups copy what is inside. ``role.conf`` is the part
-that changes while the server runs. The server's own ``ALTER SYSTEM`` is switched off.
+The files lie outside of the data directory: pg_rewind and base backups copy what is inside. ``role.conf`` is
+the part that changes while the server runs. The server's own ``ALTER SYSTEM`` is switched off.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def memory(mem_size: int, active: int) -> Memory:
-    """Divide a database's memory among its nodes; small shares leave more to connections and the file cache."""
+    """Divide a database's memory among its nodes; of small shares more is left to connections and the system."""
     share = max(mem_size // max(active, 1), 64 * _MIB) // _MIB
     return Memory(
         shared_buffers=max(16, share // (8 if share < 1024 else 4)),
@@ -73,14 +73,13 @@ def memory(mem_size: int, active: int) -> Memory:
 def main_file(facts: ServerFacts) -> str:
     """Return ``postgresql.conf``; settings of ``params`` stand last of what they may change."""
     lines = [
-        f"{name} = {value}"
-        for name, value in (_defaults(facts) | _quoted(facts.settings) | _fixed(facts)).items()
+        f"{name} = {value}" for name, value in (_defaults(facts) | _quoted(facts.settings) | _fixed(facts)).items()
     ]
     return "\n".join([*lines, "include 'role.conf'", ""])
 
 
 def access_file(facts: ServerFacts) -> str:
-    """Return ``pg_hba.conf``: the daemon by socket, the other instances for replication, clients with password."""
+    """Return ``pg_hba.conf``: the daemon by socket, other instances for replication, clients with password."""
     lines = [f"local all {ADMIN} peer map=confd", "local all all reject"]
     networks = dict.fromkeys(_network(peer) for peer in facts.peers)
     lines += [f"host replication,postgres {REPLICATION} {network} scram-sha-256" for network in networks]

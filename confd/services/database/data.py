@@ -117,7 +117,7 @@ def _used(entry: os.DirEntry[str]) -> int:
 
 
 class Workshop:
-    """Makes a data directory under an unfinished name; one worker at a time, also across a crash of the daemon.
+    """Makes a data directory under an unfinished name; one at a time, also across a crash of the daemon.
 
     The lock is inherited by the programs it runs: one that outlives the daemon keeps it and is ended first.
     """

@@ -56,9 +56,7 @@ def describe_database(
         "state": seen.state.value,
         "temporary volume": temporary_name(None if stopped else seen.record.temporary_volume),
         "usage persistent": 0 if stopped else _usages(usage, volume.size, volume.id, "persistent"),
-        "usage temporary": 0
-        if stopped
-        else _usages(usage, TEMP_LIMIT, seen.record.temporary_volume, "temporary"),
+        "usage temporary": 0 if stopped else _usages(usage, TEMP_LIMIT, seen.record.temporary_volume, "temporary"),
     }
     return shown | ({"certificate fingerprint": fingerprint} if fingerprint else {})
 
@@ -80,18 +78,14 @@ def describe_problems(seen: Observation) -> str:
     """Return the info text: empty for a healthy or stopped database."""
     texts = [seen.info] if seen.info else []
     if seen.missing and seen.state is DatabaseState.RUNNING:
-        texts.append(
-            f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)"
-        )
+        texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
     return " ".join(texts)
 
 
 def connection_string(addresses: Iterable[str], port: int) -> str:
     """Return addresses as clients take them, runs of neighbours shortened: ``10.50.1.11..14:2568``."""
     ordered = sorted(ipaddress.ip_address(address) for address in addresses)
-    runs = groupby(
-        enumerate(ordered), key=lambda place: (place[1].version, int(place[1]) - place[0], _net(place[1]))
-    )
+    runs = groupby(enumerate(ordered), key=lambda place: (place[1].version, int(place[1]) - place[0], _net(place[1])))
     return ",".join(_run([address for _, address in run]) for _, run in runs) + f":{port}"
 
 
@@ -147,7 +141,5 @@ def _setting(name: str, value: Any) -> Any:
 def _entry(entry: Entry) -> dict[str, Any]:
     shown = {name: getattr(entry, name) for name in entry.__struct_fields__ if name not in _NOT_SETTINGS}
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in shown.items()
-        if value is not None
+        name: list(value) if isinstance(value, tuple) else value for name, value in shown.items() if value is not None
     }

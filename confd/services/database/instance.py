@@ -11,6 +11,7 @@ from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
 from confd.model.errors import InvalidParameter, NodeError
 from confd.model.secret import Secret
+from confd.services.database import making
 from confd.services.database.data import Content, read_content, remove, used
 from confd.services.database.installation import choose, find
 from confd.services.database.keeper_client import KeeperClient, KeeperStatus
@@ -25,7 +26,7 @@ from confd.services.database.server import Server
 @operation("database.initialise")
 def initialise(host: Host, database: str, generation: str, replace: bool) -> None:
     """Make empty data of a generation; ``replace`` removes other data."""
-    Server(host, database).initialise(generation, replace)
+    making.initialise(Server(host, database), generation, replace)
 
 
 @operation("database.start_primary")
@@ -47,7 +48,7 @@ def admit(host: Host, database: str, standby: int) -> str:
 def clone(host: Host, database: str, primary: int, password: str) -> None:
     """Copy the data of the primary, which has admitted this node."""
     address = host.conf().require_node(primary).private_ip
-    Server(host, database).clone(address, Secret(password))
+    making.clone(Server(host, database), address, Secret(password))
 
 
 @operation("database.start_standby")

@@ -6,20 +6,19 @@ It goes into the background, holds a lock on its state directory (a second one d
 that an earlier keeper left behind, and answers one JSON line per connection on its socket:
 
     {"do": "status"}
-    {"do": "start", "argv": [...], "env": {...}, "uid": 998, "gid": 998}  answered when ready, or when it has failed
-    {"do": "stop", "mode": "fast" | "immediate", "patience": seconds}   answered when the server is gone
-    {"do": "leave", ...}                                                the same, then the keeper ends
+    {"do": "start", "argv": [...], "env": {...}, "uid": 998, "gid": 998}   answered when ready or failed
+    {"do": "stop", "mode": "fast" | "immediate", "patience": seconds}      answered when the server is gone
+    {"do": "leave", ...}                                                   the same, then the keeper ends
 
-A server that was ready and dies is started again in place, at growing intervals, for as long as it is wanted; one
-that never became ready is not. When the keeper itself dies, the kernel tells the server to stop (fast): a server
-without keeper is one that nobody can fence. SIGTERM stops the server and ends the keeper.
+A server that was ready and dies is started again in place, at growing intervals, for as long as it is wanted;
+one that never became ready is not. When the keeper itself dies, the kernel tells the server to stop (fast): a
+server without keeper is one that nobody can fence. SIGTERM stops the server and ends the keeper.
 
 Standard library only and few modules: there is one of these per instance.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -32,17 +31,15 @@ from pathlib import Path
 from typing import Any
 
 from confd.services.database.processes import clear, postmaster_status, send, start_time
+from confd.services.database.spawning import adopt_orphans, become_server, rotate
 
 HELD = 3
 """Exit status: another keeper has this instance."""
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _LOOK_WHILE_STARTING = 0.01
 _LONGEST_PAUSE = 5.0
 _PROVEN = 60.0
-_LOG_LIMIT = 16 << 20
-_prctl = ctypes.CDLL(None).prctl
 
 
 class Keeper:
@@ -126,13 +123,13 @@ class Keeper:
     def _spawn(self) -> None:
         # Backends that outlived a killed postmaster would keep the new one from starting.
         clear(self._data)
-        _rotate(self._log)
+        rotate(self._log)
         assert self._order is not None
         self._ready, self._began = False, time.monotonic()
         keeper = os.getpid()
         self._server = os.fork()
         if not self._server:
-            _become_server(self._order, self._data, self._log, keeper)
+            become_server(self._order, self._data, self._log, keeper)
 
     def _serve(self) -> None:
         connection, _ = self._listener.accept()
@@ -201,37 +198,6 @@ def _reply(connection: socket.socket, answer: dict[str, Any]) -> None:
     connection.close()
 
 
-def _rotate(log: Path) -> None:
-    if log.exists() and log.stat().st_size > _LOG_LIMIT:
-        log.replace(log.with_suffix(".1.log"))
-
-
-def _become_server(order: dict[str, Any], data: Path, log: Path, keeper: int) -> None:
-    try:
-        signal.set_wakeup_fd(-1)
-        os.setsid()
-        os.umask(0o077)
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.fchown(output, order["uid"], order["gid"])
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        if os.getuid() == 0:
-            os.setgroups([])
-            os.setgid(order["gid"])
-            os.setuid(order["uid"])
-        os.chdir(data)
-        # After setuid, which clears it.
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-        if os.getppid() != keeper:
-            os._exit(1)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.execve(order["argv"][0], order["argv"], order["env"])
-    except BaseException as error:
-        os.write(2, f"FATAL:  {order['argv'][0]} cannot be run: {error}\n".encode())
-        os._exit(127)
-
-
 def _listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
@@ -270,7 +236,7 @@ def main() -> None:
     state, path, data, log = (Path(word) for word in sys.argv[1:5])
     lock = _hold(state)
     tell = _detach()
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     clear(data)
     keeper = Keeper(_listen(path), data, log)
     os.truncate(lock, 0)

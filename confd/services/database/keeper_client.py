@@ -68,13 +68,9 @@ class KeeperClient:
             timeout=_STARTUP,
         )
         if started.returncode not in (0, keeper.HELD):
-            raise NodeError(
-                f"the keeper of {data} does not start: {started.stderr.decode(errors='replace')[-500:]}"
-            )
+            raise NodeError(f"the keeper of {data} does not start: {started.stderr.decode(errors='replace')[-500:]}")
 
-    def start(
-        self, argv: list[str], env: dict[str, str], uid: int, gid: int, wait: float
-    ) -> KeeperStatus | None:
+    def start(self, argv: list[str], env: dict[str, str], uid: int, gid: int, wait: float) -> KeeperStatus | None:
         """Start the server and wait until it is ready or has failed; None when it is still starting."""
         try:
             return self._ask(wait, do="start", argv=argv, env=env, uid=uid, gid=gid)

@@ -80,9 +80,7 @@ class DataPlace(msgspec.Struct, frozen=True):
 def layout(host: Host, database: str) -> Layout:
     """Return the paths of a database's instance on a node."""
     if "/" in database or database in ("", ".", ".."):
-        raise InvalidParameter(
-            f"{database!r} cannot be the name of a database: it has to be usable as a file name"
-        )
+        raise InvalidParameter(f"{database!r} cannot be the name of a database: it has to be usable as a file name")
     key = hashlib.sha256(f"{host.name}/{database}".encode()).hexdigest()[:8]
     return Layout(
         database=database,
@@ -126,6 +124,4 @@ def make_directory(path: Path, owner: Account | None, mode: int = 0o700) -> None
     if owner and os.getuid() == 0:
         os.chown(path, owner.uid, owner.gid)
     if owner and not traversable(path, owner.name):
-        raise NodeError(
-            f"system user {owner.name} cannot reach {path}: give x to all on the directories above it"
-        )
+        raise NodeError(f"system user {owner.name} cannot reach {path}: give x to all on the directories above it")

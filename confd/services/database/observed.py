@@ -8,7 +8,7 @@ import msgspec
 
 
 class Role(StrEnum):
-    """May an instance write, or does it follow another one?"""
+    """Whether an instance may write or follows another one."""
 
     PRIMARY = "primary"
     STANDBY = "standby"
@@ -25,9 +25,7 @@ class InstanceState(StrEnum):
     CRASHED = "crashed"
 
 
-RUNNING_STATES = frozenset(
-    {InstanceState.STARTING, InstanceState.READY, InstanceState.STOPPING, InstanceState.CRASHED}
-)
+RUNNING_STATES = frozenset({InstanceState.STARTING, InstanceState.READY, InstanceState.STOPPING, InstanceState.CRASHED})
 
 
 class Follower(msgspec.Struct, frozen=True):

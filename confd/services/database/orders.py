@@ -12,18 +12,6 @@ from confd.services.database.supervision import Supervision
 _UNDO_WITHIN = 60.0
 
 
-@master_operation("database.define")
-def define(master: Master, database: str, volume: str, create_new: bool = True) -> None:
-    """Make the runtime record of a new database."""
-    master.service(Supervision).define(database, volume, create_new)
-
-
-@master_operation("database.forget")
-def forget(master: Master, database: str) -> None:
-    """Remove the runtime record of a deleted database; undo of ``define``."""
-    master.service(Supervision).forget(database)
-
-
 @master_operation("database.set_create_new", planned=lambda **_: False)
 def set_create_new(master: Master, database: str, create_new: bool) -> bool:
     """Set or clear that the next start makes empty data; return what was set before."""

@@ -1,4 +1,4 @@
-"""Where a database's data is, or is made: the first start, and starts after something was lost or replaced. Pure."""
+"""Where a database's data is or is made: first starts, and starts after something was replaced. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Extra database parameters: words ``-name=value`` of ``params`` in EXAConf.
 
-Names of PostgreSQL settings reach the server and are checked before they are stored. Words of other systems, such as
-``-forceProtocolEncryption=1``, are kept and have no effect; callers are told. Settings on which the safety of the
-data rests are managed by the daemon and refused here.
+Names of PostgreSQL settings reach the server and are checked before they are stored. Words of other systems,
+such as ``-forceProtocolEncryption=1``, are kept and have no effect; callers are told. Settings on which the
+safety of the data rests are managed by the daemon and refused here.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def check_params(params: Iterable[Param], settings: Mapping[str, Setting]) -> li
     """Return a warning for each word without effect.
 
     :param settings: what the installation knows, by lower-case name.
-    :raises InvalidParameter: a managed setting, a missing value, or a name that looks like a mistyped setting.
+    :raises InvalidParameter: a managed setting, a missing value, or what looks like a mistyped setting.
     """
     return [warning for param in params if (warning := _check(param, settings))]
 

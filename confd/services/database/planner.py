@@ -59,8 +59,8 @@ def _plan_stop(now: Situation) -> Plan:
     stops = (StopInstance(node, "the database is to stop") for node in writable or running)
     if running or now.busy:
         return Plan(tuple(stop for stop in stops if now.may_stop(stop.node)))
-    if now.record.settled or now.record.temporary_volume is not None:
-        return Plan((Remember(msgspec.structs.replace(now.record, settled=False, temporary_volume=None)),))
+    if now.record.settled:
+        return Plan((Remember(msgspec.structs.replace(now.record, settled=False)),))
     return Plan(reached=True)
 
 
@@ -95,9 +95,7 @@ def _plan_run(now: Situation) -> Plan:
 
 
 def _start_primary(now: Situation, primary: int) -> Plan:
-    if any(one.running and one.role is not Role.STANDBY for _, one in now.others(primary)) or not now.free(
-        primary
-    ):
+    if any(one.running and one.role is not Role.STANDBY for _, one in now.others(primary)) or not now.free(primary):
         return Plan()
     return Plan((StartPrimary(primary, now.record.quorum), *_start_standbys(now, primary)))
 

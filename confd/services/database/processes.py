@@ -26,12 +26,12 @@ def start_time(pid: int) -> int | None:
 def processes_in(directory: Path) -> list[int]:
     """Return the live processes that work in a directory."""
     wanted = os.path.realpath(directory)
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _works_in(entry, wanted)]
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit() and _works_in(entry.name, wanted)]
 
 
 def _works_in(pid: str, directory: str) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/cwd") == directory and start_time(int(pid)) is not None
+        return str(Path(f"/proc/{pid}/cwd").readlink()) == directory and start_time(int(pid)) is not None
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
 
@@ -52,7 +52,7 @@ def postmaster_file(data: Path) -> list[str]:
 
 
 def postmaster_status(data: Path, postmaster: int) -> str:
-    """Return what a postmaster last wrote about itself, empty when nothing; an earlier one's word does not count."""
+    """Return what a postmaster last wrote about itself; an earlier one's word does not count."""
     lines = postmaster_file(data)
     return lines[7].strip() if len(lines) > 7 and lines[0] == str(postmaster) else ""
 

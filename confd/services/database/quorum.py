@@ -35,9 +35,7 @@ def quorum_step(now: Situation, primary: int, instance: Instance) -> SetQuorum |
 
 def confirmed(record: Record, action: SetQuorum) -> Record:
     """Return the record after a quorum came into force; of a record that changed meanwhile nothing is known."""
-    return (
-        msgspec.structs.replace(record, quorum=action.quorum) if record.quorum == action.recorded else record
-    )
+    return msgspec.structs.replace(record, quorum=action.quorum) if record.quorum == action.recorded else record
 
 
 def target_quorum(now: Situation, primary: int, instance: Instance) -> Quorum:

@@ -50,11 +50,7 @@ def check_verifier(text: str) -> Secret:
     match = _VERIFIER.fullmatch(text)
     if match and all(_decodes(match[place], _KEY_BYTES) for place in (3, 4)) and _decodes(match[2], None):
         return Secret(text)
-    kind = (
-        "a hex hash, which this database cannot check"
-        if re.fullmatch("[0-9A-Fa-f]+", text)
-        else "something else"
-    )
+    kind = "a hex hash, which this database cannot check" if re.fullmatch("[0-9A-Fa-f]+", text) else "something else"
     raise InvalidParameter(
         f"the password hash of SYS must be a verifier SCRAM-SHA-256$...; given is {kind}. Make one with: c4 pwdhash"
     )
@@ -77,9 +73,7 @@ def _prepared(password: str) -> str:
     if password.isascii():
         return password
     mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char
-        for char in password
-        if not stringprep.in_table_b1(char)
+        " " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char)
     )
     prepared = unicodedata.normalize("NFKC", mapped)
     prohibited = not prepared or any(table(char) for char in prepared for table in _PROHIBITED)

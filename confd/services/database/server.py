@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import secrets
 import socket
 from pathlib import Path
 from typing import Final
@@ -17,8 +16,8 @@ from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.services.database import configuration
 from confd.services.database.admin import Admin
-from confd.services.database.configuration import ADMIN, REPLICATION, TEMP_LIMIT, ServerFacts
-from confd.services.database.data import Marker, Workshop, read_content, remove, write_marker, write_owned
+from confd.services.database.configuration import REPLICATION, TEMP_LIMIT, ServerFacts
+from confd.services.database.data import read_content, remove, write_owned
 from confd.services.database.installation import Capability, Choice, choose, find
 from confd.services.database.keeper_client import KeeperClient
 from confd.services.database.layout import DataPlace, data_place, layout, make_directory
@@ -26,7 +25,6 @@ from confd.services.database.observed import InstanceState, Role
 from confd.services.database.params import effective, parse_params
 from confd.services.database.processes import postmaster_status
 from confd.services.database.record import Quorum
-from confd.services.database.scram import make_verifier
 from confd.services.database.seats import seats
 
 _READY_WITHIN: Final = 45.0
@@ -51,38 +49,6 @@ class Server:
         """Return the installation that runs this database."""
         conf = self.host.conf()
         return choose(self.database.version, find(self.host.installations), conf.global_.db_version or None)
-
-    def initialise(self, generation: str, replace: bool) -> None:
-        """Make empty data; fine when this generation is there already."""
-        content = read_content(self.place.data)
-        if content and content.marker.generation == generation:
-            return
-        if content and not replace:
-            raise WrongState(
-                f"{self.place.data} holds data of another database; set create_new_db to replace it"
-            )
-        workshop = Workshop(self.place, self.layout.account)
-        self.layout.make()
-        with workshop.alone():
-            self._initdb(workshop)
-            write_marker(
-                workshop.place.unfinished, Marker(self.database.name, generation), self.layout.account
-            )
-            workshop.finish()
-
-    def clone(self, source: str, password: Secret) -> None:
-        """Copy the data of the primary at an address."""
-        self.layout.make()
-        self._write_password(password)
-        workshop = Workshop(self.place, self.layout.account)
-        with workshop.alone():
-            target = workshop.make()
-            login = ["-h", source, "-p", str(self.database.port), "-U", REPLICATION, "-w"]
-            how = ["-X", "stream", "-c", "fast", "-S", self.host.name]
-            tool = self.choice().installation.tool("pg_basebackup")
-            workshop.run([tool, "-D", str(target), *login, *how], env={"PGPASSFILE": str(self._passwords)})
-            write_owned(target / "standby.signal", "", self.layout.account)
-            workshop.finish()
 
     def start(self, role: Role, role_file: str) -> InstanceState:
         """Write the configuration and start; return READY, or STARTING when recovery takes longer.
@@ -111,11 +77,11 @@ class Server:
     def standby_file(self, primary: int) -> str:
         """Return the role file of a follower of a node."""
         address = self.host.conf().require_node(primary).private_ip
-        return configuration.standby_file(self.host.node, address, self.database.port, self._passwords)
+        return configuration.standby_file(self.host.node, address, self.database.port, self.passwords)
 
     def password(self) -> Secret:
         """Return the replication password, which every instance keeps beside its configuration."""
-        return Secret(self._passwords.read_text().strip().rpartition(":")[2])
+        return Secret(self.passwords.read_text().strip().rpartition(":")[2])
 
     def state(self) -> InstanceState:
         """Return what the instance does now."""
@@ -127,34 +93,13 @@ class Server:
         return InstanceState.STOPPED if self.place.data.exists() else InstanceState.EMPTY
 
     @property
-    def _passwords(self) -> Path:
+    def passwords(self) -> Path:
+        """File with the password that standbys use."""
         return self.layout.config / "replication.pass"
 
-    def _initdb(self, workshop: Workshop) -> None:
-        installation = self.choice().installation
-        target = str(workshop.make())
-        locale = ["--locale-provider=builtin"] if installation.major >= 17 else []
-        words = ["-U", ADMIN, "-A", "reject", "-E", "UTF8", "--locale=C.UTF-8", *locale, "--data-checksums"]
-        workshop.run([installation.tool("initdb"), "-D", target, *words])
-        password = Secret(secrets.token_hex(32))
-        self._write_password(password)
-        hashed = self.database.default_sys_passwd_hash
-        statements = configuration.bootstrap(
-            self.database.name, hashed.reveal() if hashed else None, make_verifier(password).reveal()
-        )
-        single = [
-            installation.tool("postgres"),
-            "--single",
-            "-D",
-            target,
-            "-c",
-            "exit_on_error=on",
-            "postgres",
-        ]
-        workshop.run(single, "\n".join([*statements, ""]))
-
-    def _write_password(self, password: Secret) -> None:
-        write_owned(self._passwords, f"*:*:*:{REPLICATION}:{password.reveal()}\n", self.layout.account)
+    def write_password(self, password: Secret) -> None:
+        """Keep the replication password beside the configuration."""
+        write_owned(self.passwords, f"*:*:*:{REPLICATION}:{password.reveal()}\n", self.layout.account)
 
     def _write_files(self, role_file: str) -> None:
         self.layout.make()
@@ -183,9 +128,7 @@ class Server:
         params = parse_params(database.params)
         plaintext = any(param.name == "allowPlaintext" and param.value == "1" for param in params)
         check_plaintext(self.host.address, plaintext or Capability.TLS in installation.capabilities)
-        peers = tuple(
-            conf.require_node(node).private_ip for node in self.seats.nodes if node != self.host.node
-        )
+        peers = tuple(conf.require_node(node).private_ip for node in self.seats.nodes if node != self.host.node)
         return ServerFacts(
             node=self.host.node,
             address=self.host.address,
@@ -258,8 +201,8 @@ def check_plaintext(address: str, allowed: bool) -> None:
     """
     if not allowed and not address.startswith("127.") and address != "::1":
         raise Unsupported(
-            f"this PostgreSQL has no TLS, so clients of {address} would send rows in the clear: choose a version with "
-            "TLS, or accept it with database parameter -allowPlaintext=1"
+            f"this PostgreSQL has no TLS, so clients of {address} would send rows in the clear: choose a version "
+            "with TLS, or accept it with database parameter -allowPlaintext=1"
         )
 
 

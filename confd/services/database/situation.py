@@ -105,9 +105,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
     def may_stop(self, node: int) -> bool:
         """Whether an instance may be stopped: a start or change of quorum is interrupted, other work ends first."""
-        return self.online(node) and isinstance(
-            self.busy.get(node), StartPrimary | StartStandby | SetQuorum | NoneType
-        )
+        return self.online(node) and isinstance(self.busy.get(node), StartPrimary | StartStandby | SetQuorum | NoneType)
 
     def others(self, primary: int) -> Iterator[tuple[int, Instance]]:
         """Return what is seen of the database's nodes except for the primary."""
@@ -151,9 +149,7 @@ def describe(action: NodeAction) -> str:
     """Say what an action does, for the output of a job."""
     match action:
         case Initialise(node, _, replace):
-            return (
-                f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
-            )
+            return f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
         case StartPrimary(node):
             return f"n{node}: start as primary"
         case Clone(node, source):

@@ -13,7 +13,7 @@ import msgspec
 from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
 from confd.services.database.observation import Observation, Outcome, observation, outcome
-from confd.services.database.record import Record, Wanted, new_generation, read_record, write_record
+from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
 
 _PARALLEL: Final = 32
@@ -55,22 +55,10 @@ class Supervision:
         for pool in (self._looks, self._works):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def define(self, database: str, volume: str, create_new: bool = True) -> None:
-        """Make the record of a database that is being created; fine when it is there."""
-        if read_record(self._cluster, database) is None:
-            record = Record(next_generation=new_generation(), create_new=create_new, volume=volume)
-            write_record(self._cluster, database, record)
-
-    def forget(self, database: str) -> None:
-        """Remove the record of a deleted database; fine when there is none."""
-        write_record(self._cluster, database, None)
-
     def set_create_new(self, database: str, create_new: bool) -> bool:
         """Have the next start make empty data, or no longer; return what was set before."""
         before = self.record(database).create_new
-        self._supervisor(database).change(
-            lambda record: msgspec.structs.replace(record, create_new=create_new)
-        )
+        self._supervisor(database).change(lambda record: msgspec.structs.replace(record, create_new=create_new))
         return before
 
     def record(self, database: str) -> Record:
@@ -78,11 +66,9 @@ class Supervision:
         return read_record(self._cluster, database) or Record()
 
     def temporary_volumes(self) -> dict[int, str]:
-        """Return the ids of temporary volumes of running databases; not free for other volumes."""
+        """Return the ids of databases' temporary volumes; not free for other volumes."""
         records = {name: self.record(name) for name in self._cluster.conf().databases}
-        return {
-            one.temporary_volume: name for name, one in records.items() if one.temporary_volume is not None
-        }
+        return {one.temporary_volume: name for name, one in records.items() if one.temporary_volume is not None}
 
     def want(
         self,
@@ -128,9 +114,7 @@ class Supervision:
         return msgspec.structs.replace(record, **changes)
 
     def _free_volume_id(self) -> int:
-        taken = {volume.id for volume in self._cluster.conf().volumes.values()} | set(
-            self.temporary_volumes()
-        )
+        taken = {volume.id for volume in self._cluster.conf().volumes.values()} | set(self.temporary_volumes())
         return next(number for number in range(len(taken) + 1) if number not in taken)
 
     def _check_volume(self, database: str) -> None:
@@ -139,9 +123,7 @@ class Supervision:
         for other, section in databases.items():
             record = self.record(other)
             if other != database and section.data_volume == volume and record.wanted is Wanted.RUNNING:
-                raise InUse(
-                    f"data volume {volume} is in use by database {other}, which runs; stop it with db_stop"
-                )
+                raise InUse(f"data volume {volume} is in use by database {other}, which runs; stop it with db_stop")
 
     def _wait(
         self, supervisor: Supervisor, wanted: Wanted, timeout: float | None, canceled: Callable[[], bool]
@@ -152,9 +134,7 @@ class Supervision:
                 if outcome := _reached(supervisor, wanted):
                     return outcome
                 if canceled():
-                    raise Canceled(
-                        f"nobody waits any more for database {supervisor.database} to be {wanted.value}"
-                    )
+                    raise Canceled(f"nobody waits any more for database {supervisor.database} to be {wanted.value}")
                 if deadline is not None and self._clock() >= deadline:
                     raise TimedOut(_late(supervisor, wanted, timeout))
                 supervisor.changed.wait(_LOOK)

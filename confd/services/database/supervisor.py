@@ -118,9 +118,7 @@ class Supervisor:
         conf, states = self._cluster.conf(), self._cluster.node_states()
         spec, record = self._spec(), read_record(self._cluster, self.database) or Record()
         online = [
-            node
-            for node in conf.nodes
-            if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
+            node for node in conf.nodes if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
         ]
         with self.changed:
             busy = dict(self._busy) | self._resting()
@@ -146,9 +144,7 @@ class Supervisor:
 
     def _instance(self, node: int) -> Instance | None:
         try:
-            seen: Instance = self._cluster.call(
-                instance.observe.on(node, self.database), timeout=_OBSERVE_WITHIN
-            )
+            seen: Instance = self._cluster.call(instance.observe.on(node, self.database), timeout=_OBSERVE_WITHIN)
         except ConfDError:
             return None
         return seen
@@ -186,9 +182,7 @@ class Supervisor:
             return True
         self._busy[action.node] = action
         self._told(describe(action))
-        self._works.submit(self._execute, action).add_done_callback(
-            lambda done: self._ended(action, since, done)
-        )
+        self._works.submit(self._execute, action).add_done_callback(lambda done: self._ended(action, since, done))
         return False
 
     def _execute(self, action: NodeAction) -> None:

@@ -25,6 +25,7 @@ from confd.services.database import instance
 from confd.services.database.keeper_client import KeeperClient
 from confd.services.database.layout import Layout, data_place, layout
 from confd.services.database.processes import clear, processes_in
+from confd.services.database.record import Record, new_generation, write_record
 from confd.services.database.scram import make_verifier
 from confd.services.database.supervision import Supervision
 
@@ -114,6 +115,11 @@ class Rig:
         database = Database(**(settings | changes))
         self.put(database)
         return database
+
+    def define(self, name: str = NAME, volume: str = "DataVolume1") -> None:
+        """Make the runtime record of a new database, as db_create does."""
+        record = Record(next_generation=new_generation(), create_new=True, volume=volume)
+        write_record(self.cluster, name, record)
 
     def supervise(self) -> Supervision:
         """Become master."""

@@ -15,7 +15,7 @@ from confd.model.errors import Canceled, InUse, NodeError, NodeOffline, TimedOut
 from confd.model.states import DatabaseState
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.processes import wait_gone
-from confd.services.database.record import Wanted, read_record
+from confd.services.database.record import PREFIX, Wanted, read_record
 from confd.services.database.supervision import Supervision
 from tests.services.database.rig import NAME, Rig
 
@@ -35,23 +35,22 @@ def started(rig: Rig) -> Rig:
     rig.volume(redundancy=2)
     rig.database()
     supervision = rig.supervise()
-    supervision.define(NAME, "DataVolume1")
+    rig.define()
     assert supervision.want(NAME, Wanted.RUNNING).state is DatabaseState.RUNNING
     return rig
 
 
 def test_life_of_a_database(rig: Rig) -> None:
-    """Created, started within 5 s, read and written, stopped within 1 s, started again within 2 s with its rows."""
+    """Created, started, written and read on every active node, stopped, started again with its rows."""
     rig.volume(redundancy=2)
     rig.database()
     supervision = rig.supervise()
-    supervision.define(NAME, "DataVolume1")
+    rig.define()
     assert supervision.observe(NAME).state is DatabaseState.SETUP
     said: list[str] = []
 
-    began = time.monotonic()
     supervision.want(NAME, Wanted.RUNNING, say=said.append)
-    first_start = time.monotonic() - began
+    assert said[0] == "n11: make new data in place of what the volume holds"
     rig.sql(11, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     for node in (11, 12, 13):
         until(lambda node=node: rig.sql(node, "SELECT count(*) FROM pg_class WHERE relname = 't'") == [(1,)])
@@ -69,24 +68,13 @@ def test_life_of_a_database(rig: Rig) -> None:
     assert seen.record.quorum.standbys == (12, 13)
     assert seen.record.quorum.acks == 1
 
-    began = time.monotonic()
     supervision.want(NAME, Wanted.STOPPED, say=said.append)
-    stop = time.monotonic() - began
+    assert said[-3] == "n11: stop, the database is to stop"
     assert rig.servers() == []
     assert supervision.observe(NAME).state is DatabaseState.SETUP
 
-    began = time.monotonic()
     supervision.want(NAME, Wanted.RUNNING)
-    second_start = time.monotonic() - began
     assert rig.sql(13, "SELECT count(*) FROM t") == [(1000,)]
-    print(
-        f"\nfirst start {first_start:.2f} s, stop {stop:.2f} s, second start {second_start:.2f} s",
-        *said,
-        sep="\n",
-    )
-    assert first_start < 5
-    assert stop < 1
-    assert second_start < 2
 
 
 @pytest.mark.parametrize("node", [11, 13])
@@ -153,7 +141,7 @@ def test_last_copy_goes_on_without_waiting(make_rig: Callable[..., Rig]) -> None
     rig.volume(redundancy=2)
     rig.database()
     supervision = rig.supervise()
-    supervision.define(NAME, "DataVolume1")
+    rig.define()
     supervision.want(NAME, Wanted.RUNNING)
     rig.cluster.offline.add(12)
     rig.keeper(12).leave("immediate", 5)
@@ -168,7 +156,7 @@ def test_starts_without_an_offline_standby(rig: Rig) -> None:
     rig.database()
     rig.cluster.offline.add(13)
     supervision = rig.supervise()
-    supervision.define(NAME, "DataVolume1")
+    rig.define()
     outcome = supervision.want(NAME, Wanted.RUNNING)
     assert "n13" in outcome.warnings[0]
     rig.cluster.offline.clear()
@@ -209,7 +197,7 @@ def test_lost_record_does_not_lose_data(started: Rig) -> None:
     """Without a record a running database is left alone, and its data is found again, not made anew."""
     supervision = started.supervisions[0]
     started.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
-    supervision.forget(NAME)
+    started.cluster.put_record(PREFIX + NAME, None)
     assert started.sql(11, "SELECT 1") == [(1,)]
     supervision.want(NAME, Wanted.STOPPED)
     supervision.want(NAME, Wanted.RUNNING)
@@ -255,7 +243,7 @@ def test_server_that_does_not_start_shows_its_log(make_rig: Callable[..., Rig]) 
     rig.volume()
     rig.database(params="-max_wal_size=32MB -min_wal_size=16MB -shared_buffers=900GB")
     supervision = rig.supervise()
-    supervision.define(NAME, "DataVolume1")
+    rig.define()
     with pytest.raises(NodeError, match="FATAL"):
         supervision.want(NAME, Wanted.RUNNING)
     supervision.want(NAME, Wanted.STOPPED)
@@ -278,7 +266,7 @@ def test_more_copies_than_active_nodes(rig: Rig) -> None:
     rig.volume(redundancy=2)
     rig.database(active=1)
     supervision = rig.supervise()
-    supervision.define(NAME, "DataVolume1")
+    rig.define()
     supervision.want(NAME, Wanted.RUNNING)
     rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
     seen = supervision.observe(NAME)

@@ -1,0 +1,247 @@
+"""``c4``: make clusters on this machine, look at them, get into them, stop and delete them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from confd import __version__
+from confd.model.errors import ConfDError, RequestError
+
+if TYPE_CHECKING:
+    from confd.play.record import Play, PlayNode
+
+F = TypeVar("F", bound=Callable[..., Any])
+_USAGE = 2
+
+
+class _Commands(click.Group):
+    """Shows the product's errors as one message: 2 for wrong input, 1 for everything else."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfDError as error:
+            print(f"c4: {error.message}", file=sys.stderr)
+            sys.exit(_USAGE if isinstance(error, RequestError) else 1)
+        except PermissionError as error:
+            print(f"c4: {error}; set CCC_HOME to a directory of yours", file=sys.stderr)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="c4")
+def main() -> None:
+    r"""Clusters on this machine: make, look at, get into, stop, delete.
+
+    \b
+    c4 host play                       make and start a cluster of three nodes
+    c4 ps                              what runs
+    c4 connect -t 1/cos                a shell with confd_client on its first node
+    c4 connect -t 1.12/cos -- COMMAND  one command on n12
+    c4 stop -t 1, c4 start -t 1        all of it down, and up again
+    c4 rm -t 1                         stop and delete
+    """
+
+
+@main.group()
+def host() -> None:
+    """Clusters on hosts that exist."""
+
+
+@host.command()
+@click.option("-i", "--input", "file", type=click.Path(path_type=Path), help="File with lines NAME=VALUE.")
+@click.argument("assignments", nargs=-1, metavar="[NAME=VALUE]...")
+def play(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Make a cluster and start it; c4 config lists the parameters.
+
+    A file counts less than the environment, the environment less than the command line.
+    """
+    from confd.play import parameters
+    from confd.play.making import Workshop
+    from confd.play.settings import settle
+    from confd.play.starting import make_database, make_ready
+
+    sources = [*_sources(), parameters.read_words(assignments)]
+    if file is not None:
+        sources.insert(1, parameters.read_file(file))
+    texts = parameters.merge(*sources)
+    for idle in parameters.without_effect(texts):
+        print(f"c4: {idle.name} has no effect yet ({idle.meaning})", file=sys.stderr)
+    settings = settle(texts)
+    made = Workshop(settings).make()
+    _say(f"play {made.play.number} ({made.play.id}): starting {len(made.play.nodes)} nodes")
+    ready = make_ready(made.play)
+    _print_passwords(ready, made.generated)
+    if settings.with_db:
+        make_database(ready, settings, _say)
+    _print_welcome(ready)
+
+
+def _target(command: F) -> F:
+    options = (
+        click.option("-t", "--target", help="PLAY[.NODE][/SUBSYSTEM], such as 1, 1.11 or 1.11/cos."),
+        click.option("-i", "--play-id", help="Id (or number) of the play, instead of -t."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+def ps() -> None:
+    """List the nodes of all plays."""
+    from confd.play import home, listing
+
+    print(listing.table([(known, listing.look(known)) for known in home.plays()]))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@_target
+@click.option("-n", "--node", help="Node, such as 11 or n11.")
+@click.option("-s", "--subsystem", help="cos (default), host or db.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def connect(
+    target: str | None, play_id: str | None, node: str | None, subsystem: str | None, command: tuple[str, ...]
+) -> None:
+    """Open a shell on a node, or run one command there (after --); its exit status is passed on."""
+    from confd.play.connecting import launch
+
+    found, place, named = _find(target, play_id, node)
+    started = launch(found, place, subsystem or named or "cos", command, sys.stdin.isatty(), os.environ)
+    sys.stdout.flush()
+    os.chdir(started.directory)
+    os.execvpe(started.words[0], started.words, started.environment)  # noqa: S606 - the words are the point
+
+
+@main.command()
+@_target
+@click.argument("name", required=False)
+@click.option("--stage", help="Stage to wait for: c for ConfD, d for the database. Default: the last one the play has.")
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait.")
+def wait(target: str | None, play_id: str | None, name: str | None, stage: str | None, timeout: float) -> None:
+    """Wait until all nodes of a play are at a stage."""
+    from confd.play import listing
+    from confd.play.starting import wait_stage
+
+    found, _, _ = _find(target, play_id or name)
+    wanted = listing.check_stage(stage or ("d" if found.database else "c"))
+    wait_stage(lambda: listing.has_reached(found, wanted), timeout, f"stage {wanted} of play {found.number}")
+
+
+@main.command()
+@_target
+def stop(target: str | None, play_id: str | None) -> None:
+    """Stop the daemons and databases of a play; nothing is deleted."""
+    from confd.play import stopping
+
+    found, _, _ = _find(target, play_id)
+    stopping.stop(found)
+    _say(f"play {found.number} is stopped; start it with: c4 start -t {found.number}")
+
+
+@main.command()
+@_target
+def start(target: str | None, play_id: str | None) -> None:
+    """Start what does not run of a play; databases that ran come back with it."""
+    from confd.play import starting
+
+    found, _, _ = _find(target, play_id)
+    started = starting.start(found)
+    names = ", ".join(node.name for node in started)
+    _say(f"play {found.number}: started {names}" if started else f"play {found.number} runs already")
+
+
+@main.command()
+@_target
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def rm(target: str | None, play_id: str | None, yes: bool) -> None:
+    """Stop a play and delete it with all its data; asks first when a person is there to answer."""
+    from confd.play import stopping
+
+    found, _, _ = _find(target, play_id)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete play {found.number} ({found.id}) with all its data in {found.directory}?", abort=True)
+    stopping.remove(found)
+    _say(f"play {found.number} is deleted")
+
+
+@main.command()
+@click.option("-F", "--full", is_flag=True, help="With defaults and meaning.")
+@click.option("-K", "--key", help="Only parameters whose name contains this text.")
+@click.option("-e", "--expression", help="Print one value, such as .play.confd_port.")
+def config(full: bool, key: str | None, expression: str | None) -> None:
+    """Show the parameters as the next c4 host play would use them."""
+    from confd.play import showing
+
+    print(showing.show(_sources(), full, key, expression))
+
+
+@main.command()
+@click.option("-i", "--interactive", is_flag=True, help="Ask for the password.")
+@click.argument("password", required=False)
+def pwdhash(interactive: bool, password: str | None) -> None:
+    """Make the SCRAM verifier of a password, for default_sys_passwd_hash.
+
+    The password comes from the command line (others may see it there), from a question (-i), or from stdin.
+    """
+    from confd.model.secret import Secret
+    from confd.services.database.scram import make_verifier
+
+    if password is None and (interactive or sys.stdin.isatty()):
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    elif password is None:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("the password is empty")
+    print(make_verifier(Secret(password)).reveal())
+
+
+def _find(target: str | None, play_id: str | None, node: str | None = None) -> tuple[Play, PlayNode, str | None]:
+    from confd.model.errors import MissingParameter
+    from confd.play import home
+
+    if target is None and play_id is None:
+        raise MissingParameter("which play? give -t, such as -t 1; c4 ps lists all")
+    text = target or f"{play_id}"
+    wanted = home.parse_target(f"{text}.{node}" if node and "." not in text else text)
+    found = home.find(wanted.play)
+    return found, home.pick(found, wanted.node), wanted.subsystem
+
+
+def _sources() -> list[dict[str, str]]:
+    from confd.play import home, parameters
+
+    path = home.config_file()
+    environment = {name: text for name, text in os.environ.items() if name.startswith(parameters.PREFIX)}
+    return [parameters.read_file(path) if path.exists() else {}, environment]
+
+
+def _print_passwords(made: Play, generated: dict[str, str]) -> None:
+    for name, password in generated.items():
+        print(f"{name}={password}")
+    if generated:
+        from confd.play.record import PASSWORDS
+
+        print(f"(generated, shown once, kept in {made.directory / PASSWORDS})")
+
+
+def _print_welcome(made: Play) -> None:
+    first = next(node for node in made.nodes if node.node in made.active)
+    print(f"ConfD:    https://{first.address}:{made.confd_port}  user admin")
+    if made.database:
+        print(f"Database: {first.address}:{made.db_port}  user sys, database {made.database}")
+    print(f"Shell:    c4 connect -t {made.number}/cos")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""How far each node of a play is, and the table of ``c4 ps``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from confd.model.errors import ConfDError, InvalidParameter
+from confd.play import processes
+from confd.play.calls import is_ready, run_job
+from confd.play.record import Play, PlayNode, Progress
+from confd.play.settings import ACCESS_NODE
+
+STAGES: Final = ("a", "a1", "b", "b1", "c", "d")
+"""Resources, SSH, host scripts, packages, COS up, database up."""
+_PACKAGES, _COS, _DATABASE = "b1", "c", "d"
+_HEADERS: Final = (
+    "N", "PLAY_ID", "NODE", "MEDIUM", "INSTANCE", "DB_VERSION", "EXTERNAL_IP", "INTERNAL_IP", "STAGE", "STATE",
+    "UPTIME", "TTL",
+)  # fmt: skip
+_NOTHING: Final = "-"
+_ANSWER: Final = 5.0
+
+
+class State(StrEnum):
+    """What the daemon of a node does."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One node: its process id (0: none), how far it is and for how many seconds."""
+
+    node: PlayNode
+    stage: str
+    state: State
+    pid: int = 0
+    uptime: float | None = None
+
+
+def look(play: Play) -> list[NodeStatus]:
+    """Look at every node of a play now."""
+    seen = [_look_at(play, node) for node in play.nodes]
+    ready = [status for status in seen if status.stage == _COS]
+    if not ready:
+        return seen
+    with_database = _database_nodes(ready[0].node)
+    return [
+        msgspec.structs.replace(status, stage=_DATABASE)
+        if status.stage == _COS and status.node.name in with_database
+        else status
+        for status in seen
+    ]
+
+
+def has_reached(play: Play, stage: str) -> bool:
+    """Tell whether all nodes of a play are at a stage; an access node ends at c."""
+    wanted = STAGES.index(stage)
+    return all(
+        STAGES.index(status.stage) >= (min(wanted, STAGES.index(_COS)) if status.node.node == ACCESS_NODE else wanted)
+        for status in look(play)
+    )
+
+
+def check_stage(stage: str) -> str:
+    """Check the name of a stage."""
+    if stage not in STAGES:
+        raise InvalidParameter(f"there is no stage {stage!r}; stages are {', '.join(STAGES)}")
+    return stage
+
+
+def table(plays: Iterable[tuple[Play, Sequence[NodeStatus]]]) -> str:
+    """Return the table of all nodes, columns aligned."""
+    rows = [_HEADERS, *(_row(play, status) for play, seen in plays for status in seen)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADERS))]
+    right = {0, _HEADERS.index("UPTIME")}
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def format_uptime(seconds: float | None) -> str:
+    """Write an uptime as ``HH:MM:SS``, with days in front when there are any."""
+    if seconds is None:
+        return _NOTHING
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return (f"{days}d " if days else "") + f"{hour:02}:{minute:02}:{second:02}"
+
+
+def _row(play: Play, status: NodeStatus) -> tuple[str, ...]:
+    return (
+        str(play.number), play.id, str(status.node.node), "host", _NOTHING, play.postgresql, status.node.address,
+        status.node.address, status.stage, status.state, format_uptime(status.uptime), _NOTHING,
+    )  # fmt: skip
+
+
+def _look_at(play: Play, node: PlayNode) -> NodeStatus:
+    pid = processes.daemon(node)
+    since = processes.running_since(pid) if pid else None
+    if pid is None or since is None:
+        failed = play.progress is Progress.FAILED
+        return NodeStatus(node, _PACKAGES, State.FAILED if failed else State.STOPPED)
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - since
+    if not is_ready(node.socket):
+        return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime)
+    return NodeStatus(node, _COS, State.RUNNING, pid, uptime)
+
+
+def _database_nodes(node: PlayNode) -> set[str]:
+    """Return the names of nodes that serve, or stand by for, a database that clients can use."""
+    names: set[str] = set()
+    try:
+        for database in run_job(node.socket, "db_list", timeout=_ANSWER):
+            info: dict[str, Any] = run_job(node.socket, "db_info", {"db_name": database}, _ANSWER)
+            if info["state"] == "running" and info["connectible"] == "Yes":
+                names.update(*(info["nodes"][role] for role in ("active", "reserve")))
+    except (ConfDError, KeyError, TypeError):
+        # Without a master nobody knows; the nodes are up all the same.
+        return names
+    return names

@@ -1,0 +1,53 @@
+"""Bringing a play down, and deleting it."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+
+from confd.model.errors import ConfDError, InUse
+from confd.play import home, processes
+from confd.play.calls import is_ready, run_job
+from confd.play.record import Play, PlayNode
+
+_STOP_SECONDS = 60.0
+
+
+def stop(play: Play) -> None:
+    """Stop daemons and databases of a play.
+
+    Databases that start with the cluster stay wanted and come back with it; the others are stopped by job.
+    """
+    with home.alone(play.directory):
+        _stop_databases(play)
+        processes.stop(play.nodes)
+
+
+def _stop_databases(play: Play) -> None:
+    master = next((node for node in play.nodes if processes.daemon(node) and is_ready(node.socket)), None)
+    if master is not None:
+        for database in _not_started_again(master):
+            # It is stopped in the wrong state, or soon by its keeper: either is what is wanted.
+            with suppress(ConfDError):
+                run_job(master.socket, "db_stop", {"db_name": database}, _STOP_SECONDS)
+
+
+def remove(play: Play) -> None:
+    """Stop a play and delete everything of it."""
+    with home.alone(), home.alone(play.directory):
+        processes.stop(play.nodes)
+        if processes.remains(play.nodes):
+            raise InUse(f"processes of play {play.number} still run; nothing was deleted")
+        shutil.rmtree(play.nodes[0].runtime.parent, ignore_errors=True)
+        shutil.rmtree(play.directory)
+
+
+def _not_started_again(node: PlayNode) -> list[str]:
+    from confd.exaconf import Conf, parse
+
+    try:
+        document = parse((node.root / "etc/EXAConf").read_text())
+    except (OSError, ConfDError):
+        return []
+    databases = Conf(document.revision, document.sections).databases
+    return [name for name, database in databases.items() if not database.auto_start]
