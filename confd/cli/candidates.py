@@ -63,8 +63,13 @@ def answer(argv: Sequence[str]) -> str:
     if shell == "bash":
         # Bash has split the line at colons and replaces only what follows the last one.
         done = current.rfind(":") + 1
-        return "".join(f"{word(name)[done:] if done else word(name)}\n" for name in matching)
-    return "".join(f"{word(name) if shell == 'fish' else name}\t{text}\n" for name, text in matching.items())
+        return "".join(f"{_quoted(name)[done:]}\n" for name in matching)
+    return "".join(f"{name}\t{text}\n" for name, text in matching.items())
+
+
+def _quoted(name: str) -> str:
+    """Quote what bash inserts as it is; the other shells quote themselves."""
+    return name if _KEY.fullmatch(name) else word(name)
 
 
 def candidates(before: Sequence[str], current: str, index: Index, live: Callable[[str, bool], list[str]]) -> Candidates:

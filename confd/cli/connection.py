@@ -93,12 +93,16 @@ class Connection:
         try:
             answer = msgspec.json.decode(body)
         except msgspec.DecodeError:
-            raise Unreachable(f"{self.place} answered {status}: {text[:500]}") from None
+            answer = None
+            status = HTTPStatus.BAD_GATEWAY if status == HTTPStatus.OK else status
         if status == HTTPStatus.OK:
             return answer
         if isinstance(answer, dict) and "fault_string" in answer:
             raise CallRefused(int(answer.get("fault_code", 0)), str(answer["fault_string"]))
-        raise Unreachable(f"{self.place} answered {status}: {text[:500]}")
+        message = f"{self.place} answered {status}: {text[:500]}"
+        if status in {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
+            raise CommandError(message, Exit.FAILED)
+        raise Unreachable(message)
 
 
 class SocketHTTP(http.client.HTTPConnection):

@@ -52,8 +52,9 @@ def _exaconf() -> None:
 @click.argument("section", required=False)
 @click.option("--revision", "-r", type=int, help="Of an earlier revision.")
 def _show(section: str | None, revision: int | None) -> int:
-    """Print this node's EXAConf, or SECTION of it, without secrets.
+    """Print this node's EXAConf without secrets.
 
+    All of it, or SECTION.
     SECTION is a header such as Global or 'DB : DB1', or a kind such as DB. A number means a revision.
     """
     if section is not None and section.isdecimal() and revision is None:
@@ -70,8 +71,9 @@ def _show(section: str | None, revision: int | None) -> int:
 @click.argument("section")
 @click.argument("key")
 def _get(section: str, key: str) -> int:
-    """Print the value of KEY as it stands in this node's file, also a secret one.
+    """Print the value of KEY in this node's file.
 
+    It is printed as it stands there, also a secret one.
     Subsections are written after their section: exaconf get 'DB : DB1/JDBC' Dir
     """
     print(value_of(read_text(file_of_node()), section, key))
@@ -81,7 +83,10 @@ def _get(section: str, key: str) -> int:
 @_exaconf.command("validate")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def _validate(file: Path | None) -> int:
-    """Check FILE (this node's EXAConf without it): checksum, syntax, values, and whether all fits together."""
+    """Check this node's EXAConf, or FILE.
+
+    All problems are listed: checksum, syntax, values, and what does not fit together.
+    """
     path = file or file_of_node()
     text = read_text(path)
     found = problems(text)
@@ -98,7 +103,7 @@ def _validate(file: Path | None) -> int:
 @_exaconf.command("commit")
 @click.option("--verbose", "-v", is_flag=True, help="Show what changed in detail.")
 def _commit(verbose: bool) -> int:
-    """Take in this node's EXAConf after it was edited by hand.
+    """Take in the file that was edited by hand.
 
     Set 'Checksum = COMMIT' in its section [Global] first.
     """
@@ -117,7 +122,7 @@ def _commit(verbose: bool) -> int:
 @_exaconf.command("log")
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many at most.")
 def _log(limit: int) -> int:
-    """List the latest revisions: when, by whom, by which job, and which sections changed."""
+    """List the latest revisions and what changed."""
     envelope = _run("exaconf_log", {"limit": limit})
     if envelope.get("result_code"):
         return _print(envelope)
@@ -132,9 +137,9 @@ def _log(limit: int) -> int:
 @click.argument("old", type=int, required=False)
 @click.argument("new", type=int, required=False)
 def _diff(old: int | None, new: int | None) -> int:
-    """Show what changed between revisions OLD and NEW (the newest without it).
+    """Show what changed between two revisions.
 
-    Without any, show what committing this node's edited file would change.
+    From OLD to NEW, or to the newest. Without any, show what committing this node's edited file would change.
     """
     if old is None:
         sys.stdout.write(_planned_diff(read_text(file_of_node())))
@@ -150,7 +155,7 @@ def _diff(old: int | None, new: int | None) -> int:
 @click.argument("revision", type=int)
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 def _rollback(revision: int, dry_run: bool) -> int:
-    """Make the content of an earlier REVISION the newest one."""
+    """Go back to the content of an earlier REVISION."""
     envelope = run_job(connect(Place()), "exaconf_rollback", {"revision": revision}, dry_run=dry_run)
     if envelope.get("result_code"):
         return _print(envelope)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,6 @@ from confd.exaconf.tree import Tree, join_header, plain, split_header
 from confd.exaconf.validation import validate
 from confd.model.errors import ConfDError
 from confd.scheduler.registry import nearest
-
 
 _LINE: Final = re.compile(r"EXAConf line (\d+)")
 _PLACE: Final = re.compile(r"((?:\[+[^\[\]]+\]+ ?)+)(\w+)?")
@@ -63,7 +62,8 @@ def problems(text: str) -> Problems:
     verdict = check(text)
     broken = [verdict.message] if not verdict.accepted else []
     warnings = [verdict.message] if verdict.trust is Trust.DISABLED else []
-    unreadable = _syntax_errors(text) or _misfits(text)
+    readable, unreadable = _readable(text)
+    unreadable += _misfits(text, readable, complete=not unreadable)
     if unreadable:
         return Problems([*broken, *unreadable], warnings)
     try:
@@ -73,7 +73,8 @@ def problems(text: str) -> Problems:
     return Problems([*broken, *(_with_line(text, problem) for problem in validate(sections))], warnings)
 
 
-def _syntax_errors(text: str) -> list[str]:
+def _readable(text: str) -> tuple[str, list[str]]:
+    """Return the text without the lines that are no EXAConf, and what is wrong with these."""
     found: list[str] = []
     lines = text.split("\n")
     while len(found) < _MOST_ERRORS:
@@ -83,26 +84,33 @@ def _syntax_errors(text: str) -> list[str]:
             found.append(error.message)
             place = _LINE.match(error.message)
             if place is None:
-                break
+                return "", found
             # The reader stops at the first one: go on without this line.
             lines[int(place[1]) - 1] = ""
         else:
-            break
-    return found
+            return "\n".join(lines), found
+    return "", found
 
 
-def _misfits(text: str) -> list[str]:
+def _misfits(text: str, readable: str, *, complete: bool) -> list[str]:
+    """Return values that cannot be read; keys are only missing when the text is complete."""
     found: list[str] = []
-    for header, tree in syntax.read(text).children.items():
-        kind, name = split_header(header)
-        inside = kind in BY_KIND and BY_KIND[kind].form is Form.INSIDE and name is None
-        units = {(kind, member): child for member, child in tree.children.items()}
-        for path, unit in (units if inside else {(join_header(kind, name),): tree}).items():
-            try:
-                from_tree(path, unit)
-            except Misfit as misfit:
+    for path, tree in _units(readable):
+        try:
+            from_tree(path, tree)
+        except Misfit as misfit:
+            if complete or misfit.key:
                 found.append(_at_line(syntax.line_of(text, misfit.path, misfit.key), misfit.message))
     return found
+
+
+def _units(text: str) -> Iterator[tuple[tuple[str, ...], Tree]]:
+    for header, tree in syntax.read(text).children.items() if text else ():
+        kind, name = split_header(header)
+        if kind in BY_KIND and BY_KIND[kind].form is Form.INSIDE and name is None:
+            yield from (((kind, member), child) for member, child in tree.children.items())
+        else:
+            yield (join_header(kind, name),), tree
 
 
 def public_sections(text: str, name: str | None) -> str:

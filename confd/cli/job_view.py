@@ -15,6 +15,7 @@ from confd.cli.place import Place, connect
 from confd.cli.render import render_job_file, render_json, render_result
 from confd.cli.table import table
 from confd.cli.watching import watch_all, watch_job
+from confd.model.states import Intent
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -126,8 +127,10 @@ def _table(jobs: Sequence[dict[str, Any]]) -> str:
 
 
 def _row(job: dict[str, Any]) -> tuple[object, ...]:
-    columns = ("job_id", "job_name", "user", "stage", "result_name", "result_revision", "submitted")
-    return (*(job.get(column) for column in columns), _ended(job))
+    columns = ("job_id", "job_name", "user", "stage", "result_name")
+    # A read job has the revision that it saw there, which nobody looks for.
+    revision = job.get("result_revision") if job.get("intent") == Intent.MODIFY else None
+    return (*(job.get(column) for column in columns), revision, job.get("submitted"), _ended(job))
 
 
 def _ended(job: dict[str, Any]) -> str | None:

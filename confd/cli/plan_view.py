@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from confd.cli.progress import node_name
-from confd.cli.render import render_value
+from confd.cli.render import node_name, render_value
 
 
 def render_plan(plan: Mapping[str, Any]) -> str:
@@ -23,7 +22,7 @@ def render_plan(plan: Mapping[str, Any]) -> str:
 
 
 def _command(number: int, command: Mapping[str, Any]) -> str:
-    head = f"  {number}. {command.get('name', '?')} on {node_name(command.get('node'))}\n"
+    head = f"  {number}. {command.get('name', '?')} on {node_name(command)}\n"
     arguments = command.get("arguments")
     return head + (_indented(arguments, 5) if arguments else "")
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 from confd.cli.connection import Connection
 from confd.cli.exits import CommandError
+from confd.cli.render import node_name
 
 _QUIET_SECONDS: Final = 1.0
 _REFRESH_SECONDS: Final = 0.25
@@ -67,14 +68,9 @@ def doing(info: dict[str, Any]) -> str:
     if not running:
         return stage
     more = f" and {len(running) - 1} more" if len(running) > 1 else ""
-    return f"{stage}, {running[0]['name']} on {node_name(running[0].get('node'))}{more}"
+    return f"{stage}, {running[0]['name']} on {node_name(running[0])}{more}"
 
 
 def is_running(command: dict[str, Any]) -> bool:
     """Tell whether a command of a job file was sent and has not ended."""
     return bool(command.get("started")) and not command.get("finished")
-
-
-def node_name(node: object) -> str:
-    """Name the node of a command as people do."""
-    return "the master" if node in {0, None} else f"n{node}"

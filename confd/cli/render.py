@@ -136,13 +136,23 @@ def _took(start: object, end: object) -> str:
 
 
 def _command(number: int, command: Mapping[str, Any]) -> str:
-    took = _took(command.get("started"), command.get("finished")) or "  not finished"
-    lines = [f"Command {number}  {command.get('name', '?')} on {command.get('node', '?')}{took}\n"]
+    started, finished = command.get("started"), command.get("finished")
+    took = _took(started, finished) or ("  not finished" if started else "")
+    where = f" on {place}" if (place := node_name(command)) else ""
+    lines = [f"Command {number}  {command.get('name', '?')}{where}{took}\n"]
     for name in ("arguments", "result", "output", "error"):
         value = command.get(name)
         if value is not None and value not in ("", {}, []):
             lines.append(f"  {name}:\n{_indented(value, 4)}")
     return "".join(lines)
+
+
+def node_name(command: Mapping[str, Any]) -> str:
+    """Name where a command of a job runs, as people do; nothing for what the job learned by itself."""
+    node = command.get("node")
+    if node:
+        return f"n{node}"
+    return "the master" if "arguments" in command else ""
 
 
 def _indented(value: object, by: int = 2) -> str:

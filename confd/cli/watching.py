@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from confd.cli.connection import Connection
-from confd.cli.progress import is_running, node_name
+from confd.cli.progress import is_running
+from confd.cli.render import node_name
 
 _ALL_SECONDS: Final = 30.0
 _JOB_SECONDS: Final = 0.5
@@ -49,7 +50,7 @@ def _lines(info: dict[str, Any]) -> Iterator[str]:
     for command in info.get("commands") or ():
         if not command.get("started"):
             continue
-        name = f"{command['name']} on {node_name(command.get('node'))}"
+        name = f"{command['name']} on {node_name(command)}"
         dated.append((str(command["started"]), f"  {name} started"))
         if not is_running(command):
             dated.append((str(command["finished"]), f"  {name} {_end(command)}"))

@@ -36,7 +36,7 @@ Revision = Annotated[int, Rule(minimum=1)]
 
 @job(MODIFY, allow=_ADMINISTRATORS, locks=locks.everything, own=True)
 def exaconf_commit(ctx: Context, text: Text) -> list[str]:
-    """Take in an EXAConf file that was edited by hand, and return the sections that changed.
+    r"""Take in an EXAConf file that was edited by hand, and return the sections that changed.
 
     The file must be of the newest revision, and say with 'Checksum = COMMIT' that it was edited on purpose. Nodes,
     volumes and databases are added, removed and moved by their own jobs.
@@ -44,7 +44,7 @@ def exaconf_commit(ctx: Context, text: Text) -> list[str]:
     :param text: The whole file.
 
     Examples:
-    {text: "[Global]\\n    Revision = 16\\n    Checksum = COMMIT\\n"}
+    {text: "[Global]\n    Revision = 16\n    Checksum = COMMIT\n"}
     """
     verdict = check(text)
     if not verdict.accepted:
@@ -121,7 +121,9 @@ def _check_real(before: Section | None, after: Section | None) -> None:
         raise WrongState(f"[{section.key}] cannot be {what} in the file; use the job {name}")
     held = [name for name in _HELD[kind] if _value(before, name) != _value(after, name)]
     if held:
-        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; use the jobs that move data")
+        raise WrongState(
+            f"[{section.key}] {', '.join(held)} cannot be changed in the file; use the jobs that move data"
+        )
 
 
 def _value(section: Section, name: str) -> Any:

@@ -80,7 +80,7 @@ def st_device_add(
     {node: 11, disk: default, devname: /exa/data/storage/dev.1, sector_size: 4 KiB, seccount: 13107200, read_only: false}
     {node: 11, devname: /dev/sdc, disk: temporary}
 
-    """
+    """  # noqa: E501 - one example per line
     section, name = ctx.conf.require_node(node), device_name(devname)
     if any(name == device_name(known) for _, known in node_devices(ctx.committed, node)):
         raise StorageDuplicate(f"n{node} has the device {device_view(name)} already; st_node_list shows all")
@@ -102,16 +102,12 @@ def st_device_add(
 def _with_device(node: Node, disk: str, device: str, ephemeral: bool | None, direct_io: bool | None) -> Node:
     known = node.disks.get(disk, Disk(name=disk, ephemeral=bool(ephemeral), direct_io=direct_io is not False))
     if known.component is not Component.EXASTORAGE:
-        raise WrongState(
-            f"disk {disk!r} of n{node.id} is for {known.component}, not for storage; choose another name"
-        )
+        raise WrongState(f"disk {disk!r} of n{node.id} is for {known.component}, not for storage; choose another name")
     for option, wanted, has in (
         ("ephemeral", ephemeral, known.ephemeral),
         ("direct_io", direct_io, known.direct_io),
     ):
         if wanted is not None and wanted != has:
-            raise WrongState(
-                f"{option}: disk {disk!r} of n{node.id} has {has} for all its devices; leave it out"
-            )
+            raise WrongState(f"{option}: disk {disk!r} of n{node.id} has {has} for all its devices; leave it out")
     grown = msgspec.structs.replace(known, devices=(*known.devices, device))
     return msgspec.structs.replace(node, disks={**node.disks, disk: grown})

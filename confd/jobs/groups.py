@@ -49,18 +49,12 @@ def group_delete(ctx: Context, groupname: GroupName) -> None:
     """
     group = ctx.conf.require_group(groupname)
     if groupname in PREDEFINED_GROUPS:
-        raise InUse(
-            f"group {groupname!r} is predefined and cannot be deleted: rights of jobs are given to it"
-        )
+        raise InUse(f"group {groupname!r} is predefined and cannot be deleted: rights of jobs are given to it")
     members = [user.name for user in ctx.committed.users.values() if groupname in user.groups]
     if members:
-        raise InUse(
-            f"{', '.join(members[:10])} belong to group {groupname!r}; move them with user_modify first"
-        )
+        raise InUse(f"{', '.join(members[:10])} belong to group {groupname!r}; move them with user_modify first")
     if owned := owned_by(ctx.committed, gid=group.id):
-        raise InUse(
-            f"group {groupname!r} owns {', '.join(owned[:10])}; delete these or change their owner first"
-        )
+        raise InUse(f"group {groupname!r} owns {', '.join(owned[:10])}; delete these or change their owner first")
     ctx.conf.delete(key_of(Group, groupname))
 
 

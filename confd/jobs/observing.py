@@ -24,9 +24,7 @@ def ask(ctx: Context, command: Command[R]) -> R:
 
     :raises NodeOffline: the node does not answer.
     """
-    answer = ctx.learn(
-        f"{command.name} on n{command.node}", lambda: msgspec.to_builtins(ctx.cluster.call(command))
-    )
+    answer = ctx.learn(f"{command.name} on n{command.node}", lambda: msgspec.to_builtins(ctx.cluster.call(command)))
     return command.operation.result(answer)
 
 

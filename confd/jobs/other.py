@@ -20,4 +20,6 @@ def conn_get_remote_nid(ctx: Context) -> int:
     for node in ctx.conf.nodes.values():
         if peer in (node.private_ip, node.public_ip):
             return node.id
-    raise NotFound(f"the call came from {peer or 'an unknown address'}, which is not the address of a node; call from a node")
+    raise NotFound(
+        f"the call came from {peer or 'an unknown address'}, which is not the address of a node; call from a node"
+    )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from confd.exaconf import Configuration, Form, Global, Section, public_view
+from confd.exaconf import Configuration, Form, Global, Section, name_of, public_view
 from confd.exaconf.fields import KeyField, plan
 from confd.exaconf.quoting import join_items
 from confd.exaconf.tree import join_header, split_header
@@ -172,7 +172,7 @@ def _shown(conf: Configuration) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for section in conf.sections.values():
         if section.form is Form.INSIDE:
-            shown.setdefault(section.kind, {})[getattr(section, "name")] = public_view(section)
+            shown.setdefault(section.kind, {})[name_of(section)] = public_view(section)
         else:
             shown[section.key] = public_view(section)
     if Global.kind in shown:

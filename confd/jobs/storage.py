@@ -126,9 +126,7 @@ def st_volume_create(
 
     """  # noqa: E501 - one example per line
     check_name_free(ctx.committed, name)
-    check_ports(
-        VolumeType(type), http=http_port, https=https_port, ftp=ftp_port, ftps=ftps_port, sftp=sftp_port
-    )
+    check_ports(VolumeType(type), http=http_port, https=https_port, ftp=ftp_port, ftps=ftps_port, sftp=sftp_port)
     volume = align(
         Volume(
             name=name,

@@ -27,24 +27,18 @@ def check_volume_name(name: str) -> None:
             f"{name!r} cannot name a volume: use 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or '_'"
         )
     if _AUTOMATIC_NAME.fullmatch(name):
-        raise InvalidParameter(
-            f"{name!r} has the form of names that are given automatically; choose another name"
-        )
+        raise InvalidParameter(f"{name!r} has the form of names that are given automatically; choose another name")
 
 
 def check_disk_name(name: str) -> None:
     """Check the name of a disk."""
     if not _VOLUME_NAME.fullmatch(name):
-        raise InvalidParameter(
-            f"{name!r} cannot name a disk: use letters, digits, '_', '.', '-' such as disk1"
-        )
+        raise InvalidParameter(f"{name!r} cannot name a disk: use letters, digits, '_', '.', '-' such as disk1")
 
 
 def check_owner(owner: Sequence[object]) -> None:
     """Check the form of an owner."""
-    if len(owner) != 2 or not all(
-        isinstance(part, (str, int)) and not isinstance(part, bool) for part in owner
-    ):
+    if len(owner) != 2 or not all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in owner):
         raise InvalidParameter(f"{list(owner)!r} is not an owner: give [uid, gid] or [user name, group name]")
 
 
@@ -52,9 +46,7 @@ def check_ssh_keys(keys: Sequence[str]) -> None:
     """Check lines of an authorized_keys file."""
     for key in keys:
         if not _SSH_KEY.fullmatch(key):
-            raise InvalidParameter(
-                f"{key[:40]!r} is not an OpenSSH public key such as 'ssh-ed25519 AAAA... me@host'"
-            )
+            raise InvalidParameter(f"{key[:40]!r} is not an OpenSSH public key such as 'ssh-ed25519 AAAA... me@host'")
 
 
 def check_settings(changes: Mapping[str, object]) -> None:
@@ -66,9 +58,13 @@ def check_settings(changes: Mapping[str, object]) -> None:
 def check_block_size(size: str | int) -> None:
     """Check a block or stripe size: whole sectors of 512 bytes."""
     if not 0 < parse_size(size) <= 2**30 or parse_size(size) % 512:
-        raise InvalidParameter(
-            f"{size!r} is not a block size: give a multiple of 512 bytes up to 1 GiB, such as 4 KiB"
-        )
+        raise InvalidParameter(f"{size!r} is not a block size: give a multiple of 512 bytes up to 1 GiB, such as 4 KiB")
+
+
+def check_sector_size(size: str) -> None:
+    """Check the size of a sector: with unit, a multiple of 512 bytes."""
+    parse_size(size, require_unit=True)
+    check_block_size(size)
 
 
 def check_positive_size(size: str | int) -> None:
@@ -86,9 +82,7 @@ def check_size(size: str) -> None:
 def check_permissions(text: str) -> None:
     """Check access permissions such as ``rwx`` or ``rwxr-x---``."""
     if not _PERMISSIONS.fullmatch(text):
-        raise InvalidParameter(
-            f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three"
-        )
+        raise InvalidParameter(f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three")
 
 
 def check_priority(text: str) -> None:
@@ -127,10 +121,8 @@ Password = Annotated[str, Rule(secret=True)]
 Size = Annotated[str, Rule(check=check_size, form="size with unit, e.g. '10 GiB'")]
 BlockSize = Annotated[str | int, Rule(check=check_block_size, form="size with unit or bytes, e.g. '4 KiB'")]
 PartSize = Annotated[str | int, Rule(check=check_positive_size, form="size with unit or bytes, e.g. '4 GiB'")]
-SectorSize = Annotated[str, Rule(check=check_block_size, form="size with unit, e.g. '4 KiB'")]
-Owner = Annotated[
-    list[Any] | tuple[Any, ...], Rule(check=check_owner, form="[uid, gid] or [user name, group name]")
-]
+SectorSize = Annotated[str, Rule(check=check_sector_size, form="size with unit, e.g. '4 KiB'")]
+Owner = Annotated[list[Any] | tuple[Any, ...], Rule(check=check_owner, form="[uid, gid] or [user name, group name]")]
 Permissions = Annotated[str, Rule(check=check_permissions)]
 Priority = Annotated[str, Rule(check=check_priority)]
 Port = Annotated[int, Rule(minimum=0, maximum=65535)]

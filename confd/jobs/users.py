@@ -94,9 +94,7 @@ def user_delete(ctx: Context, username: UserName) -> None:
     if username == ctx.caller.name:
         raise InUse(f"{username!r} runs this job; let another administrator delete the user")
     if owned := owned_by(ctx.committed, uid=user.id):
-        raise InUse(
-            f"user {username!r} owns {', '.join(owned[:10])}; delete these or change their owner first"
-        )
+        raise InUse(f"user {username!r} owns {', '.join(owned[:10])}; delete these or change their owner first")
     ctx.conf.delete(key_of(User, username))
 
 

@@ -22,9 +22,7 @@ def find_volume(conf: Conf, vid: int | None, vname: str | None) -> Volume:
     if found is not None:
         return found
     if vid is not None and vid >= FIRST_REMOTE_ID:
-        raise NotFound(
-            f"There is no volume with id {vid} on the nodes' disks; remote_volume_list shows remote ones"
-        )
+        raise NotFound(f"There is no volume with id {vid} on the nodes' disks; remote_volume_list shows remote ones")
     raise NotFound(f"There is no volume with id {vid}; st_volume_list shows all")
 
 
@@ -42,9 +40,7 @@ def check_ports(kind: VolumeType, **ports: int | None) -> None:
     """Refuse ports where nothing could answer on them."""
     given = [f"{name}_port" for name, port in ports.items() if port]
     if given and kind is VolumeType.DATA:
-        raise InvalidParameter(
-            f"{given[0]}: only archive volumes have ports, a data volume is reached by its database"
-        )
+        raise InvalidParameter(f"{given[0]}: only archive volumes have ports, a data volume is reached by its database")
     if given:
         raise Unsupported(f"{given[0]}: this version serves no files of archive volumes; leave ports out")
 
@@ -53,13 +49,9 @@ def check_shape(volume: Volume) -> None:
     """Refuse more copies or masters than nodes."""
     count = len(volume.nodes)
     if volume.redundancy > count:
-        raise InvalidParameter(
-            f"redundancy: {volume.redundancy} copies need as many nodes, given are {count}"
-        )
+        raise InvalidParameter(f"redundancy: {volume.redundancy} copies need as many nodes, given are {count}")
     if volume.num_master_nodes > count:
-        raise InvalidParameter(
-            f"num_master_nodes: {volume.num_master_nodes} is more than the {count} nodes given"
-        )
+        raise InvalidParameter(f"num_master_nodes: {volume.num_master_nodes} is more than the {count} nodes given")
     if volume.stripe_size % volume.block_size:
         raise InvalidParameter(
             f"stripe_size: {format_size(volume.stripe_size)} is not a multiple of the block size "
@@ -83,7 +75,8 @@ def check_caller(caller: Caller, volume: Volume) -> None:
     """Let only the owner and administrators go on."""
     if caller.uid != volume.owner[0] and not caller.administrator:
         raise PermissionDenied(
-            f"user {caller.name!r} does not own volume {volume.name!r}; its owner, root or members of exaadm may delete it"
+            f"user {caller.name!r} does not own volume {volume.name!r}; "
+            "its owner, root or members of exaadm may delete it"
         )
 
 

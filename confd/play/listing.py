@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from confd.model.errors import ConfDError, InvalidParameter
+from confd.model.errors import InvalidParameter
 from confd.play import processes
-from confd.play.calls import is_ready, run_job
+from confd.play.calls import is_ready
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
+from confd.services.database.keeper_client import KeeperClient
 
 STAGES: Final = ("a", "a1", "b", "b1", "c", "d")
 """Resources, SSH, host scripts, packages, COS up, database up."""
@@ -23,7 +24,6 @@ _HEADERS: Final = (
     "UPTIME", "TTL",
 )  # fmt: skip
 _NOTHING: Final = "-"
-_ANSWER: Final = 5.0
 
 
 class State(StrEnum):
@@ -48,16 +48,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
 def look(play: Play) -> list[NodeStatus]:
     """Look at every node of a play now."""
     seen = [_look_at(play, node) for node in play.nodes]
-    ready = [status for status in seen if status.stage == _COS]
-    if not ready:
-        return seen
-    with_database = _database_nodes(ready[0].node)
-    return [
-        msgspec.structs.replace(status, stage=_DATABASE)
-        if status.stage == _COS and status.node.name in with_database
-        else status
-        for status in seen
-    ]
+    if any(status.stage == _DATABASE for status in seen):
+        return [_beside_database(play, status) for status in seen]
+    return seen
 
 
 def has_reached(play: Play, stage: str) -> bool:
@@ -116,18 +109,17 @@ def _look_at(play: Play, node: PlayNode) -> NodeStatus:
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - since
     if not is_ready(node.socket):
         return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime)
-    return NodeStatus(node, _COS, State.RUNNING, pid, uptime)
+    return NodeStatus(node, _DATABASE if _has_instance(node) else _COS, State.RUNNING, pid, uptime)
 
 
-def _database_nodes(node: PlayNode) -> set[str]:
-    """Return the names of nodes that serve, or stand by for, a database that clients can use."""
-    names: set[str] = set()
-    try:
-        for database in run_job(node.socket, "db_list", timeout=_ANSWER):
-            info: dict[str, Any] = run_job(node.socket, "db_info", {"db_name": database}, _ANSWER)
-            if info["state"] == "running" and info["connectible"] == "Yes":
-                names.update(*(info["nodes"][role] for role in ("active", "reserve")))
-    except (ConfDError, KeyError, TypeError):
-        # Without a master nobody knows; the nodes are up all the same.
-        return names
-    return names
+def _has_instance(node: PlayNode) -> bool:
+    # Keepers are asked, not ConfD: looking must not fill the history of jobs.
+    sockets = node.runtime.glob("*.keeper")
+    found = (KeeperClient(node.root, socket).status() for socket in sockets)
+    return any(status is not None and status.ready for status in found)
+
+
+def _beside_database(play: Play, status: NodeStatus) -> NodeStatus:
+    """A reserve node is as far as the database that it stands by for."""
+    stands_by = status.stage == _COS and status.node.node not in (*play.active, ACCESS_NODE)
+    return msgspec.structs.replace(status, stage=_DATABASE) if stands_by else status

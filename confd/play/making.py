@@ -31,7 +31,7 @@ from confd.services.storage.devices import NewDevice, add_device
 
 _SHARE: Final = 0.8
 _SECTOR: Final = 4096
-_LEAST: Final = 1 << 30
+_LEAST: Final = 2 << 30
 _DIRECTORIES: Final = ("etc", "etc/ssl", "data/storage", "logs/logd", "metadata", "spool")
 _BOOTSTRAP: Final = "etc/bootstrap.json"
 
@@ -170,6 +170,6 @@ def _share(nodes: tuple[PlayNode, ...]) -> int:
     if share < _LEAST:
         raise InsufficientSpace(
             f"the file system of {nodes[0].root.parent} has too little free space for {len(nodes)} nodes, at least "
-            "1 GiB each: free some, or set CCC_HOME to a place on another one"
+            "2 GiB each: free some, or set CCC_HOME to a place on another one"
         )
     return share // _SECTOR

@@ -25,6 +25,7 @@ _PATIENCE: Final = 60.0
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _LARGEST_VOLUME: Final = 10 * _GIB
+_STEP: Final = 256 * _MIB
 _MEMORY_PER_NODE: Final = 2048
 _MEMORY_SHARE: Final = 4
 _LEAST_MEMORY: Final = 256
@@ -73,7 +74,7 @@ def make_database(play: Play, settings: Settings, say: Say) -> None:
     """Make the data volume and the default database, and start it."""
     active = list(settings.active_nodes)
     socket = (play.node(active[0]) or play.nodes[0]).socket
-    size = min(_LARGEST_VOLUME, _usable(play, active[0]) // 2)
+    size = min(_LARGEST_VOLUME, _usable(play, active[0]) // 2 // _STEP * _STEP)
     redundancy = 2 if len(active) > 1 else 1
     say(f"making volume {DATA_VOLUME}, {format_exact(size)} on each of {_names(active)}")
     run_job(

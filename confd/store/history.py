@@ -130,6 +130,7 @@ class History:
         reader: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if reader is None:
             reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            reader.execute("PRAGMA cache_size = -256")  # KiB: there is one connection per thread
             self._local.connection = reader
             self._readers.append(reader)
         return reader.execute(sql, values).fetchall()

@@ -105,7 +105,7 @@ INFO = {
     "commands": [
         {
             "name": "instance_start",
-            "node": "n11",
+            "node": 11,
             "arguments": {"port": 8563},
             "started": "2026-01-02T03:04:05.300Z",
             "finished": "2026-01-02T03:04:06.800Z",
@@ -113,7 +113,7 @@ INFO = {
             "output": "waiting\nready\n",
             "error": None,
         },
-        {"name": "instance_start", "node": "n12", "arguments": {}, "started": "2026-01-02T03:04:05Z"},
+        {"name": "instance_start", "node": 12, "arguments": {}, "started": "2026-01-02T03:04:05Z"},
     ],
     "progress": None,
     "result": {"result_code": 0, "result_name": "OK"},

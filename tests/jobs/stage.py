@@ -38,7 +38,7 @@ GROUPS = {"root": 0, "exausers": 500} | dict(zip(ADMINISTRATION, range(499, 494,
 def sections(*, nodes: Sequence[int] = (11, 12, 13), disk: str = "disk1") -> dict[str, Section]:
     """Return what every cluster begins with."""
     made = [
-        Global(cluster_name="stage", xmlrpc_port=20003),
+        Global(cluster_name="stage", platform="Host", xmlrpc_port=20003),
         ExaStorage(),
         Logging(),
         *(Group(name=name, id=number) for name, number in GROUPS.items()),
@@ -128,7 +128,9 @@ class Stage:
             raise
         if ctx.conf.changes:
             self.conf = ctx.conf.result(self.conf.revision + 1)
-        self.records = {key: value for key, value in {**self.records, **ctx.record_changes}.items() if value is not None}
+        self.records = {
+            key: value for key, value in {**self.records, **ctx.record_changes}.items() if value is not None
+        }
         for command in ctx.settling:
             if self.states.get(command.node) is NodeState.ONLINE:
                 self.call(command)

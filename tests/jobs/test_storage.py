@@ -157,7 +157,7 @@ def test_create_goes_back_when_a_node_fails_in_between(stage: Stage) -> None:
     stage.run("st_volume_create", **_new(name="V0", nodes=[11], redundancy=1))
     files = files_below(stage.root / "n11")
     _fill_behind(stage, home, full)
-    with pytest.raises(InsufficientSpace, match="device dev.1"):
+    with pytest.raises(InsufficientSpace, match=r"device dev.1"):
         stage.run("st_volume_create", **_new())
     assert files_below(stage.root / "n11") == files
 

@@ -136,7 +136,9 @@ def test_delete_refuses(stage: Stage, by: str, username: str, error: type[Except
 
 def test_info_and_list_show_no_password(stage: Stage) -> None:
     """Details are the same by name, by id and in the list; the hash is never among them."""
-    stage.put(User(name="bob", id=1100, group="exausers", passwd=Secret(hash_password("x")), additional_groups=("exaadm",)))
+    stage.put(
+        User(name="bob", id=1100, group="exausers", passwd=Secret(hash_password("x")), additional_groups=("exaadm",))
+    )
     details = {
         "id": 1100, "group": "exausers", "login_enabled": True, "additional_groups": ["exaadm"], "authorized_keys": []
     }  # fmt: skip

@@ -7,6 +7,7 @@ the part that changes while the server runs. The server's own ``ALTER SYSTEM`` i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,14 @@ class Memory(msgspec.Struct, frozen=True):
     effective_cache_size: int
 
 
+class Clients(StrEnum):
+    """Who may connect: everybody with a password, sys alone (maintenance), or nobody (a copy)."""
+
+    ALL = "all"
+    SYS = "sys"
+    NONE = "none"
+
+
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the files are made from."""
 
@@ -53,7 +62,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     temp_limit: Bytes
     slot_limit: Bytes
     auditing: bool
-    clients: bool
+    clients: Clients
     peers: tuple[str, ...]
     system_users: tuple[str, ...]
     settings: Mapping[str, str]
@@ -84,7 +93,9 @@ def access_file(facts: ServerFacts) -> str:
     networks = dict.fromkeys(_network(peer) for peer in facts.peers)
     lines += [f"host replication,postgres {REPLICATION} {network} scram-sha-256" for network in networks]
     lines.append(f"host all {ADMIN},{REPLICATION} all reject")
-    lines.append(f"host all all all {'scram-sha-256' if facts.clients else 'reject'}")
+    if facts.clients is not Clients.NONE:
+        lines.append(f"host all {'all' if facts.clients is Clients.ALL else SYS} all scram-sha-256")
+    lines.append("host all all all reject")
     return "\n".join([*lines, ""])
 
 

@@ -23,22 +23,25 @@ STOP_PATIENCE: Final = 300.0
 """Seconds until a server that does not stop is stopped by force."""
 
 
-def execute(cluster: Cluster, database: str, action: NodeAction, force: bool = False) -> None:
+def execute(
+    cluster: Cluster, database: str, action: NodeAction, force: bool = False, maintenance: bool = False
+) -> None:
     """Carry an action out and wait for its end.
 
     :param force: stop without a checkpoint.
+    :param maintenance: start for sys only.
     :raises ConfDError: what the node said.
     """
     match action:
         case Initialise(node, generation, replace):
             cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
         case StartPrimary(node, quorum):
-            cluster.call(instance.start_primary.on(node, database, quorum), timeout=_START)
+            cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
         case Clone(node, source):
             password = cluster.call(instance.admit.on(source, database, node))
             cluster.call(instance.clone.on(node, database, source, password), timeout=_DAY)
         case StartStandby(node, primary):
-            cluster.call(instance.start_standby.on(node, database, primary), timeout=_START)
+            cluster.call(instance.start_standby.on(node, database, primary, maintenance), timeout=_START)
         case SetQuorum(node, quorum):
             cluster.call(instance.set_quorum.on(node, database, quorum, _CATCH_UP), timeout=2 * _CATCH_UP)
         case StopInstance(node):

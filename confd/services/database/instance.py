@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
-from confd.model.errors import InvalidParameter, NodeError
+from confd.model.errors import InvalidParameter, NodeError, NotFound, StorageNotFound
 from confd.model.secret import Secret
 from confd.services.database import making
 from confd.services.database.data import Content, read_content, remove, used
@@ -30,10 +31,10 @@ def initialise(host: Host, database: str, generation: str, replace: bool) -> Non
 
 
 @operation("database.start_primary")
-def start_primary(host: Host, database: str, quorum: Quorum) -> InstanceState:
-    """Start the instance writable, with a quorum in force from the first moment."""
+def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool = False) -> InstanceState:
+    """Start the instance writable, with a quorum in force from the first moment; in maintenance for sys only."""
     server = Server(host, database)
-    return server.start(Role.PRIMARY, server.primary_file(quorum))
+    return server.start(Role.PRIMARY, server.primary_file(quorum), maintenance)
 
 
 @operation("database.admit")
@@ -52,10 +53,10 @@ def clone(host: Host, database: str, primary: int, password: str) -> None:
 
 
 @operation("database.start_standby")
-def start_standby(host: Host, database: str, primary: int) -> InstanceState:
+def start_standby(host: Host, database: str, primary: int, maintenance: bool = False) -> InstanceState:
     """Start the instance as follower of the primary."""
     server = Server(host, database)
-    return server.start(Role.STANDBY, server.standby_file(primary))
+    return server.start(Role.STANDBY, server.standby_file(primary), maintenance)
 
 
 @operation("database.set_quorum")
@@ -71,7 +72,8 @@ def stop(host: Host, database: str, immediate: bool, patience: float) -> None:
     """Stop the instance and its keeper; fine when there is none. By force after ``patience`` seconds."""
     place = layout(host, database)
     KeeperClient(place.state, place.keeper).leave("immediate" if immediate else "fast", patience)
-    if database in host.conf().databases:
+    # Without the database or its segment here there is no data that an orphan could work on.
+    with suppress(NotFound, StorageNotFound):
         clear(Server(host, database).place.data)
 
 

@@ -137,7 +137,7 @@ class Keeper:
         try:
             request = json.loads(connection.makefile("r").readline(1 << 20))
             self._handle(connection, request)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             _reply(connection, {"error": repr(error)})
 
     def _handle(self, connection: socket.socket, request: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Processes of a database server as the kernel shows them; standard library only, the keeper imports it.
 
 A server's processes are recognised by their working directory, which is its data directory: this also finds
-the ones whose parent is dead. A zombie counts as gone.
+the ones whose parent is dead. A zombie counts as gone; somebody's shell in that directory does not count.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import select
 import signal
 from pathlib import Path
 
-_STATE, _START_TIME = 0, 19
+_STATE, _TERMINAL, _START_TIME = 0, 4, 19
 
 
 def start_time(pid: int) -> int | None:
     """Return when a live process began (clock ticks since boot); None when it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[_STATE] in "ZX" else int(fields[_START_TIME])
+    fields = _fields(pid)
+    return int(fields[_START_TIME]) if fields else None
 
 
 def processes_in(directory: Path) -> list[int]:
@@ -30,10 +27,22 @@ def processes_in(directory: Path) -> list[int]:
 
 
 def _works_in(pid: str, directory: str) -> bool:
+    place = Path(f"/proc/{pid}")
     try:
-        return str(Path(f"/proc/{pid}/cwd").readlink()) == directory and start_time(int(pid)) is not None
+        if str((place / "cwd").readlink()) != directory or place.stat().st_uid != Path(directory).stat().st_uid:
+            return False
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
+    fields = _fields(int(pid))
+    return bool(fields) and fields[_TERMINAL] == "0"
+
+
+def _fields(pid: int) -> list[str]:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [] if fields[_STATE] in "ZX" else fields
 
 
 def postmaster_of(data: Path) -> int | None:

@@ -16,7 +16,7 @@ from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.services.database import configuration
 from confd.services.database.admin import Admin
-from confd.services.database.configuration import REPLICATION, TEMP_LIMIT, ServerFacts
+from confd.services.database.configuration import REPLICATION, TEMP_LIMIT, Clients, ServerFacts
 from confd.services.database.data import read_content, remove, write_owned
 from confd.services.database.installation import Capability, Choice, choose, find
 from confd.services.database.keeper_client import KeeperClient
@@ -50,7 +50,7 @@ class Server:
         conf = self.host.conf()
         return choose(self.database.version, find(self.host.installations), conf.global_.db_version or None)
 
-    def start(self, role: Role, role_file: str) -> InstanceState:
+    def start(self, role: Role, role_file: str, maintenance: bool) -> InstanceState:
         """Write the configuration and start; return READY, or STARTING when recovery takes longer.
 
         :raises NodeError: it does not start; with the last lines of its log.
@@ -60,7 +60,7 @@ class Server:
             raise WrongState(f"{self.place.data} holds no data that can be started as {role}")
         status = self.keeper.status()
         if status is None or not status.server:
-            self._write_files(role_file)
+            self._write_files(role_file, maintenance)
             self._check_port()
             self.keeper.ensure(self.place.data, self.layout.log)
         return self._started()
@@ -101,9 +101,9 @@ class Server:
         """Keep the replication password beside the configuration."""
         write_owned(self.passwords, f"*:*:*:{REPLICATION}:{password.reveal()}\n", self.layout.account)
 
-    def _write_files(self, role_file: str) -> None:
+    def _write_files(self, role_file: str, maintenance: bool) -> None:
         self.layout.make()
-        facts = self._facts()
+        facts = self._facts(maintenance)
         for name, text in (
             ("postgresql.conf", configuration.main_file(facts)),
             ("pg_hba.conf", configuration.access_file(facts)),
@@ -123,7 +123,12 @@ class Server:
             remove(link)
             link.symlink_to(self.place.temp)
 
-    def _facts(self) -> ServerFacts:
+    def _clients(self, maintenance: bool) -> Clients:
+        if self.host.node not in self.seats.active:
+            return Clients.NONE
+        return Clients.SYS if maintenance else Clients.ALL
+
+    def _facts(self, maintenance: bool) -> ServerFacts:
         conf, database, installation = self.host.conf(), self.database, self.choice().installation
         params = parse_params(database.params)
         plaintext = any(param.name == "allowPlaintext" and param.value == "1" for param in params)
@@ -141,7 +146,7 @@ class Server:
             temp_limit=TEMP_LIMIT,
             slot_limit=Bytes(max(self.volume.size // 4, 256 << 20)),
             auditing=database.enable_auditing,
-            clients=self.host.node in self.seats.active,
+            clients=self._clients(maintenance),
             peers=peers,
             system_users=tuple(sorted({self.layout.account.name, _daemon_user()})),
             settings=effective(params, installation.settings()),

@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future
 from typing import Final
 
 import msgspec
+import structlog
 
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Internal, NotFound
@@ -33,6 +34,8 @@ from confd.services.database.situation import (
     Spec,
     describe,
 )
+
+_log = structlog.get_logger()
 
 _OBSERVE_WITHIN: Final = 5.0
 _TICK_BUSY: Final = 0.5
@@ -152,7 +155,13 @@ class Supervisor:
     def _run(self) -> None:
         while not self.closed:
             self._wake.clear()
-            self._wake.wait(self._step())
+            try:
+                pause = self._step()
+            except Exception:
+                # A supervisor that ended would leave its database alone for good.
+                _log.exception("supervisor_step_failed", database=self.database)
+                pause = _TICK_BUSY
+            self._wake.wait(pause)
 
     def _step(self) -> float:
         """Look, decide, begin what is to do; return how long to wait for news."""
@@ -169,24 +178,25 @@ class Supervisor:
             if situation.record != read_record(self._cluster, self.database):
                 return _TICK_CALM if situation.record == Record() else 0.0
             self.view = View(situation, decided)
-            again = [self._begin(action, situation.record.since) for action in decided.actions]
+            again = [self._begin(action, situation.record) for action in decided.actions]
             self.changed.notify_all()
         if any(again):
             return 0.0
         return _TICK_CALM if decided.reached else _TICK_BUSY
 
-    def _begin(self, action: Action, since: float) -> bool:
+    def _begin(self, action: Action, record: Record) -> bool:
         """Begin an action; tell whether the situation has changed by it already."""
         if isinstance(action, Remember):
             write_record(self._cluster, self.database, action.record)
             return True
         self._busy[action.node] = action
         self._told(describe(action))
-        self._works.submit(self._execute, action).add_done_callback(lambda done: self._ended(action, since, done))
+        begun = self._works.submit(self._execute, action, record.maintenance)
+        begun.add_done_callback(lambda done: self._ended(action, record.since, done))
         return False
 
-    def _execute(self, action: NodeAction) -> None:
-        execute(self._cluster, self.database, action, self._force)
+    def _execute(self, action: NodeAction, maintenance: bool) -> None:
+        execute(self._cluster, self.database, action, self._force, maintenance)
         if isinstance(action, SetQuorum):
             with self.changed:
                 if record := read_record(self._cluster, self.database):

@@ -76,9 +76,7 @@ def volume_state(volume: Volume, missing: Iterable[int], primary: int | None) ->
 
 def describe_volumes(conf: Configuration, observed: Observed) -> list[dict[str, Any]]:
     """Describe all volumes, temporary ones of running databases included, by id."""
-    known = sorted(
-        all_volumes(conf, observed), key=lambda volume: (volume.id is None, volume.id, volume.name)
-    )
+    known = sorted(all_volumes(conf, observed), key=lambda volume: (volume.id is None, volume.id, volume.name))
     return [describe_volume(conf, observed, volume) for volume in known]
 
 
@@ -92,10 +90,7 @@ def describe_volume(conf: Configuration, observed: Observed, volume: Volume) -> 
     missing = [node for node in volume.nodes if not observed.online(node, volume.disk)]
     user = _user_of(conf, observed, volume)
     state = volume_state(volume, missing, user.primary if user else None)
-    parts = [
-        _describe_segment(conf, volume, sid, part, missing)
-        for sid, part in enumerate(_segments(volume, user))
-    ]
+    parts = [_describe_segment(conf, volume, sid, part, missing) for sid, part in enumerate(_segments(volume, user))]
     return {
         "app_io_enabled": True,
         "block_distribution": "vertical",
@@ -108,9 +103,7 @@ def describe_volume(conf: Configuration, observed: Observed, volume: Volume) -> 
         "int_io_enabled": True,
         "labels": _labels(conf, observed, volume),
         "name": volume.name,
-        "nodes_list": [
-            {"id": node, "unrecovered_segments": _unrecovered(parts, node)} for node in volume.nodes
-        ],
+        "nodes_list": [{"id": node, "unrecovered_segments": _unrecovered(parts, node)} for node in volume.nodes],
         "num_master_nodes": volume.num_master_nodes,
         "owner": volume.owner[0],
         "permissions": volume.permissions.ljust(9, "-"),
@@ -169,9 +162,7 @@ def _segments(volume: Volume, user: User | None) -> list[Segment]:
     if volume.type is VolumeType.ARCHIVE or user is None or not set(user.active) & set(volume.nodes):
         return parts
     # What a reserve node took over is a master there.
-    kinds = {
-        node: SegmentType.MASTER if node in user.active else SegmentType.REDUNDANT for node in volume.nodes
-    }
+    kinds = {node: SegmentType.MASTER if node in user.active else SegmentType.REDUNDANT for node in volume.nodes}
     return [msgspec.structs.replace(part, type=kinds[part.node]) for part in parts]
 
 
@@ -212,10 +203,7 @@ def _user_of(conf: Configuration, observed: Observed, volume: Volume) -> User | 
 
 def _lost_share(volume: Volume, gone: set[int]) -> bool:
     parts = segments(shape_of(volume))
-    return any(
-        {part.node for part in parts if part.index == index} <= gone
-        for index in range(volume.num_master_nodes)
-    )
+    return any({part.node for part in parts if part.index == index} <= gone for index in range(volume.num_master_nodes))
 
 
 def _unrecovered(parts: Sequence[dict[str, Any]], node: int) -> int:

@@ -57,18 +57,22 @@ def add_device(host: Host, device: NewDevice) -> int:
     :raises StorageDuplicate: another device lies there.
     :raises InsufficientSpace: its file system has less than wanted.
     """
-    home = _make_home(host, device.name)
-    with locked(home):
-        known = read_superblock(home)
-        if known is None:
-            _check_empty(home, device.name)
-            known = _superblock(host, home, device)
-            write_superblock(home, known)
-        elif known.uuid != device.uuid:
-            raise StorageDuplicate(
-                f"{device.name} of {host.name} carries a device already (disk {known.disk}, uuid {known.uuid}); "
-                f"to use it anew, delete the directory {home}"
-            )
+    home = _home(host, device.name)
+    if read_superblock(home) is None:
+        # All that can be refused is refused before anything is made.
+        wanted = _superblock(host, home, device)
+        _make_passable(home)
+        home.chmod(home.stat().st_mode | 0o111)
+        with locked(home):
+            if read_superblock(home) is None:
+                write_superblock(home, wanted)
+    known = read_superblock(home)
+    if known is None or known.uuid != device.uuid:
+        disk, uuid = (known.disk, known.uuid) if known else ("unknown", "unknown")
+        raise StorageDuplicate(
+            f"{device.name} of {host.name} carries a device already (disk {disk}, uuid {uuid}); "
+            f"to use it anew, delete the directory {home}"
+        )
     host.say(f"{device_view(device.name)}: {format_size(known.capacity)}")
     return known.sectors
 
@@ -99,31 +103,23 @@ def device_status(host: Host, disk: str | None = None) -> list[DeviceStatus]:
 @reporter("storage")
 def report(host: Host) -> Any:
     """Report the devices of the node."""
-    return msgspec.to_builtins(
-        [status_of(host, name, device) for name, device in node_devices(host.conf(), host.node)]
-    )
+    return msgspec.to_builtins([status_of(host, name, device) for name, device in node_devices(host.conf(), host.node)])
 
 
 def status_of(host: Host, disk: str, device: str) -> DeviceStatus:
-    """Look at a device now: are superblock and table of allocations there and whole?"""
+    """Look at a device now: superblock and table of allocations have to be there and whole."""
     view = device_view(device)
     try:
         home = device_home(host, device)
         known, reserved = read_superblock(home), read_allocation(home).reserved
     except StorageCorrupted as error:
-        return DeviceStatus(
-            name=view, disk=disk, state=DeviceState.IO_ERRORS, crc_error=True, message=error.message
-        )
+        return DeviceStatus(name=view, disk=disk, state=DeviceState.IO_ERRORS, crc_error=True, message=error.message)
     except ConfDError as error:
         return DeviceStatus(name=view, disk=disk, state=DeviceState.OFFLINE, message=error.message)
     except OSError as error:
-        return DeviceStatus(
-            name=view, disk=disk, state=DeviceState.IO_ERRORS, io_error=True, message=str(error)
-        )
+        return DeviceStatus(name=view, disk=disk, state=DeviceState.IO_ERRORS, io_error=True, message=str(error))
     if known is None:
-        return DeviceStatus(
-            name=view, disk=disk, state=DeviceState.OFFLINE, message=f"{view} has no superblock"
-        )
+        return DeviceStatus(name=view, disk=disk, state=DeviceState.OFFLINE, message=f"{view} has no superblock")
     return _online(view, disk, known, reserved)
 
 
@@ -139,40 +135,36 @@ def _online(view: str, disk: str, known: Superblock, reserved: int) -> DeviceSta
     )
 
 
-def _make_home(host: Host, device: str) -> Path:
+def _home(host: Host, device: str) -> Path:
+    """Return the directory of a new device, which may not exist yet."""
     path = device_path(host, device)
     below = PurePosixPath(device_view(device)).is_relative_to(EXA)
     if not path.exists() and not below:
-        raise StorageNotFound(
-            f"{path} does not exist on {host.name}; make the directory or attach the block device"
-        )
+        raise StorageNotFound(f"{path} does not exist on {host.name}; make the directory or attach the block device")
     home = device_home(host, device)
-    if not home.exists():
-        _make_passable(home)
-    if not home.is_dir():
+    if home.exists() and not home.is_dir():
         raise InvalidParameter(f"{path} is neither a directory nor a file nor a block device")
-    home.chmod(home.stat().st_mode | 0o111)
     return home
 
 
 def _make_passable(path: Path) -> None:
-    # The database's user has to get through, so missing directories let everybody pass.
-    if not path.parent.exists():
+    # The database's user has to get through, so directories let everybody pass.
+    if not path.exists():
         _make_passable(path.parent)
-    path.mkdir(exist_ok=True)
-    path.chmod(0o711)
-    sync_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o711)
+        sync_directory(path.parent)
 
 
 def _check_empty(home: Path, device: str) -> None:
     foreign = sorted(entry.name for entry in home.iterdir() if entry.name not in _ORDINARY)
     if foreign:
-        raise StorageDuplicate(
-            f"{device} holds other files ({', '.join(foreign[:3])}); give an empty directory"
-        )
+        raise StorageDuplicate(f"{device} holds other files ({', '.join(foreign[:3])}); give an empty directory")
 
 
 def _superblock(host: Host, home: Path, device: NewDevice) -> Superblock:
+    if home.exists():
+        _check_empty(home, device.name)
     there = _bytes_there(device_path(host, device.name), home)
     sectors = device.sectors or there // device.sector_size
     if sectors * device.sector_size > there:
@@ -195,5 +187,7 @@ def _bytes_there(path: Path, home: Path) -> int:
     """Return how large a device can be: the length of a file, the free space of a file system."""
     if path.is_file():
         return path.stat().st_size
+    while not home.exists():
+        home = home.parent
     system = os.statvfs(home)
     return system.f_bavail * system.f_frsize

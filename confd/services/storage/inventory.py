@@ -16,10 +16,7 @@ from confd.services.storage.space import DeviceStatus, usable
 
 def describe_nodes(conf: Configuration, observed: Observed) -> dict[str, Any]:
     """Describe all storage nodes by logical number."""
-    return {
-        str(number): _describe_node(conf, observed, node, number)
-        for node, number in logical_nodes(conf).items()
-    }
+    return {str(number): _describe_node(conf, observed, node, number) for node, number in logical_nodes(conf).items()}
 
 
 def describe_device(status: DeviceStatus, hid: int) -> dict[str, Any]:

@@ -81,9 +81,7 @@ def place(shape: Shape, disk: str, devices: Mapping[int, Sequence[DeviceStatus]]
     plan: dict[int, list[Extent]] = {}
     for node, wanted in needs(shape).items():
         if wanted:
-            plan[node] = _extents(
-                shape, wanted, sorted(devices.get(node, ()), key=lambda device: -device.free)
-            )
+            plan[node] = _extents(shape, wanted, sorted(devices.get(node, ()), key=lambda device: -device.free))
             _check(shape, node, disk, wanted, devices.get(node, ()), plan[node])
     return plan
 

@@ -11,7 +11,6 @@ Below it: ``superblock.json``, ``allocation.json`` and ``segments/<volume id>/``
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -33,9 +32,7 @@ def device_view(name: str) -> str:
     """
     pure = STORAGE / name
     if ".." in pure.parts or not name.strip() or pure == STORAGE or any(char in name for char in ",\n\r\0"):
-        raise InvalidParameter(
-            f"{name!r} cannot be a device: give a path below {STORAGE}, a directory or /dev/..."
-        )
+        raise InvalidParameter(f"{name!r} cannot be a device: give a path below {STORAGE}, a directory or /dev/...")
     return str(pure)
 
 
@@ -75,10 +72,10 @@ def node_devices(conf: Configuration, node: int, disk: str | None = None) -> lis
 
 def mount_point(device: Path, mounts: str) -> Path | None:
     """Find where a block device is mounted in a table like /proc/self/mounts."""
-    wanted = os.stat(device).st_rdev
+    wanted = device.stat().st_rdev
     for line in mounts.splitlines():
         place = Path(_ESCAPE.sub(lambda code: chr(int(code[1], 8)), line.split(" ")[1]))
-        if place.is_dir() and os.stat(place).st_dev == wanted:
+        if place.is_dir() and place.stat().st_dev == wanted:
             return place
     return None
 

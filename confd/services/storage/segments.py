@@ -46,14 +46,10 @@ def segment_directory(host: Host, volume: str) -> Path:
     conf = host.conf()
     known = conf.volumes.get(volume)
     if known is not None and known.id is not None:
-        found = segment_of(
-            host, known.id, [device for _, device in node_devices(conf, host.node, known.disk)]
-        )
+        found = segment_of(host, known.id, [device for _, device in node_devices(conf, host.node, known.disk)])
         if found is not None:
             return found
-    raise StorageNotFound(
-        f"volume {volume!r} has no segment on {host.name}; st_volume_info shows where it has some"
-    )
+    raise StorageNotFound(f"volume {volume!r} has no segment on {host.name}; st_volume_info shows where it has some")
 
 
 def segment_of(host: Host, vid: int, devices: list[str]) -> Path | None:
@@ -108,9 +104,7 @@ def _reserve(host: Host, home: Path, vid: int, extent: Extent, wanted: Allocated
     if known == wanted:
         return
     if known is not None:
-        raise StorageDuplicate(
-            f"volume {known.volume!r} has a segment {vid} on {extent.device} of {host.name} already"
-        )
+        raise StorageDuplicate(f"volume {known.volume!r} has a segment {vid} on {extent.device} of {host.name} already")
     if superblock is not None:
         _check_space(host, superblock, allocation, extent)
     write_allocation(home, Allocation({**allocation.segments, vid: wanted}))

@@ -23,7 +23,8 @@ T = TypeVar("T")
 _SUPERBLOCK: Final = "superblock.json"
 _ALLOCATION: Final = "allocation.json"
 _LOCK: Final = "lock"
-OWN_FILES: Final = frozenset({_SUPERBLOCK, _ALLOCATION, _LOCK})
+#: The files of a device; those that a crash left half written count, too.
+OWN_FILES: Final = frozenset({_SUPERBLOCK, _ALLOCATION, _LOCK, "superblock.new", "allocation.new"})
 
 
 class Superblock(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +84,7 @@ def write_superblock(home: Path, superblock: Superblock) -> None:
 
 def remove_superblock(home: Path) -> None:
     """Make a directory an ordinary one again."""
-    for name in (_SUPERBLOCK, _ALLOCATION, _LOCK):
+    for name in sorted(OWN_FILES):
         (home / name).unlink(missing_ok=True)
     sync_directory(home)
 
@@ -126,14 +127,10 @@ def _read(path: Path, kind: type[T]) -> T | None:
     try:
         checked = msgspec.json.decode(raw, type=_Checked)
         if checked.checksum != _checksum(bytes(checked.content)):
-            raise StorageCorrupted(
-                f"the checksum of {path} does not match: restore the file or replace the device"
-            )
+            raise StorageCorrupted(f"the checksum of {path} does not match: restore the file or replace the device")
         return msgspec.json.decode(checked.content, type=kind)
     except msgspec.DecodeError as error:
-        raise StorageCorrupted(
-            f"{path} cannot be read ({error}): restore the file or replace the device"
-        ) from None
+        raise StorageCorrupted(f"{path} cannot be read ({error}): restore the file or replace the device") from None
 
 
 def _write(path: Path, value: Any) -> None:

@@ -46,6 +46,7 @@ def installation(wheel: Path, user: str | None) -> Path:
 
 @pytest.fixture
 def make_rig(installation: Path, user: str | None) -> Iterator[Callable[..., Rig]]:
+    """Make clusters; when the test ends nothing of them runs or lies around."""
     rigs: list[Rig] = []
 
     def make(*nodes: int) -> Rig:
@@ -62,4 +63,5 @@ def make_rig(installation: Path, user: str | None) -> Iterator[Callable[..., Rig
 
 @pytest.fixture
 def rig(make_rig: Callable[..., Rig]) -> Rig:
+    """Three nodes."""
     return make_rig()

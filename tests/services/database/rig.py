@@ -163,16 +163,14 @@ class Rig:
         return found + self.keepers()
 
     def keepers(self) -> list[int]:
-        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and self._is_keeper(entry)]
+        return [int(entry.name) for entry in os.scandir("/proc") if self._is_keeper(entry.name)]
 
     def _is_keeper(self, pid: str) -> bool:
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return b"confd.services.database.keeper" in words and any(
-            str(self.base).encode() in word for word in words
-        )
+        return b"confd.services.database.keeper" in words and any(str(self.base).encode() in word for word in words)
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -220,9 +218,7 @@ class LocalCluster:
         self.changed()
 
     def node_states(self) -> dict[int, NodeState]:
-        return {
-            node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts
-        }
+        return {node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts}
 
     def status(self, node: int, service: str) -> Any:
         return None if node in self.offline else instance.report(self._rig.hosts[node])

@@ -37,6 +37,7 @@ ADDRESSES = {11: "192.168.31.171", 12: "192.168.31.172", 13: "192.168.31.173"}
 
 
 def seen(state: DatabaseState, missing: tuple[int, ...] = (), temporary: int | None = None) -> Observation:
+    """What a supervisor would see."""
     running = state is DatabaseState.RUNNING
     instances: tuple[Instance, ...] = ()
     return Observation(state, running, Record(temporary_volume=temporary), instances, missing, "")

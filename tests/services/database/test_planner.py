@@ -66,15 +66,15 @@ class Server:
 
     data: Instance = field(default_factory=lambda: Instance(node=0, state=InstanceState.EMPTY))
     online: bool = True
-    quorum: Quorum = Quorum()
+    quorum: Quorum = field(default_factory=Quorum)
     rows: set[int] = field(default_factory=set)
 
 
 class Database(RuleBasedStateMachine):
     """Nodes, servers and the record; rules are what may happen to them."""
 
-    @initialize(redundancy=st.integers(1, 3), create_new=st.booleans())
-    def begin(self, redundancy: int, create_new: bool) -> None:
+    @initialize(redundancy=st.integers(1, 3), create_new=st.booleans(), running=st.booleans())
+    def begin(self, redundancy: int, create_new: bool, running: bool) -> None:
         self.spec = Spec(NODES, (), redundancy)
         self.record = Record(next_generation="g1", create_new=create_new, volume="v")
         self.servers = {node: Server() for node in NODES}
@@ -82,7 +82,10 @@ class Database(RuleBasedStateMachine):
         self.systems = itertools.count(1)
         self.commits = itertools.count(1)
         self.acknowledged: set[int] = set()
-        self.replaced = 0
+        if running:
+            self.want(Wanted.RUNNING)
+            self.work(12)
+            assert self.plan().reached
 
     @rule(wanted=st.sampled_from(Wanted))
     def want(self, wanted: Wanted) -> None:
@@ -186,9 +189,7 @@ class Database(RuleBasedStateMachine):
             node: NodeState.ONLINE if server.online else NodeState.OFFLINE for node, server in self.servers.items()
         }
         return plan(
-            Situation(
-                database="db", spec=self.spec, record=self.record, nodes=states, seen=seen, busy=dict(self.busy)
-            )
+            Situation(database="db", spec=self.spec, record=self.record, nodes=states, seen=seen, busy=dict(self.busy))
         )
 
     def see(self, node: int) -> Instance:
@@ -292,10 +293,11 @@ class Database(RuleBasedStateMachine):
 
 
 TestDatabase = Database.TestCase
-TestDatabase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDatabase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
 
 def situation(record: Record, *seen: Instance, nodes: tuple[int, ...] = NODES, redundancy: int = 2) -> Situation:
+    """Nodes that are not seen are offline."""
     states = {node: NodeState.ONLINE if any(one.node == node for one in seen) else NodeState.OFFLINE for node in nodes}
     return Situation(
         database="db",
@@ -306,7 +308,10 @@ def situation(record: Record, *seen: Instance, nodes: tuple[int, ...] = NODES, r
     )
 
 
-def instance(node: int, state: InstanceState = InstanceState.STOPPED, role: Role = Role.PRIMARY, **more: object) -> Instance:
+def instance(
+    node: int, state: InstanceState = InstanceState.STOPPED, role: Role = Role.PRIMARY, **more: object
+) -> Instance:
+    """Make an instance of the database that RUNNING describes."""
     return msgspec.structs.replace(
         Instance(node=node, state=state, role=role, generation="g", owner="db", system_id="s", timeline=1), **more
     )
@@ -362,3 +367,31 @@ def test_missing_primary_blocks(state: NodeState) -> None:
     decided = plan(msgspec.structs.replace(now, nodes={**now.nodes, 11: state}))
     assert (decided.actions, decided.offline) == ((), True)
     assert state.value in decided.blocked
+
+
+def test_shrinking_quorum_is_recorded_first() -> None:
+    """A standby is lost: the record is weakened, then PostgreSQL, then the record names who is left."""
+    ready, both = InstanceState.READY, Quorum((12, 13), 2)
+    record = msgspec.structs.replace(RUNNING, quorum=both)
+    followers = (Follower(13, "streaming", "quorum", "0/0"),)
+    primary = instance(11, ready, followers=followers, synchronous=both.names())
+    now = situation(record, primary, instance(13, ready, Role.STANDBY), redundancy=3)
+    (first,) = plan(now).actions
+    assert isinstance(first, Remember)
+    assert first.record.quorum == Quorum((12, 13), 1)
+    (second,) = plan(msgspec.structs.replace(now, record=first.record)).actions
+    assert second == SetQuorum(11, Quorum((13,), 1), Quorum((12, 13), 1))
+    assert confirmed(first.record, second).quorum == Quorum((13,), 1)
+
+
+def test_growing_quorum_is_recorded_last() -> None:
+    """A standby has joined: PostgreSQL waits for it first, the record follows when it has caught up."""
+    ready = InstanceState.READY
+    followers = tuple(Follower(node, "streaming", "async", "0/0") for node in (12, 13))
+    now = situation(
+        RUNNING,
+        instance(11, ready, followers=followers),
+        instance(12, ready, Role.STANDBY),
+        instance(13, ready, Role.STANDBY),
+    )
+    assert plan(now).actions == (SetQuorum(11, Quorum((12, 13), 1), Quorum()),)

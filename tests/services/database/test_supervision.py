@@ -17,7 +17,7 @@ from confd.services.database.observed import InstanceState, Role
 from confd.services.database.processes import wait_gone
 from confd.services.database.record import PREFIX, Wanted, read_record
 from confd.services.database.supervision import Supervision
-from tests.services.database.rig import NAME, Rig
+from tests.services.database.rig import NAME, PASSWORD, Rig
 
 
 def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -84,11 +84,7 @@ def test_killed_server_is_restarted_in_place(started: Rig, node: int) -> None:
     status = started.keeper(node).status()
     assert status
     os.kill(status.server, signal.SIGKILL)
-    until(
-        lambda: (
-            (now := started.keeper(node).status()) is not None and now.ready and now.server != status.server
-        )
-    )
+    until(lambda: (now := started.keeper(node).status()) is not None and now.ready and now.server != status.server)
     started.sql(11, "INSERT INTO t VALUES (2)")
     until(lambda: started.sql(node, "SELECT count(*) FROM t") == [(2,)])
     now = started.keeper(node).status()
@@ -288,3 +284,19 @@ def test_closed_supervision_refuses(started: Rig) -> None:
     with pytest.raises(Exception, match="master"):
         supervision.want(NAME, Wanted.STOPPED)
     assert started.sql(11, "SELECT 1") == [(1,)]
+
+
+def test_maintenance_is_for_sys_only(make_rig: Callable[..., Rig]) -> None:
+    """In maintenance only sys gets in; the next start is for everybody again."""
+    rig = make_rig(11)
+    rig.volume()
+    rig.database()
+    rig.define()
+    supervision = rig.supervise()
+    supervision.want(NAME, Wanted.RUNNING, maintenance=True)
+    rig.sql(11, f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    with pytest.raises(psycopg.OperationalError, match="reject"):
+        rig.sql(11, "SELECT 1", user="guest")
+    supervision.want(NAME, Wanted.STOPPED)
+    supervision.want(NAME, Wanted.RUNNING)
+    assert rig.sql(11, "SELECT 1", user="guest") == [(1,)]

@@ -1,0 +1,140 @@
+"""Taking in files edited by hand, and going back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from confd.exaconf import Conf, Database, ExaStorage, Group, Volume, VolumeType, render, to_stored
+from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
+from confd.model.secret import Vault
+from confd.model.sizes import Bytes
+from confd.scheduler.locks import Lock
+from confd.scheduler.registry import load
+from confd.store.protocol import Kind
+from confd.store.records import Finished
+from confd.store.sqlite import SqliteStore
+from tests.jobs.stage import Stage
+
+VOLUME = Volume(name="V1", type=VolumeType.DATA, size=Bytes(2**20), disk="disk1", nodes=(11,), id=0)
+
+
+def _file(stage: Stage, old: str = "", new: str = "", checksum: str | None = "COMMIT") -> str:
+    text = render(stage.conf.sections, stage.conf.revision, checksum)
+    assert old in text
+    return text.replace(old, new, 1) if old else text
+
+
+def test_commit_takes_in_what_was_edited(stage: Stage) -> None:
+    """Changed, new and removed sections become the next revision; comments stay."""
+    stage.run("group_create", groupname="readers", groupid=44)
+    text = _file(stage, "SpaceWarnThreshold = 90", "SpaceWarnThreshold = 80 # since May")
+    text = text.replace("[[readers]]\n        ID = 44", "[[editors]]\n        ID = 45")
+    assert sorted(stage.run("exaconf_commit", text=text).result) == [
+        "EXAStorage",
+        "Groups : editors",
+        "Groups : readers",
+    ]
+    assert stage.conf.storage.space_warn_threshold == 80
+    assert "editors" in stage.conf.groups
+    assert "readers" not in stage.conf.groups
+    assert "# since May" in _file(stage)
+
+
+def test_commit_without_changes(stage: Stage) -> None:
+    """A file that says what is so already makes no revision."""
+    assert stage.run("exaconf_commit", text=_file(stage, checksum=None)).result == []
+    assert stage.conf.revision == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "checksum", "error", "message"),
+    [
+        ("Threshold = 90", "Threshold = 80", "0" * 32, InvalidParameter, "Integrity check failed!"),
+        ("Threshold = 90", "Threshold = lots", "COMMIT", InvalidParameter, r"line \d+: .*SpaceWarnThreshold"),
+        ("[EXAStorage]", "[EXAStorage", "COMMIT", InvalidParameter, "EXAConf"),
+        ("Group = exaadm", "Group = nobody", "COMMIT", InvalidParameter, "nobody"),
+        ("[Node : 13]", "[Node : 14]", "COMMIT", WrongState, r"\[Node : 13\] cannot be removed in the file"),
+        ("Devices = dev.1", "Devices = dev.9", "COMMIT", WrongState, r"\[Node : 11\] disks cannot be changed"),
+        ("Size = 1 MiB", "Size = 2 MiB", "COMMIT", WrongState, r"\[EXAVolume : V1\] size cannot be changed"),
+        ("[EXAVolume : V1]", "[EXAVolume : V2]", "COMMIT", WrongState, "st_volume_delete"),
+        ("ConfVersion = ", "ConfVersion = 9", "COMMIT", InvalidParameter, "98.60.11"),
+    ],
+)
+def test_commit_refuses(stage: Stage, old: str, new: str, checksum: str, error: type[Exception], message: str) -> None:
+    """What was not edited on purpose, is out of date, does not fit or needs a job is refused as a whole."""
+    stage.put(VOLUME)
+    stage.conf = Conf(1, stage.conf.sections)
+    before = stage.conf
+    with pytest.raises(error, match=message):
+        stage.run("exaconf_commit", text=_file(stage, old, new, checksum))
+    assert stage.conf is before
+
+
+def test_commit_refuses_an_edit_of_an_old_revision(stage: Stage) -> None:
+    """An edit must not take back what was committed since."""
+    text = _file(stage, "Threshold = 90", "Threshold = 80")
+    stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
+    with pytest.raises(Conflict, match="the file is of revision 1, the cluster is at 2"):
+        stage.run("exaconf_commit", text=text)
+
+
+def test_commit_refuses_an_old_copy(stage: Stage) -> None:
+    """A whole file of an earlier revision is no edit."""
+    text = _file(stage, checksum=None)
+    stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
+    with pytest.raises(InvalidParameter, match=r"unedited copy of revision 1.*exaconf_rollback"):
+        stage.run("exaconf_commit", text=text)
+
+
+def test_commit_refuses_new_databases(stage: Stage) -> None:
+    """A database is more than its section."""
+    database = Database(
+        name="DB1", id="x" * 22, version="18", mem_size=Bytes(2**31), nodes=(11,), num_active_nodes=1, data_volume="V1"
+    )
+    text = render({**stage.conf.sections, database.key: database}, 1, "COMMIT")
+    with pytest.raises(WrongState, match=r"\[DB : DB1\] cannot be added in the file; use the job db_create"):
+        stage.run("exaconf_commit", text=text)
+
+
+def test_commit_runs_alone_and_keeps_the_text_secret(stage: Stage) -> None:
+    """No other modify job runs meanwhile; the file with its passwords is sealed in the journal."""
+    job = load()["exaconf_commit"]
+    assert job.locks(stage.conf, {"text": ""}) == (Lock("all"),)
+    assert job.secrets() == {"text"}
+
+
+@pytest.fixture
+def history(stage: Stage, tmp_path: Path) -> Stage:
+    """A cluster with revisions 1 and 2: the space threshold went from 90 to 70."""
+    store = SqliteStore(tmp_path / "journal")
+    vault = stage.services[Vault]
+    changed = ExaStorage(space_warn_threshold=70)
+    store.lead(1, 11)
+    first = {key: to_stored(section, vault) for key, section in stage.conf.sections.items()}
+    for revision, changes in ((1, first), (2, {changed.key: to_stored(changed, vault)})):
+        store.append(Kind.FINISHED, f"11.{revision}", Finished(0, "", revision=revision, changes=changes)).result()
+    stage.store = store
+    stage.put(changed)
+    yield stage
+    store.close()
+
+
+def test_rollback_makes_an_old_revision_the_newest(history: Stage) -> None:
+    """The content of the old revision is back under a new number."""
+    assert history.run("exaconf_rollback", revision=1).result == ["EXAStorage"]
+    assert history.conf.storage.space_warn_threshold == 90
+    assert history.conf.revision == 3
+
+
+def test_rollback_refuses(history: Stage) -> None:
+    """Unknown revisions, and those from before something real was made, are refused."""
+    with pytest.raises(NotFound, match="no revision 7; known are 1 to 2"):
+        history.run("exaconf_rollback", revision=7)
+    history.put(VOLUME)
+    with pytest.raises(WrongState, match=r"\[EXAVolume : V1\] cannot be removed"):
+        history.run("exaconf_rollback", revision=1)
+    history.put(msgspec.structs.replace(VOLUME, priority=5), Group(name="g", id=42))
+    assert "V1" in history.conf.volumes
