@@ -37,6 +37,7 @@ class Authentication:
         self._conf, self._session_key, self._clock = conf, session_key, clock
         self._cache_key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
+        self._verifying: dict[bytes, asyncio.Future[None]] = {}
         self._throttle = Throttle(clock)
 
     async def caller(self, credentials: Credentials, peer: str) -> Caller:
@@ -72,14 +73,24 @@ class Authentication:
         mark = self._mark(user, credentials)
         if user is not None and user.login_enabled and self._is_remembered(mark):
             return caller_named(self._conf(), user.name)
+        # Many connections that open at once with the same login are one attempt.
+        verifying = self._verifying.get(mark)
+        if verifying is None:
+            verifying = asyncio.ensure_future(self._verify(credentials, peer, mark))
+            self._verifying[mark] = verifying
+            verifying.add_done_callback(lambda done: self._verifying.pop(mark, None))
+        await asyncio.shield(verifying)
+        return caller_named(self._conf(), credentials.name)
+
+    async def _verify(self, credentials: Credentials, peer: str, mark: bytes) -> None:
         async with self._throttle.attempt(credentials.name, peer) as attempt:
+            user = self._conf().users.get(credentials.name)
             stored = user.passwd.reveal() if user is not None and user.passwd is not None else ""
             right = await asyncio.to_thread(verify, stored, credentials.secret)
-            if user is None or not right or not user.login_enabled:
+            if user is None or not right or not user.login_enabled or self._mark(user, credentials) != mark:
                 raise Unauthorized("user unknown, login disabled or password wrong")
             attempt.succeeded()
         self._remember(mark)
-        return caller_named(self._conf(), user.name)
 
     async def _by_token(self, token: str, peer: str) -> Caller:
         wanted = self._conf().global_.authentication_token

@@ -65,7 +65,7 @@ def play(file: Path | None, assignments: tuple[str, ...]) -> None:
     from confd.play import parameters
     from confd.play.making import Workshop
     from confd.play.settings import settle
-    from confd.play.starting import make_database, make_ready
+    from confd.play.starting import make_database, start_new
 
     sources = [*_sources(), parameters.read_words(assignments)]
     if file is not None:
@@ -75,12 +75,12 @@ def play(file: Path | None, assignments: tuple[str, ...]) -> None:
         print(f"c4: {idle.name} has no effect yet ({idle.meaning})", file=sys.stderr)
     settings = settle(texts)
     made = Workshop(settings).make()
-    _say(f"play {made.play.number} ({made.play.id}): starting {len(made.play.nodes)} nodes")
-    ready = make_ready(made.play)
-    _print_passwords(ready, made.generated)
+    _say(f"play {made.play.number} ({made.play.id}): starting {', '.join(node.name for node in made.play.nodes)}")
+    start_new(made.play)
+    _print_passwords(made.play, made.generated)
     if settings.with_db:
-        make_database(ready, settings, _say)
-    _print_welcome(ready)
+        make_database(made.play, settings, _say)
+    _print_welcome(made.play)
 
 
 def _target(command: F) -> F:
@@ -101,7 +101,7 @@ def ps() -> None:
     print(listing.table([(known, listing.look(known)) for known in home.plays()]))
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_target
 @click.option("-n", "--node", help="Node, such as 11 or n11.")
 @click.option("-s", "--subsystem", help="cos (default), host or db.")
@@ -208,10 +208,10 @@ def _find(target: str | None, play_id: str | None, node: str | None = None) -> t
 
     if target is None and play_id is None:
         raise MissingParameter("which play? give -t, such as -t 1; c4 ps lists all")
-    text = target or f"{play_id}"
-    wanted = home.parse_target(f"{text}.{node}" if node and "." not in text else text)
+    wanted = home.parse_target(target or f"{play_id}")
+    chosen = home.parse_target(f"{wanted.play}.{node}").node if node else wanted.node
     found = home.find(wanted.play)
-    return found, home.pick(found, wanted.node), wanted.subsystem
+    return found, home.pick(found, chosen), wanted.subsystem
 
 
 def _sources() -> list[dict[str, str]]:

@@ -105,7 +105,8 @@ class Demo:
         )
         self._job(
             f"confd_client db_create db_name: {_SHOP} data_volume_name: {_SHOP_VOLUME} "
-            f"version: {self._play.postgresql} mem_size: '512 MiB' nodes: '[{listed}]' num_active_nodes: {len(nodes)} port: {_SHOP_PORT}"
+            f"version: {self._play.postgresql} mem_size: '512 MiB' nodes: '[{listed}]' "
+            f"num_active_nodes: {len(nodes)} port: {_SHOP_PORT}"
         )
         self._job(f"confd_client db_start db_name: {_SHOP}")
         self._query(_SHOP, _SHOP_PORT, "primary", "CREATE TABLE orders (item text, price numeric)")

@@ -37,6 +37,9 @@ _RETRY_SECONDS: Final = 0.2
 _TAIL: Final = 4_096
 _BATCH: Final = 512
 
+Frame = tuple[int, int, str, str, float, bytes]
+"""A record as it is sent: term, n, kind, key, time, body."""
+
 
 class Member:
     """What the master knows of one other node."""
@@ -67,7 +70,7 @@ class Leader:
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._tail: deque[Record] = deque(maxlen=_TAIL)
+        self._tail: deque[Frame] = deque(maxlen=_TAIL)
         self._tail_lock = threading.Lock()
         self._waiting: list[tuple[int, float, Future[list[int]]]] = []
         self._watchers: list[Callable[[], None]] = []
@@ -145,7 +148,7 @@ class Leader:
 
     def _durable(self, records: Sequence[Record]) -> None:
         with self._tail_lock:
-            self._tail.extend(records)
+            self._tail.extend(map(_frame, records))
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -213,7 +216,7 @@ class Leader:
         records = self._after(member.n)
         head = self._store.head().n
         if records:
-            body = {"records": [_frame(record) for record in records], "complete": records[-1].n >= head}
+            body = {"records": records, "complete": records[-1][1] >= head}
             self._heard(member, await self._call(member, "append", body, WRITTEN_SECONDS * 2))
             return
         pause = member.beat + BEAT_SECONDS - time.monotonic()
@@ -224,13 +227,13 @@ class Leader:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(member.news.wait(), pause)
 
-    def _after(self, n: int) -> list[Record]:
+    def _after(self, n: int) -> list[Frame]:
         # The tail has no gaps, and is only taken by position: a slice of it costs no search.
         with self._tail_lock:
-            first = self._tail[0].n if self._tail else n + 2
+            first = self._tail[0][1] if self._tail else n + 2
             if first <= n + 1:
                 return list(itertools.islice(self._tail, n + 1 - first, n + 1 - first + _BATCH))
-        return self._store.read(Position(0, n), _BATCH)
+        return [_frame(record) for record in self._store.read(Position(0, n), _BATCH)]
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float = OFFLINE_SECONDS) -> Any:
         stamped = {"term": self.term, "master": self.node, **body}
@@ -315,5 +318,5 @@ class Leader:
         return await link.call("run", {"term": self.term, "master": self.node, **body})
 
 
-def _frame(record: Record) -> tuple[int, int, str, str, float, bytes]:
+def _frame(record: Record) -> Frame:
     return record.term, record.n, str(record.kind), record.key, record.at, bytes(record.body)

@@ -66,7 +66,7 @@ class Mastership:
         authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
         self.methods = Methods(self.scheduler, authentication)
         self._services = [kind(self.view) for kind in SERVICES]
-        for service in self._services:
+        for service in (*self._services, vault):
             self.view.add_service(service)
         self._tasks: list[asyncio.Task[None]] = []
         agent.ran = self.view.refresh_own_status

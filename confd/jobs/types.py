@@ -10,7 +10,7 @@ from confd.model.errors import InvalidParameter
 from confd.model.sizes import FORMS, parse_size
 from confd.scheduler.parameters import Live, Rule
 from confd.services.access.accounts import check_account_id, check_account_name
-from confd.services.storage.places import device_view
+from confd.services.storage.places import check_device
 
 _VOLUME_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _AUTOMATIC_NAME: Final = re.compile(r"[vr][0-9]{4,}")
@@ -104,7 +104,7 @@ VolumeId = Annotated[int, Rule(minimum=0)]
 NodeId = Annotated[int, Rule(live=Live.NODE)]
 NodeIds = Annotated[list[int], Rule(live=Live.NODE, check=check_distinct)]
 DiskName = Annotated[str, Rule(check=check_disk_name)]
-DeviceName = Annotated[str, Rule(check=device_view)]
+DeviceName = Annotated[str, Rule(check=check_device)]
 SectorCount = Annotated[int, Rule(minimum=0, maximum=_MOST_SECTORS)]
 
 UserName = Annotated[str, Rule(live=Live.USER)]

@@ -32,7 +32,9 @@ from confd.services.storage.devices import NewDevice, add_device
 _SHARE: Final = 0.8
 _SECTOR: Final = 4096
 _LEAST: Final = 2 << 30
-_DIRECTORIES: Final = ("etc", "etc/ssl", "data/storage", "logs/logd", "metadata", "spool")
+# The databases' user passes through some directories, and has no business in others.
+_PASSABLE: Final = ("etc", "data/storage", "logs", "metadata")
+_PRIVATE: Final = ("etc/cluster", "etc/ssl", "logs/logd", "metadata/confd", "spool")
 _BOOTSTRAP: Final = "etc/bootstrap.json"
 
 
@@ -82,8 +84,10 @@ class Workshop:
             for seat in self._settings.seats
         )
         for node in nodes:
-            for name in _DIRECTORIES:
+            for name in _PASSABLE:
                 home.make_passable(node.root / name)
+            for name in _PRIVATE:
+                (node.root / name).mkdir(mode=0o700)
         home.make_runtime(nodes)
         generated, settings = _with_passwords(self._settings)
         _Files(settings, nodes, user, engine).write(f"play{number}_{play_id}")

@@ -55,19 +55,18 @@ def start(play: Play) -> list[PlayNode]:
         except BaseException:
             processes.stop(wanting)
             raise
+        if play.progress is not Progress.READY:
+            play.with_progress(Progress.READY).save()
     return wanting
 
 
-def make_ready(play: Play) -> Play:
-    """Start a new play; remember whether it came up."""
+def start_new(play: Play) -> None:
+    """Start a new play; remember it when it does not come up."""
     try:
         start(play)
     except BaseException:
         play.with_progress(Progress.FAILED).save()
         raise
-    ready = play.with_progress(Progress.READY)
-    ready.save()
-    return ready
 
 
 def make_database(play: Play, settings: Settings, say: Say) -> None:

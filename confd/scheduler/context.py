@@ -20,6 +20,9 @@ from confd.scheduler.caller import Caller
 from confd.scheduler.steps import Steps
 from confd.store.protocol import Store
 
+NUMBERS = "numbers/"
+"""Prefix of the runtime records that hold the next number of a series; also of learning one."""
+
 R = TypeVar("R")
 S = TypeVar("S")
 
@@ -112,8 +115,8 @@ class Context:
 
     def next_number(self, name: str, first: int) -> int:
         """Return the next of a never reused series of numbers (lock ``ids:<name>`` in the job)."""
-        key = f"numbers/{name}"
-        number: int = max(self.record(key) or first, first)
+        key = NUMBERS + name
+        number = self.learn(key, lambda: max(self.record(key) or first, first))
         self.put_record(key, number + 1)
         return number
 

@@ -115,7 +115,7 @@ class Parameter(msgspec.Struct, frozen=True):
         """
         if value is None and self.nullable:
             return None
-        if isinstance(value, str) and any(value in rule.also for rule in self.rules):
+        if self.rules and isinstance(value, str) and any(value in rule.also for rule in self.rules):
             return value
         typed = with_list_items(self, self._cast(value))
         for rule in self.rules:

@@ -24,7 +24,7 @@ from confd.model.envelope import SUCCESS, Outcome
 from confd.model.errors import ConfDError, Interrupted, NodeOffline
 from confd.model.secret import Vault
 from confd.model.states import Stage
-from confd.scheduler.context import Context
+from confd.scheduler.context import NUMBERS, Context
 from confd.scheduler.head import Head
 from confd.scheduler.jobfile import JobFile, outcome_of
 from confd.scheduler.registry import Job
@@ -184,14 +184,14 @@ class Pipeline:
             if reply.code == NodeOffline.code:
                 debts[_debt_key(self._ticket.id, number)] = msgspec.to_builtins(step)
             self._store.append(Kind.UNDONE, self._ticket.id, Undone(number, reply.code, reply.message))
-        finished = Finished(outcome.code, outcome.message, runtime=debts, warnings=list(warnings))
-        self._finish_failed(finished, debts)
+        finished = Finished(outcome.code, outcome.message, warnings=list(warnings))
+        self._finish_failed(finished, debts | _spent_numbers(past))
         return outcome_of(finished)
 
-    def _finish_failed(self, finished: Finished, debts: dict[str, Any]) -> None:
+    def _finish_failed(self, finished: Finished, records: dict[str, Any]) -> None:
+        for key, value in records.items():
+            self._head.put_record(key, value)
         self._store.append(Kind.FINISHED, self._ticket.id, finished)
-        for key, step in debts.items():
-            self._head.put_record(key, step)
         self._store.append(Kind.COMMITTED, self._ticket.id, Committed()).result()
         self._reached(self._ticket, Stage.FINISHED)
         self._reached(self._ticket, Stage.COMMITTED)
@@ -199,6 +199,12 @@ class Pipeline:
 
 def _interrupted(text: str) -> Outcome:
     return Outcome(Interrupted.code, text)
+
+
+def _spent_numbers(past: dict[int, PastStep]) -> dict[str, Any]:
+    """Return the records of series that a failed job took numbers from: a late undo must not meet their next owner."""
+    learned = [step.learned for step in past.values() if step.learned is not None]
+    return {one.what: one.value + 1 for one in learned if one.what.startswith(NUMBERS)}
 
 
 def _debt_key(job_id: str, number: int) -> str:

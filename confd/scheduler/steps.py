@@ -104,9 +104,10 @@ class JournalledSteps:
             if past.learned is None or past.learned.what != what:
                 raise ReplayMismatch(f"step {self._number}: asked for {what}, recorded is {_describe(past)}")
             return past.learned.value
-        value = msgspec.to_builtins(ask())
-        self._store.append(Kind.LEARNED, self._job_id, Learned(self._number, what, value))
-        return value
+        learned = Learned(self._number, what, msgspec.to_builtins(ask()))
+        self._store.append(Kind.LEARNED, self._job_id, learned)
+        self._past[self._number] = PastStep(learned=learned)
+        return learned.value
 
     def _begin(self, command: Command[Any], undo: Command[Any] | None) -> tuple[int, PastStep | None]:
         self._number += 1

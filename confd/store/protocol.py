@@ -128,16 +128,29 @@ class Store(Protocol):
         :raises StaleTerm: a higher term is known.
         """
 
+    def resign(self) -> None:
+        """Be the writer no longer: appends are refused from here on, those accepted before become durable."""
+
     def append(self, kind: Kind, key: str, body: Any, at: float | None = None) -> Future[Position]:
-        """Append one record; the future is done when it is durable. Order of calls is order of records."""
+        """Append one record; the future is done when it is durable. Order of calls is order of records.
+
+        The future fails with StoreFailed when this node is not the writer or the journal cannot be written.
+        It cannot be cancelled.
+        """
 
     def flush(self) -> None:
-        """Return when everything appended so far is durable."""
+        """Return when everything appended so far is durable.
+
+        :raises StoreFailed: something appended is not, or this node is not the writer.
+        """
 
     def copy(self, records: Sequence[Record]) -> None:
         """Take in records of the master (in order, repeats tolerated); durable when this returns.
 
+        A writer that takes in a newer term has resigned.
+
         :raises StaleTerm: the records are of an older term than one known here.
+        :raises Gap: records between the last one here and the first new one are missing; nothing is taken in.
         """
 
     def read(self, after: Position, limit: int = 1_000) -> list[Record]:
@@ -181,6 +194,14 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Finish what is queued and release the files."""
+
+
+class StoreFailed(Exception):
+    """The journal could not be written, or may not be written by this node; the record is not kept."""
+
+
+class Gap(Exception):
+    """Records that follow the last one here are missing."""
 
 
 class StaleTerm(Exception):

@@ -22,17 +22,13 @@ import msgspec
 
 from confd.store.history import History
 from confd.store.projection import project
-from confd.store.protocol import Kind, Position, Record, Retention, StaleTerm
+from confd.store.protocol import Gap, Kind, Position, Record, Retention, StaleTerm, StoreFailed
 from confd.store.reserve import Reserve
 
-_INSERT: Final = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
 
 Entry = tuple[Record, "Future[Position]"]
-
-
-class StoreFailed(Exception):
-    """The journal could not be written; nothing is accepted any more."""
 
 
 class SqliteStore(History):
@@ -78,13 +74,20 @@ class SqliteStore(History):
         if term > known or master == 0:
             self.append(Kind.TERM, str(node), {}).result()
 
+    def resign(self) -> None:
+        """Be the writer no longer."""
+        with self._order:
+            self._leading = None
+
     def append(self, kind: Kind, key: str, body: Any, at: float | None = None) -> Future[Position]:
         """Append one record; the future is done when it is durable."""
         done: Future[Position] = Future()
+        # Nobody who waits for it may cancel it: the writing thread completes it whatever happens.
+        done.set_running_or_notify_cancel()
         encoded = msgspec.Raw(msgspec.json.encode(body))
         with self._order:
             if self._failure or self._leading is None:
-                done.set_exception(self._failure or StoreFailed("this node is not the master"))
+                done.set_exception(self._refusal())
                 return done
             self._n += 1
             record = Record(self._leading, self._n, kind, key, self._clock() if at is None else at, encoded)
@@ -95,6 +98,8 @@ class SqliteStore(History):
     def flush(self) -> None:
         """Return when everything appended so far is durable."""
         with self._order:
+            if self._failure or self._leading is None:
+                raise self._refusal()
             latest = self._latest
         if latest is not None:
             latest.result()
@@ -102,11 +107,16 @@ class SqliteStore(History):
     def copy(self, records: Sequence[Record]) -> None:
         """Take in records of the master, in order; those known already are skipped."""
         with self._write_lock:
-            fresh = [record for record in records if record.n > self._head.n]
-            if fresh and fresh[0].term < self._head.term:
+            fresh = list({record.n: record for record in records if record.n > self._head.n}.values())
+            if not fresh:
+                return
+            if fresh[0].term < self._head.term:
                 raise StaleTerm(self._head.term)
-            if fresh:
-                self._commit(fresh)
+            if [record.n for record in fresh] != list(range(self._head.n + 1, self._head.n + 1 + len(fresh))):
+                raise Gap(f"the journal here ends at {self._head.n}, the records begin at {fresh[0].n}")
+            if self._leading is not None and fresh[-1].term > self._leading:
+                self.resign()
+            self._commit(fresh)
 
     def watch(self, durable: Callable[[Sequence[Record]], None]) -> None:
         """Call back, in the writing thread and in order, with records that became durable."""
@@ -126,6 +136,7 @@ class SqliteStore(History):
         doomed = [job for job in self.beyond(retention, self._clock()) if job[2] < self._head.n]
         for start in range(0, len(doomed), _BATCH):
             self._forget(doomed[start : start + _BATCH])
+        self._reserve.make()
         return len(doomed)
 
     def _forget(self, jobs: list[tuple[str, int, int]]) -> None:
@@ -139,6 +150,7 @@ class SqliteStore(History):
 
     def close(self) -> None:
         """Finish what is queued and release the files."""
+        self.resign()
         self._queue.put(None)
         self._writer.join()
         self._connection.close()
@@ -168,6 +180,8 @@ class SqliteStore(History):
             if self._failure:
                 raise self._failure
             with self._write_lock:
+                if batch[0][0].n != self._head.n + 1:
+                    raise StaleTerm(self._head.term)
                 self._commit([record for record, _ in batch])
         except Exception as error:
             self._give_up(error)
@@ -183,7 +197,7 @@ class SqliteStore(History):
         except sqlite3.OperationalError as error:
             # A full disk leaves the transaction cleanly undone, so the reserve may be spent on it;
             # an error of writing or syncing is never retried.
-            if "full" not in str(error) or not self._reserve.spend():
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._reserve.spend():
                 raise
             self._insert(records)
         self._head = records[-1].position
@@ -197,6 +211,9 @@ class SqliteStore(History):
                 row = (record.n, record.term, record.kind, record.key, record.at, bytes(record.body))
                 self._connection.execute(_INSERT, row)
                 project(self._connection, record)
+
+    def _refusal(self) -> Exception:
+        return self._failure or StoreFailed("this node is not the master")
 
     def _give_up(self, error: Exception) -> None:
         if self._failure is None:

@@ -153,7 +153,7 @@ class Supervision:
 
     def _wake(self) -> None:
         for supervisor in list(self._supervisors.values()):
-            supervisor.wake()
+            supervisor.notice()
 
 
 def relocated(record: Record, volume: str) -> Record:

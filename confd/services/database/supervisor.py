@@ -22,7 +22,7 @@ from confd.services.database.execution import execute
 from confd.services.database.observed import Instance
 from confd.services.database.planner import plan
 from confd.services.database.quorum import confirmed
-from confd.services.database.record import Record, read_record, write_record
+from confd.services.database.record import PREFIX, Record, read_record, write_record
 from confd.services.database.seats import seats
 from confd.services.database.situation import (
     Action,
@@ -76,6 +76,7 @@ class Supervisor:
         self._force = False
         self._told: Callable[[str], None] = lambda _: None
         self._wake = threading.Event()
+        self._known: object = None
         self.closed = False
         self._thread = threading.Thread(target=self._run, name=f"supervisor of {database}", daemon=True)
 
@@ -86,6 +87,13 @@ class Supervisor:
     def wake(self) -> None:
         """Look again soon; does not block."""
         self._wake.set()
+
+    def notice(self) -> None:
+        """Look again soon if anything that matters to this database has changed; does not block."""
+        facts = self._facts()
+        if facts != self._known:
+            self._known = facts
+            self._wake.set()
 
     def close(self) -> None:
         """Begin to end, without touching instances; actions under way end by themselves."""
@@ -134,6 +142,14 @@ class Supervisor:
             busy=busy,
             seen={node: one for node, one in seen if one is not None},
         )
+
+    def _facts(self) -> object:
+        # Revisions come in hundreds a second; looking at the instances for each would cost more than all else.
+        conf, states = self._cluster.conf(), self._cluster.node_states()
+        database = conf.databases.get(self.database)
+        volume = conf.volumes.get(database.data_volume) if database else None
+        reports = [self._cluster.status(node, "database") for node in states]
+        return database, volume, states, reports, self._cluster.record(PREFIX + self.database)
 
     def _concerns(self, node: int, spec: Spec, record: Record) -> bool:
         """A node that was an instance's before, or reports one, may still run it."""

@@ -26,6 +26,7 @@ from confd.services.storage.space import DeviceStatus
 from confd.services.storage.superblock import (
     OWN_FILES,
     Superblock,
+    as_storage_errors,
     locked,
     read_allocation,
     read_superblock,
@@ -61,11 +62,8 @@ def add_device(host: Host, device: NewDevice) -> int:
     if read_superblock(home) is None:
         # All that can be refused is refused before anything is made.
         wanted = _superblock(host, home, device)
-        _make_passable(home)
-        home.chmod(home.stat().st_mode | 0o111)
-        with locked(home):
-            if read_superblock(home) is None:
-                write_superblock(home, wanted)
+        with as_storage_errors(host.name):
+            _write(home, wanted)
     known = read_superblock(home)
     if known is None or known.uuid != device.uuid:
         disk, uuid = (known.disk, known.uuid) if known else ("unknown", "unknown")
@@ -87,11 +85,12 @@ def remove_device(host: Host, device: str, uuid: str) -> None:
     known = read_superblock(home)
     if known is None or known.uuid != uuid:
         return
-    if read_allocation(home).segments:
-        raise InUse(f"device {device} of {host.name} holds segments; move or delete its volumes first")
-    if (home / SEGMENTS).is_dir():
-        (home / SEGMENTS).rmdir()
-    remove_superblock(home)
+    with as_storage_errors(host.name), locked(home):
+        if read_allocation(home).segments:
+            raise InUse(f"device {device} of {host.name} holds segments; move or delete its volumes first")
+        if (home / SEGMENTS).is_dir():
+            (home / SEGMENTS).rmdir()
+        remove_superblock(home)
 
 
 @operation("storage.device_status")
@@ -145,6 +144,14 @@ def _home(host: Host, device: str) -> Path:
     if home.exists() and not home.is_dir():
         raise InvalidParameter(f"{path} is neither a directory nor a file nor a block device")
     return home
+
+
+def _write(home: Path, wanted: Superblock) -> None:
+    _make_passable(home)
+    home.chmod(home.stat().st_mode | 0o111)
+    with locked(home):
+        if read_superblock(home) is None:
+            write_superblock(home, wanted)
 
 
 def _make_passable(path: Path) -> None:

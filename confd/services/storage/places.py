@@ -25,15 +25,19 @@ _MOUNTS: Final = Path("/proc/self/mounts")
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
-def device_view(name: str) -> str:
-    """Return a device's path as nodes see it: ``dev.1`` is ``/exa/data/storage/dev.1``.
+def check_device(name: str) -> None:
+    """Check the name of a device.
 
-    :raises InvalidParameter: not the name of a device.
+    :raises InvalidParameter: it leaves the directory, or EXAConf could not hold it.
     """
     pure = STORAGE / name
     if ".." in pure.parts or not name.strip() or pure == STORAGE or any(char in name for char in ",\n\r\0"):
         raise InvalidParameter(f"{name!r} cannot be a device: give a path below {STORAGE}, a directory or /dev/...")
-    return str(pure)
+
+
+def device_view(name: str) -> str:
+    """Return a device's path as nodes see it: ``dev.1`` is ``/exa/data/storage/dev.1``."""
+    return str(STORAGE / name)
 
 
 def device_name(view: str) -> str:
@@ -44,6 +48,7 @@ def device_name(view: str) -> str:
 
 def device_path(host: Host, name: str) -> Path:
     """Return the path behind a device; devices alone may lie outside of the node's root."""
+    check_device(name)
     view = device_view(name)
     return host.path(view) if PurePosixPath(view).is_relative_to(EXA) else Path(view)
 

@@ -23,6 +23,7 @@ from confd.services.storage.superblock import (
     Allocated,
     Allocation,
     Superblock,
+    as_storage_errors,
     locked,
     read_allocation,
     read_superblock,
@@ -66,7 +67,7 @@ def create_segment(host: Host, volume: str, vid: int, maker: str, extents: list[
     """
     for extent in extents:
         home = device_home(host, extent.device)
-        with locked(_present(home, extent.device)):
+        with as_storage_errors(host.name), locked(_present(home, extent.device)):
             _reserve(host, home, vid, extent, Allocated(volume, extent.size, maker))
             _make_directory(home / SEGMENTS / str(vid))
     host.say(f"segment {vid} of {volume}: {format_size(sum(extent.size for extent in extents))}")
@@ -81,7 +82,7 @@ def delete_segment(host: Host, vid: int, devices: list[str], maker: str | None =
     for device in devices:
         home = device_home(host, device)
         if read_superblock(home) is not None:
-            with locked(home):
+            with as_storage_errors(host.name), locked(home):
                 _free(home, vid, maker)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from confd.model.errors import StorageCorrupted
+from confd.model.errors import StorageCorrupted, StorageWrite
 
 T = TypeVar("T")
 
@@ -108,6 +108,18 @@ def locked(home: Path) -> Iterator[None]:
     with (home / _LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def as_storage_errors(node: str) -> Iterator[None]:
+    """Say what the system refused, such as writing to a full file system, as an error of storage.
+
+    :raises StorageWrite: names the node and what the system said.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageWrite(f"storage of {node} cannot be changed: {error}; check its file system") from None
 
 
 def sync_directory(path: Path) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from confd.cluster.host import Host, reports
-from confd.model.errors import InsufficientSpace, InUse, InvalidParameter, StorageDuplicate, StorageNotFound
+from confd.exaconf import Conf
+from confd.model.errors import (
+    InsufficientSpace,
+    InUse,
+    InvalidParameter,
+    StorageDuplicate,
+    StorageNotFound,
+    StorageWrite,
+)
 from confd.model.states import DeviceState
 from confd.services.storage.devices import NewDevice, add_device, device_status, remove_device
 from confd.services.storage.segments import Extent, create_segment
 from confd.services.storage.space import usable
-from tests.services.storage.conftest import MIB
+from tests.services.storage.conftest import MIB, conf
 
 DEVICE = NewDevice(name="dev.1", disk="disk1", uuid="u1", sectors=1000)
 
@@ -114,6 +124,30 @@ def test_states_are_what_is_there(host: Host) -> None:
     (home / "allocation.json").mkdir()
     broken = status(host)[0]
     assert (broken.state, broken.io_error) == (DeviceState.IO_ERRORS, True)
+
+
+def test_a_name_that_is_none_is_offline(make_host: Callable[[Conf], Host]) -> None:
+    """A name in an old EXAConf that leaves the directory disturbs no heartbeat."""
+    (found,) = status(make_host(conf(devices=("../../etc",))))
+    assert (found.state, found.message.startswith("'../../etc' cannot be a device")) == (DeviceState.OFFLINE, True)
+
+
+def test_what_the_system_refuses_is_an_error_of_storage(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full file system ends the job with a message, and a repeat works once there is room."""
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageWrite, match=r"storage of n11 cannot be changed: .*No space left"):
+            add(host, DEVICE)
+    assert add(host, DEVICE) == 1000
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageWrite, match="No space left"):
+            create_segment.function(host, "V1", 1, "j", [Extent("dev.1", MIB)])
+    assert status(host)[0].reserved == 0
 
 
 def test_read_only_devices_have_no_free_space(host: Host) -> None:

@@ -12,6 +12,7 @@ from confd.exaconf import Component, Conf, Disk, Node
 from confd.model.errors import InvalidParameter, StorageNotFound
 from confd.services.storage import places
 from confd.services.storage.places import (
+    check_device,
     device_home,
     device_name,
     device_path,
@@ -39,7 +40,7 @@ def test_a_device_has_one_name(given: str, view: str, name: str) -> None:
 def test_names_that_are_none(name: str) -> None:
     """What leaves the directory or would break EXAConf is refused."""
     with pytest.raises(InvalidParameter, match="cannot be a device"):
-        device_view(name)
+        check_device(name)
 
 
 def test_home_of_directory_file_and_foreign_path(host: Host, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How fast OpenConfD is, beside others that do a part of its work: ``python -m bench``."""

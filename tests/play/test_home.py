@@ -1,0 +1,95 @@
+"""Finding plays: by number, by id, by target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from confd.model.errors import InvalidParameter, NodeError, NotFound
+from confd.play import home as place
+from confd.play.home import Target
+from confd.play.record import FILE, Progress, load
+from tests.play.conftest import make_play
+
+
+def test_a_play_comes_back_as_it_was_saved(home: Path):
+    """The file of a play holds everything, and only its owner reads it."""
+    play = make_play(home)
+    assert load(play.directory) == play
+    assert (play.directory / FILE).stat().st_mode & 0o777 == 0o600
+    assert place.plays() == [play]
+    assert play.with_progress(Progress.READY).progress is Progress.READY
+
+
+def test_find_by_number_id_and_beginning(home: Path):
+    """A play is found by number, id, or an unmistakable beginning of the id."""
+    first, second = make_play(home), make_play(home, 2, "0a1fffff")
+    assert place.find("1") == place.find("0a1b2c3d") == place.find("0A1B") == first
+    assert place.find("2") == place.find("0a1f") == second
+    for unknown in ("3", "0a1", "ffff"):
+        with pytest.raises(NotFound, match="there is 1 \\(0a1b2c3d\\), 2"):
+            place.find(unknown)
+
+
+def test_no_plays(home: Path):
+    """Without plays the message says how to make one."""
+    assert place.plays() == []
+    with pytest.raises(NotFound, match="c4 host play"):
+        place.find("1")
+
+
+def test_numbers_are_the_lowest_free_ones(home: Path):
+    """A new play gets the lowest free number."""
+    make_play(home, 1, "00000001")
+    make_play(home, 3, "00000003")
+    assert place.new_place()[0] == 2
+
+
+def test_damaged_file(home: Path):
+    """A damaged play is named, not skipped."""
+    play = make_play(home)
+    (play.directory / FILE).write_text("{")
+    with pytest.raises(NodeError, match="damaged"):
+        place.plays()
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("1", Target("1", None, None)),
+        ("1/cos", Target("1", None, "cos")),
+        ("1.11/cos", Target("1", 11, "cos")),
+        ("1.n11", Target("1", 11, None)),
+        ("0a1b2c3d.12/db", Target("0a1b2c3d", 12, "db")),
+    ],
+)
+def test_targets(text: str, target: Target):
+    """A target names play, node, subsystem."""
+    assert place.parse_target(text) == target
+
+
+@pytest.mark.parametrize("text", ["", "/cos", "1.", "1.x", "1/", "1.11.12", "1/cos/x", "a b"])
+def test_bad_targets(text: str):
+    """Anything else is refused with an example."""
+    with pytest.raises(InvalidParameter, match="such as 1"):
+        place.parse_target(text)
+
+
+def test_pick(home: Path):
+    """Without a node the first one is meant; an unknown one is refused with those that are there."""
+    play = make_play(home)
+    assert place.pick(play, None).name == "n11"
+    assert place.pick(play, 12).name == "n12"
+    with pytest.raises(NotFound, match="it has n11, n12"):
+        place.pick(play, 13)
+
+
+def test_passable(tmp_path: Path):
+    """New directories let everybody through and show nobody what is inside; old ones stay as they are."""
+    (tmp_path / "old").mkdir(mode=0o700)
+    place.make_passable(tmp_path / "old/new/deep")
+    modes = [
+        path.stat().st_mode & 0o777 for path in (tmp_path / "old", tmp_path / "old/new", tmp_path / "old/new/deep")
+    ]
+    assert modes == [0o700, 0o711, 0o711]

@@ -1,0 +1,168 @@
+"""Real plays: daemons in the background, on random loopback addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from confd.model.errors import NodeError
+from confd.play import home as place
+from confd.play import processes, starting, stopping
+from confd.play.making import Workshop
+from confd.play.parameters import merge
+from confd.play.record import Play, Progress
+from confd.play.settings import settle
+
+NET = f"127.{random.randrange(10, 250)}.{random.randrange(250)}"
+
+
+class Terminal:
+    """Runs c4 as a user does."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._environment = {name: text for name, text in os.environ.items() if not name.startswith("CCC_")}
+
+    def c4(self, *words: str, status: int = 0, home: Path | None = None) -> str:
+        """Run one command, expect its status, return what it printed."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "confd.cli.c4", *words], capture_output=True, text=True, check=False, timeout=100,
+            env=self._environment | {"CCC_HOME": str(home or self.home)}, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert ended.returncode == status, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    def ps(self) -> list[tuple[str, str, str]]:
+        """Node, stage and state of all nodes."""
+        rows = [line.split() for line in self.c4("ps").splitlines()[1:]]
+        return [(row[2], row[8], row[9]) for row in rows]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """A home of plays that the databases' user can reach; nothing of it is left."""
+    # Not tmp_path: nobody but its owner gets into that.
+    home = Path(tempfile.mkdtemp(prefix="c4-test-"))
+    home.chmod(0o711)
+    monkeypatch.setenv("CCC_HOME", str(home))
+    yield Terminal(home)
+    left = place.plays()
+    for play in left:
+        stopping.remove(play)
+    shutil.rmtree(home)
+
+
+def addresses(*last: int) -> str:
+    """The parameter for nodes on addresses of this test run."""
+    return "CCC_HOST_ADDRS=" + " ".join(f"{NET}.{number}" for number in last)
+
+
+def the_play() -> Play:
+    """The only play there is."""
+    (play,) = place.plays()
+    return play
+
+
+def test_life_of_a_play(terminal: Terminal):
+    """A play is made, looked at, entered, stopped, started and deleted, and then nothing of it is left."""
+    said = terminal.c4("host", "play", "CCC_PLAY_WITH_DB=false", "CCC_PLAY_ADMIN_PASSWORD=given", addresses(11, 12, 13))
+    assert f"https://{NET}.11:20003  user admin" in said
+    assert "CCC_PLAY_DB_PASSWORD=" in said
+    assert "given" not in said
+    play = the_play()
+    assert "ADMIN" not in (play.directory / "passwords").read_text()
+    assert [path.stat().st_mode & 0o77 for path in play.directory.glob("p*")] == [0, 0]
+    assert terminal.ps() == [(node, "c", "running") for node in ("11", "12", "13")]
+    command = Path(f"/proc/{processes.daemon(play.nodes[0])}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    assert command.endswith(f"confd --root {play.directory}/n11 ")
+
+    assert terminal.c4("connect", "-t", "1.12/cos", "--", "sh", "-c", "echo $EXA_ROOT") == f"{play.directory}/n12\n"
+    listed = terminal.c4("connect", "-i", play.id, "-n", "13", "-s", "cos", "--", "confd_client -j node_list")
+    assert sorted(json.loads(listed)) == ["11", "12", "13"]
+    terminal.c4("connect", "-t", "1/cos", "--", "exit 7", status=7)
+
+    terminal.c4("stop", "-t", "1")
+    assert processes.remains(play.nodes) == []
+    # As after a restart of the machine.
+    shutil.rmtree(play.nodes[0].runtime.parent)
+    assert {state for _, _, state in terminal.ps()} == {"stopped"}
+    assert "started n11, n12, n13" in terminal.c4("start", "-t", "1")
+    terminal.c4("wait", "1", "--stage", "c", "--timeout", "30")
+    killed = processes.daemon(play.nodes[1])
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    processes.wait_gone(killed, 10)
+    assert "started n12" in terminal.c4("start", "-t", "1")
+    assert "runs already" in terminal.c4("start", "-t", "1")
+
+    terminal.c4("rm", "-t", "1")
+    assert processes.remains(play.nodes) == []
+    assert not play.directory.exists()
+    assert not play.nodes[0].runtime.parent.exists()
+
+
+def test_taken_addresses(terminal: Terminal):
+    """Taken addresses are refused before anything is made, naming the play, or the process from elsewhere."""
+    terminal.c4("host", "play", "CCC_PLAY_WITH_DB=false", addresses(21))
+    play = the_play()
+    pid = processes.daemon(play.nodes[0])
+    said = terminal.c4("host", "play", addresses(20, 21), status=1)
+    assert f"{NET}.21 belongs to play 1 ({play.id})" in said
+    with tempfile.TemporaryDirectory(prefix="c4-test-") as other:
+        Path(other).chmod(0o711)
+        said = terminal.c4("host", "play", addresses(21), status=1, home=Path(other))
+        assert f"taken by process {pid} (confd --root {play.nodes[0].root})" in said
+    assert the_play() == play
+
+
+def test_daemon_that_dies_while_starting(terminal: Terminal):
+    """When a daemon dies at the start, its last words are shown, nothing runs, and the files stay for a look."""
+    settings = settle(merge({"CCC_HOST_ADDRS": f"{NET}.31 {NET}.32"}))
+    play = Workshop(settings).make().play
+    key = (play.nodes[1].root / "etc/cluster/node.key").read_bytes()
+    (play.nodes[1].root / "etc/cluster/node.key").unlink()
+    with pytest.raises(NodeError, match=r"the daemon of n12 ended with status 1; it last said\n(.*\n)*.*No such file"):
+        starting.start_new(play)
+    assert processes.remains(play.nodes) == []
+    assert the_play().progress is Progress.FAILED
+    assert terminal.ps() == [("11", "b1", "failed"), ("12", "b1", "failed")]
+    (play.nodes[1].root / "etc/cluster/node.key").write_bytes(key)
+    terminal.c4("start", "-t", "1")
+    assert the_play().progress is Progress.READY
+
+
+def test_failure_leaves_no_files(terminal: Terminal, monkeypatch: pytest.MonkeyPatch):
+    """What cannot be made leaves nothing behind."""
+    monkeypatch.setattr("confd.play.making.add_device.function", lambda host, device: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Workshop(settle(merge({"CCC_HOST_ADDRS": f"{NET}.41"}))).make()
+    assert place.plays() == []
+    assert not list(terminal.home.glob("1_*"))
+
+
+def test_database(terminal: Terminal):
+    """The default database runs, ends with its play, and comes back with it."""
+    terminal.c4("host", "play", addresses(51), "CCC_PLAY_DB_PASSWORD=geheim", "CCC_PLAY_DB_MEM_SIZE=256")
+    play = the_play()
+    where = {"host": f"{NET}.51", "port": 8563, "user": "sys", "password": "geheim", "dbname": "Exasol"}
+    with psycopg.connect(**where, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+    assert terminal.ps() == [("11", "d", "running")]
+    assert len(processes.keepers(play.nodes[0])) == 1
+    terminal.c4("stop", "-t", "1")
+    assert processes.remains(play.nodes) == []
+    terminal.c4("start", "-t", "1")
+    terminal.c4("wait", "-t", "1", "--stage", "d", "--timeout", "60")
+    with psycopg.connect(**where) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
