@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from confd.api.methods import WITH_JOB_ID
+from confd.api.methods import WITH_JOB_ID, is_dry
 from confd.api.request import WRONG_ARGUMENTS, Credentials, Fault, Request, Unauthorized
 from confd.cluster.counter import Counter
 from confd.model.envelope import failure
@@ -52,7 +52,8 @@ class Gateway:
         """
         if method == _MULTICALL:
             return await self._many(params, credentials, peer, protocol)
-        job_id = f"{self._node}.{self._counter.next()}" if method in WITH_JOB_ID else ""
+        needs_id = method in WITH_JOB_ID and not (len(params) > 1 and is_dry(params[1]))
+        job_id = f"{self._node}.{self._counter.next()}" if needs_id else ""
         request = Request(method, params, credentials, peer, self._node, protocol, job_id)
         return await self._answer(request)
 

@@ -20,6 +20,7 @@ from confd.scheduler.ticket import Ticket
 
 _WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 300.0
+_FEED_SECONDS: Final = 30.0
 _OPTIONS: Final = ("params", "dry_run", "timeout")
 
 WITH_JOB_ID: Final = frozenset({"job_exec", "job_start"})
@@ -64,14 +65,14 @@ class Methods:
         return self._authentication.session(caller)
 
     async def _job_exec(self, request: Request, caller: Caller, name: Any, options: Any = None) -> dict[str, Any]:
-        if _is_dry(options):
+        if is_dry(options):
             admission = _admission(request, caller, name, _params(options), start=False)
             return (await asyncio.to_thread(self._scheduler.plan, admission)).envelope("")
         ticket = self._admit(request, caller, name, options, start=False)
         return (await _result_of(ticket.done)).envelope(ticket.id)
 
     async def _job_start(self, request: Request, caller: Caller, name: Any, options: Any = None) -> Any:
-        if _is_dry(options):
+        if is_dry(options):
             raise Fault(WRONG_ARGUMENTS, "a dry run has no id to return; use job_exec for it")
         ticket = self._admit(request, caller, name, options, start=True)
         if ticket.durable is not None:
@@ -82,7 +83,8 @@ class Methods:
         ticket = self._visible(job_id, caller)
         if ticket is None:
             return True
-        limit = ticket.values.get("timeout") or _timeout(options) or _WAIT_SECONDS
+        own, given = ticket.values.get("timeout"), _timeout(options)
+        limit = own or (_WAIT_SECONDS if given is None else given)
         done, _ = await asyncio.wait({_follow(ticket.done)}, timeout=float(limit))
         return bool(done)
 
@@ -128,7 +130,8 @@ class Methods:
         jobs = [str(job) for job in given.get("jobs") or ()]
         if not isinstance(after, int):
             raise Fault(WRONG_ARGUMENTS, "after is a cursor that subscribe returned")
-        until = asyncio.get_running_loop().time() + min(_timeout(given) or 30.0, _POLL_SECONDS)
+        limit = _timeout(given)
+        until = asyncio.get_running_loop().time() + min(_FEED_SECONDS if limit is None else limit, _POLL_SECONDS)
         while True:
             woken = self._on_next_event()
             cursor, events = self._scheduler.events.after(after, jobs)
@@ -236,7 +239,7 @@ async def _result_of(done: Future[T]) -> T:
     return done.result() if done.done() else await _follow(done)
 
 
-def _is_dry(options: Any) -> bool:
+def is_dry(options: Any) -> bool:
     return isinstance(options, Mapping) and options.get("dry_run") is True
 
 

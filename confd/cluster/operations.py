@@ -62,16 +62,17 @@ class Operation(Generic[P, R]):
     def on(self, node: int, *args: P.args, **kwargs: P.kwargs) -> Command[R]:
         """Make the command that runs this operation on a node."""
         arguments = dict(zip(self._names, args, strict=False)) | kwargs
-        return Command(self.name, node, msgspec.to_builtins(arguments))
+        # As it will be journalled, so that a command compares equal with its record after a crash.
+        return Command(self.name, node, msgspec.json.decode(msgspec.json.encode(arguments)))
 
     def run(self, place: Host | Master, arguments: dict[str, Any]) -> Any:
         """Run with arguments as they travelled; the result is JSON-able."""
-        typed = {name: msgspec.convert(value, self._hints[name]) for name, value in arguments.items()}
+        typed = {name: msgspec.convert(value, self._hints[name], str_keys=True) for name, value in arguments.items()}
         return msgspec.to_builtins(self.function(place, **typed))
 
     def result(self, travelled: Any) -> R:
         """Give a travelled result its declared type back."""
-        converted: R = msgspec.convert(travelled, self._result)
+        converted: R = msgspec.convert(travelled, self._result, str_keys=True)
         return converted
 
     def planned(self, arguments: dict[str, Any]) -> R | None:

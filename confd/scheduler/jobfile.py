@@ -152,7 +152,8 @@ def _take_in_step(file: JobFile, record: Record) -> None:
         if undone.number == 0:
             file.going_back = undone
         else:
-            file.steps[undone.number].undone = True
+            # An undo that failed is tried again after a crash, or becomes a debt once more.
+            file.steps[undone.number].undone = undone.code == 0
 
 
 def _read_file(job_id: str, record: Record) -> JobFile:

@@ -30,7 +30,7 @@ from confd.scheduler.jobfile import JobFile, outcome_of
 from confd.scheduler.registry import Job
 from confd.scheduler.steps import JournalledSteps, PastStep, ReplayMismatch, as_command, as_step
 from confd.scheduler.ticket import Ticket
-from confd.store.protocol import Kind, Store
+from confd.store.protocol import Kind, Store, StoreFailed
 from confd.store.records import Committed, Finished, Scheduled, Step, Undone
 
 log = structlog.get_logger("pipeline")
@@ -107,27 +107,49 @@ class Pipeline:
         steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
         ctx = self._around.context(self._ticket, conf, steps)
         try:
-            output = self._call(ctx)
+            output = self._call(ctx, steps)
             self._reached(self._ticket, Stage.EXECUTED)
             finished, revision = self._commit(ctx, output)
         except _Failed as failed:
             return self._go_back(past, failed.outcome, tuple(ctx.warnings))
         return self._settle(finished, revision)
 
-    def _call(self, ctx: Context) -> Any:
+    def _call(self, ctx: Context, steps: JournalledSteps) -> Any:
         try:
-            return msgspec.to_builtins(self._job.function(ctx, **self._ticket.values), str_keys=True)
+            output = msgspec.to_builtins(self._job.function(ctx, **self._ticket.values), str_keys=True)
+            steps.end()
+            return output
         except ReplayMismatch as mismatch:
             text = f"the job could not be continued after a restart and was undone ({mismatch}); submit it again"
             raise _Failed(_interrupted(text)) from None
         except ConfDError as error:
             raise _Failed(Outcome(error.code, error.message)) from None
+        except StoreFailed:
+            raise
         except Exception as error:
-            log.exception("job_failed", job_id=self._ticket.id, job=self._job.name)
-            reply = reply_of(error)
-            raise _Failed(Outcome(reply.code, f"{self._job.name} failed inside ConfD: {reply.message}")) from None
+            raise self._defect(error) from None
+
+    def _defect(self, error: Exception) -> _Failed:
+        log.exception("job_failed", job_id=self._ticket.id, job=self._job.name)
+        reply = reply_of(error)
+        return _Failed(Outcome(reply.code, f"{self._job.name} failed inside ConfD: {reply.message}"))
 
     def _commit(self, ctx: Context, output: Any) -> tuple[Finished, int | None]:
+        try:
+            finish, runtime = self._finishing(ctx, output)
+            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, runtime, finish)
+        except ConfDError as error:
+            raise _Failed(Outcome(error.code, error.message)) from None
+        except Exception as error:
+            # What cannot be written as a record is not ordered yet: the job can still go back.
+            raise self._defect(error) from None
+        durable.result()
+        self._head.publish(conf)
+        self._reached(self._ticket, Stage.FINISHED)
+        return finish(revision), revision
+
+    def _finishing(self, ctx: Context, output: Any) -> tuple[Callable[[int | None], Finished], dict[str, Any]]:
+        """Return what makes the durable record, and the runtime records in it."""
         settling = [as_step(command) for command in ctx.settling]
         debts = {_debt_key(self._ticket.id, number): step for number, step in enumerate(settling)}
         runtime = ctx.record_changes | {key: msgspec.to_builtins(step) for key, step in debts.items()}
@@ -142,14 +164,7 @@ class Pipeline:
                 ctx.warnings, self._ticket.caller.name,
             )  # fmt: skip
 
-        try:
-            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, runtime, finish)
-        except ConfDError as error:
-            raise _Failed(Outcome(error.code, error.message)) from None
-        durable.result()
-        self._head.publish(conf)
-        self._reached(self._ticket, Stage.FINISHED)
-        return finish(revision), revision
+        return finish, runtime
 
     def _settle(self, finished: Finished, revision: int | None) -> Outcome:
         warnings: list[str] = []
@@ -177,14 +192,17 @@ class Pipeline:
         steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
         undos = steps.undo()
         debts: dict[str, Any] = {}
+        left: list[str] = []
         if undos:
             self._store.append(Kind.UNDONE, self._ticket.id, Undone(0, outcome.code, outcome.message)).result()
         for number, step in undos:
             reply = self._around.dispatch.send(self._ticket.id, -number, as_command(step)).result()
             if reply.code == NodeOffline.code:
                 debts[_debt_key(self._ticket.id, number)] = msgspec.to_builtins(step)
+            elif reply.code:
+                left.append(f"{step.name} on n{step.node}, which was to undo step {number}, failed: {reply.message}")
             self._store.append(Kind.UNDONE, self._ticket.id, Undone(number, reply.code, reply.message))
-        finished = Finished(outcome.code, outcome.message, warnings=list(warnings))
+        finished = Finished(outcome.code, outcome.message, warnings=[*warnings, *left])
         self._finish_failed(finished, debts | _spent_numbers(past))
         return outcome_of(finished)
 

@@ -102,6 +102,9 @@ class Scheduler:
             output = job.function(ctx, **values)
         except ConfDError as error:
             return failure(error)
+        except Exception as error:
+            log.exception("dry_run_failed", job=str(admission.name)[:80])
+            return failure(Internal(f"the dry run failed inside ConfD: {type(error).__name__}: {error}"))
         changes = ctx.conf.changes
         commands = [*steps.commands, *ctx.settling]
         planned = {

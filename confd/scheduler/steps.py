@@ -62,7 +62,7 @@ class PlannedSteps:
     def run(self, commands: Sequence[tuple[Command[Any], Command[Any] | None]]) -> list[Any]:
         """List the commands and return what each would probably give."""
         self.commands.extend(command for command, _ in commands)
-        return [command.operation.planned(command.arguments) for command, _ in commands]
+        return [_planned(command) for command, _ in commands]
 
     def learn(self, what: str, ask: Callable[[], Any]) -> Any:
         """Ask."""
@@ -104,10 +104,19 @@ class JournalledSteps:
             if past.learned is None or past.learned.what != what:
                 raise ReplayMismatch(f"step {self._number}: asked for {what}, recorded is {_describe(past)}")
             return past.learned.value
-        learned = Learned(self._number, what, msgspec.to_builtins(ask()))
+        # The first run gets the value in the form in which a second one would get it.
+        learned = Learned(self._number, what, msgspec.json.decode(msgspec.json.encode(ask())))
         self._store.append(Kind.LEARNED, self._job_id, learned)
         self._past[self._number] = PastStep(learned=learned)
         return learned.value
+
+    def end(self) -> None:
+        """Check that the job asked for everything that was recorded.
+
+        :raises ReplayMismatch: it ended earlier than the first time.
+        """
+        if any(number > self._number for number in self._past):
+            raise ReplayMismatch(f"it ended after step {self._number}, recorded are {max(self._past)}")
 
     def _begin(self, command: Command[Any], undo: Command[Any] | None) -> tuple[int, PastStep | None]:
         self._number += 1
@@ -164,6 +173,11 @@ def as_step(command: Command[Any]) -> Step:
 def as_command(step: Step) -> Command[Any]:
     """Return a journalled command as it is sent."""
     return Command(step.name, step.node, step.arguments)
+
+
+def _planned(command: Command[Any]) -> Any:
+    planned = command.operation.planned(command.arguments)
+    return planned if planned is None else command.operation.result(msgspec.to_builtins(planned))
 
 
 def _result(command: Command[Any], reply: Reply) -> Any:

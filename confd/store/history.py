@@ -18,6 +18,7 @@ from confd.store.protocol import JobQuery, JobRow, Kind, Position, Record, Reten
 
 _TABLES: Final = ("records", "jobs", "sections", "revisions", "runtime", "meta")
 _CHUNK_ROWS: Final = 500
+_CHUNK_BYTES: Final = 4 * 1024 * 1024
 
 
 class History:
@@ -88,7 +89,7 @@ class History:
             connection.execute("BEGIN")
             for table in _TABLES:
                 cursor = connection.execute(f"SELECT * FROM {table}")
-                while rows := cursor.fetchmany(_CHUNK_ROWS):
+                while rows := list(_some_rows(cursor)):
                     yield msgspec.msgpack.encode((table, rows))
         finally:
             connection.close()
@@ -134,6 +135,19 @@ class History:
             self._local.connection = reader
             self._readers.append(reader)
         return reader.execute(sql, values).fetchall()
+
+
+def _some_rows(cursor: sqlite3.Cursor) -> Iterator[Any]:
+    """Take rows until there are enough for one chunk; bodies may be large, chunks must fit into a frame."""
+    size = 0
+    for _ in range(_CHUNK_ROWS):
+        row = cursor.fetchone()
+        if row is None:
+            return
+        yield row
+        size += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+        if size > _CHUNK_BYTES:
+            return
 
 
 def _record(row: tuple[int, int, str, str, float, bytes]) -> Record:

@@ -83,7 +83,7 @@ def _put_runtime(connection: sqlite3.Connection, key: str, body: bytes) -> None:
 def _read(connection: sqlite3.Connection, record: Record) -> None:
     body = msgspec.json.decode(record.body, type=ReadJob)
     row = (record.key, record.n, record.n, body.name, Intent.READ, body.user, Stage.FINISHED, body.submitted)
-    connection.execute(_JOB, (*row, record.at, body.code, body.revision))
+    connection.execute(_JOB, (*row, record.at, body.code, None))
 
 
 _PROJECTORS: Final[dict[Kind, Projector]] = {

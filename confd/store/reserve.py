@@ -22,13 +22,17 @@ class Reserve:
 
     def make(self) -> None:
         """Allocate the reserve unless it is there; without room there is none."""
-        if self._path.exists():
+        if self._path.exists() and self._path.stat().st_size == self._size:
             return
+        try:
+            self._allocate()
+        except OSError:
+            self._path.unlink(missing_ok=True)
+
+    def _allocate(self) -> None:
         descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, self._size)
-        except OSError:
-            self._path.unlink()
         finally:
             os.close(descriptor)
 

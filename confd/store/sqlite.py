@@ -70,7 +70,9 @@ class SqliteStore(History):
         known, master = self.leader()
         if term < known or (term == known and master not in (0, node)):
             raise StaleTerm(known)
-        self._leading = term
+        with self._order:
+            if self._leading != term:
+                self._leading, self._n = term, self._head.n
         if term > known or master == 0:
             self.append(Kind.TERM, str(node), {}).result()
 
@@ -116,7 +118,12 @@ class SqliteStore(History):
                 raise Gap(f"the journal here ends at {self._head.n}, the records begin at {fresh[0].n}")
             if self._leading is not None and fresh[-1].term > self._leading:
                 self.resign()
-            self._commit(fresh)
+            try:
+                self._commit(fresh)
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    self._give_up(error)
+                raise StoreFailed(f"the journal cannot be written: {error}") from error
 
     def watch(self, durable: Callable[[Sequence[Record]], None]) -> None:
         """Call back, in the writing thread and in order, with records that became durable."""
@@ -180,8 +187,7 @@ class SqliteStore(History):
             if self._failure:
                 raise self._failure
             with self._write_lock:
-                if batch[0][0].n != self._head.n + 1:
-                    raise StaleTerm(self._head.term)
+                batch = self._without_stale(batch)
                 self._commit([record for record, _ in batch])
         except Exception as error:
             self._give_up(error)
@@ -191,7 +197,16 @@ class SqliteStore(History):
         for record, done in batch:
             done.set_result(record.position)
 
+    def _without_stale(self, batch: list[Entry]) -> list[Entry]:
+        """Refuse what was queued before records of a newer master were taken in."""
+        for record, done in batch:
+            if record.term < self._head.term:
+                done.set_exception(StaleTerm(self._head.term))
+        return [(record, done) for record, done in batch if record.term >= self._head.term]
+
     def _commit(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
         try:
             self._insert(records)
         except sqlite3.OperationalError as error:
