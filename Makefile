@@ -23,7 +23,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: setup
 	TORTURE=1 $(BIN)/pytest -m "" --timeout=3600 tests/cluster tests

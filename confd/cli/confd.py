@@ -29,6 +29,8 @@ def main(root: Path, log_level: str) -> None:
 
     Nodes are made by ``c4 host play``; it also starts their daemons.
     """
+    # structlog would load rich to colour a terminal; the daemon writes a file.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
     from confd.daemon.node import Daemon, write_pid
 

@@ -48,10 +48,14 @@ class Events:
             wake()
 
     def after(self, cursor: int, jobs: Sequence[str] = ()) -> tuple[int, list[dict[str, Any]]]:
-        """Return the newest cursor and the events after one, of some jobs or of all."""
+        """Return the newest cursor and the events after one, of some jobs or of all.
+
+        A cursor from the future is one of an earlier master: everything is new then.
+        """
         with self._lock:
-            found = [event for event in self._events if event.cursor > cursor]
             newest = self._cursor
+            known = cursor if cursor <= newest else 0
+            found = [event for event in self._events if event.cursor > known]
         wanted = [event for event in found if not jobs or event.job_id in jobs]
         return newest, [msgspec.to_builtins(event) for event in wanted]
 

@@ -6,9 +6,10 @@ what it changes becomes visible to other jobs once it is durable.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,13 +24,16 @@ _REMEMBERED_REVISIONS = 10_000
 class Head:
     """Latest configuration and runtime records, and the only way to change them."""
 
-    def __init__(self, store: Store, conf: Conf, records: Mapping[str, Any]) -> None:
+    def __init__(
+        self, store: Store, conf: Conf, records: Mapping[str, Any], remembered: int = _REMEMBERED_REVISIONS
+    ) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._ordered = conf
         self._published = conf
         self._records = dict(records)
-        self._recent: deque[tuple[int, list[tuple[str, Change]]]] = deque(maxlen=_REMEMBERED_REVISIONS)
+        self._recent: deque[tuple[int, list[tuple[str, Change]]]] = deque(maxlen=remembered)
+        self._forgotten = conf.revision
         self._watchers: list[Callable[[], None]] = []
 
     @property
@@ -66,7 +70,7 @@ class Head:
             future = self._store.append(Kind.FINISHED, job_id, finish(revision))
             if revision is not None:
                 kinds = [(key, self._kind(key, section)) for key, section in changes.items()]
-                self._recent.append((revision, kinds))
+                self._remember(revision, kinds)
                 self._ordered = self._ordered.with_changes(changes, revision)
             if runtime:
                 self._records = _merged(self._records, runtime)
@@ -88,10 +92,22 @@ class Head:
         self._notify()
 
     def _check(self, draft: Draft, changes: Mapping[str, Section | None]) -> None:
-        base = draft.base.revision
-        later = [change for revision, kinds in self._recent if revision > base for change in kinds]
+        later = self._later(draft.base)
         if later and (key := conflicts(draft.reads, frozenset(changes), later)) is not None:
             raise Conflict(f"[{key}] was changed by another job meanwhile; nothing was changed, submit the job again")
+
+    def _later(self, base: Conf) -> list[tuple[str, Change]]:
+        """Return what changed after a revision."""
+        if base.revision < self._forgotten:
+            # From before this master, or long ago: the two revisions are compared as wholes.
+            return list(_differences(base.sections, self._ordered.sections))
+        newest_first = itertools.takewhile(lambda entry: entry[0] > base.revision, reversed(self._recent))
+        return [change for _, kinds in newest_first for change in kinds]
+
+    def _remember(self, revision: int, kinds: list[tuple[str, Change]]) -> None:
+        if len(self._recent) == self._recent.maxlen:
+            self._forgotten = self._recent[0][0]
+        self._recent.append((revision, kinds))
 
     def _kind(self, key: str, section: Section | None) -> Change:
         if section is None:
@@ -101,6 +117,13 @@ class Head:
     def _notify(self) -> None:
         for watcher in self._watchers:
             watcher()
+
+
+def _differences(old: Mapping[str, Section], new: Mapping[str, Section]) -> Iterator[tuple[str, Change]]:
+    for key in old.keys() | new.keys():
+        before, after = old.get(key), new.get(key)
+        if before != after:
+            yield key, Change.ADDED if before is None else Change.REMOVED if after is None else Change.CHANGED
 
 
 def _merged(records: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

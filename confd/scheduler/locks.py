@@ -7,8 +7,9 @@ with. So there is no deadlock and no starvation.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -43,7 +44,8 @@ class LockTable:
     def __init__(self) -> None:
         self._queues: dict[str, deque[tuple[str, bool]]] = {}
         self._claims: dict[str, tuple[Lock, ...]] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, int] = {}
+        self._arrivals = itertools.count()
 
     def claim(self, job: str, locks: Sequence[Lock]) -> bool:
         """Queue a job's claims; True when it may run now."""
@@ -52,22 +54,24 @@ class LockTable:
             self._queues.setdefault(lock.name, deque()).append((job, lock.shared))
         if self._granted(job):
             return True
-        self._waiting.add(job)
+        self._waiting[job] = next(self._arrivals)
         return False
 
     def release(self, job: str) -> list[str]:
         """Drop a job's claims, held or waiting; return jobs that may run now, in order of arrival."""
         freed = self._claims.pop(job, ())
-        self._waiting.discard(job)
-        candidates: dict[str, None] = {}
+        self._waiting.pop(job, None)
+        candidates: set[str] = set()
         for lock in freed:
             queue = self._queues[lock.name]
             queue.remove((job, lock.shared))
-            candidates |= dict.fromkeys(other for other, _ in queue if other in self._waiting)
+            candidates.update(_unblocked(queue, lock.shared))
             if not queue:
                 del self._queues[lock.name]
-        granted = [other for other in candidates if self._granted(other)]
-        self._waiting.difference_update(granted)
+        granted = [other for other in candidates if other in self._waiting and self._granted(other)]
+        granted.sort(key=lambda other: self._waiting[other])
+        for other in granted:
+            del self._waiting[other]
         return granted
 
     def holders(self, job: str) -> list[str]:
@@ -85,6 +89,16 @@ class LockTable:
             if not (lock.shared and is_shared):
                 blocking.append(other)
         return blocking
+
+
+def _unblocked(queue: deque[tuple[str, bool]], was_shared: bool) -> Iterator[str]:
+    """Name the claims that may have come to their turn because one left the queue."""
+    for position, (job, is_shared) in enumerate(queue):
+        if is_shared and was_shared:
+            return  # Neither excluded it nor what follows its exclusive successor.
+        if not is_shared and position:
+            return
+        yield job
 
 
 def _strictest(locks: Sequence[Lock]) -> tuple[Lock, ...]:

@@ -130,7 +130,7 @@ class Pipeline:
             raise self._defect(error) from None
 
     def _defect(self, error: Exception) -> _Failed:
-        log.exception("job_failed", job_id=self._ticket.id, job=self._job.name)
+        log.error("job_failed", job_id=self._ticket.id, job=self._job.name, exc_info=error)
         reply = reply_of(error)
         return _Failed(Outcome(reply.code, f"{self._job.name} failed inside ConfD: {reply.message}"))
 

@@ -12,10 +12,11 @@ import structlog
 
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
-from confd.model.errors import ConfDError, Internal
+from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, UnknownJob
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
 from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
+from confd.scheduler.context import Context
 from confd.scheduler.events import Events
 from confd.scheduler.jobfile import JobFile, fold
 from confd.scheduler.locks import Lock, LockTable
@@ -126,12 +127,17 @@ class Scheduler:
     def recover(self) -> None:
         """Go on with the jobs an earlier master left unfinished, in order of admission."""
         for job_id in self._store.unfinished():
-            file = self.file(job_id)
-            if file is not None:
-                self._recover(file)
+            try:
+                file = self.file(job_id)
+                if file is not None:
+                    self._recover(file)
+            except Exception:
+                # One job that cannot be read must not keep the cluster without a master.
+                log.exception("job_not_recovered", job_id=job_id)
 
     def close(self) -> None:
-        """Start nothing more; running jobs are left to the next master."""
+        """Start and record nothing more; running jobs are left to the next master."""
+        self._store.resign()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)
 
@@ -156,8 +162,8 @@ class Scheduler:
         body = Submitted(
             ticket.job.name, ticket.job.intent, ticket.caller.name, ticket.caller.uid, ticket.request, sealed
         )
-        self._tickets[ticket.id] = ticket
         ticket.durable = self._store.append(Kind.SUBMITTED, ticket.id, body, ticket.stages[Stage.SUBMITTED])
+        self._tickets[ticket.id] = ticket
         self._reached(ticket, Stage.SUBMITTED)
 
     def _queue(self, ticket: Ticket, past: JobFile | None) -> None:
@@ -166,7 +172,10 @@ class Scheduler:
         names = [str(lock) for lock in locks]
 
         def start() -> None:
-            self._workers.submit(self._run_modify, ticket, names, past)
+            try:
+                self._workers.submit(self._run_modify, ticket, names, past)
+            except RuntimeError as closed:
+                self._leave(ticket, closed)
 
         with self._mutex:
             granted = self._locks.claim(ticket.id, locks)
@@ -177,7 +186,12 @@ class Scheduler:
 
     def _claims(self, ticket: Ticket) -> tuple[Lock, ...]:
         assert ticket.job is not None
-        claimed = ticket.job.locks(self._head.ordered, ticket.values)
+        try:
+            claimed = ticket.job.locks(self._head.ordered, ticket.values)
+        except Exception:
+            # A defect of the rule; the job itself will say what is wrong with its parameters.
+            log.exception("locks_not_named", job_id=ticket.id, job=ticket.job.name)
+            return (Lock(_EVERYTHING),)
         return (Lock(_EVERYTHING, shared=True), *claimed)
 
     def _run_modify(self, ticket: Ticket, locks: list[str], past: JobFile | None) -> None:
@@ -185,12 +199,16 @@ class Scheduler:
             outcome = Pipeline(self._around, ticket, self._reached).run(locks, past)
         except Exception as error:
             # Only the loss of the journal or of mastership gets here: the job stays for the next master.
-            log.warning("job_left", job_id=ticket.id, error=str(error))
-            ticket.done.set_exception(error)
+            self._leave(ticket, error)
             return
         finally:
             self._release(ticket)
         self._end(ticket, outcome)
+
+    @staticmethod
+    def _leave(ticket: Ticket, error: Exception) -> None:
+        log.warning("job_left", job_id=ticket.id, error=str(error))
+        ticket.done.set_exception(NoMaster(f"this master is going down; the next one goes on with job {ticket.id}"))
 
     def _release(self, ticket: Ticket) -> None:
         with self._mutex:
@@ -209,7 +227,11 @@ class Scheduler:
 
     def _run_started_read(self, ticket: Ticket) -> None:
         outcome = self._outcome_of_read(ticket)
-        self._store.append(Kind.FINISHED, ticket.id, _finished(outcome)).result()
+        try:
+            self._store.append(Kind.FINISHED, ticket.id, _finished(outcome)).result()
+        except Exception as error:
+            self._leave(ticket, error)
+            return
         self._reached(ticket, Stage.FINISHED)
         self._end(ticket, outcome)
 
@@ -240,7 +262,7 @@ class Scheduler:
         return self._store.append(Kind.READ, ticket.id, body)
 
     def _recover(self, file: JobFile) -> None:
-        job = registry.find(file.submitted.name)
+        job = _job_or_stand_in(file.submitted.name, Intent(file.submitted.intent))
         values = masking.unseal(file.submitted.params, self._around.vault)
         conf = self._head.conf
         name = file.submitted.user
@@ -258,6 +280,21 @@ class Scheduler:
         ticket.reach(stage)
         assert ticket.job is not None
         self.events.publish(ticket.id, ticket.job.name, stage)
+
+
+def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
+    """Return the job that an unfinished record names; one that only goes back when the software has it no longer."""
+
+    def interrupt(ctx: Context, **values: Any) -> None:
+        raise Interrupted(f"this version of ConfD has no job {name!r}; it was undone")
+
+    try:
+        return registry.find(name)
+    except UnknownJob:
+        everything = (lambda conf, values: [Lock(_EVERYTHING)],)
+        return registry.Job(
+            name, intent, "", "", {}, (), registry.Allow(), (), "", False, False, interrupt, everything, None, {}
+        )
 
 
 def _finished(outcome: Outcome) -> Finished:
