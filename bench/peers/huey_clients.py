@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.peers.huey_tasks import open_huey
 
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 20.0
 _POLL_SECONDS: Final = 0.02
 _WARM_UP: Final = 0.5
 

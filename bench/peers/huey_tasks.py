@@ -32,8 +32,7 @@ def main() -> None:
         workers=int(sys.argv[2]) if len(sys.argv) > 2 else WORKERS, periodic=False,
         initial_delay=_POLL_SECONDS, max_delay=_POLL_SECONDS, backoff=1.0,
     )  # fmt: skip
-    consumer.start()
-    sys.stdout.write("1\n")
+    sys.stdout.write("0\n")
     sys.stdout.flush()
     consumer.run()
 

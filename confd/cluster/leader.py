@@ -34,6 +34,7 @@ BEAT_SECONDS: Final = 0.5
 OFFLINE_SECONDS: Final = 3.0
 WRITTEN_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.2
+_GATHER_SECONDS: Final = 0.02
 _TAIL: Final = 4_096
 _BATCH: Final = 512
 
@@ -119,6 +120,12 @@ class Leader:
         done: Future[list[int]] = Future()
         self._loop.call_soon_threadsafe(self._wait_for, revision, done)
         return done
+
+    async def gather(self) -> None:
+        """Wait until every node that should be there has answered, or is known to be offline."""
+        until = self._loop.time() + OFFLINE_SECONDS
+        while NodeState.OFFLINE in self.states().values() and self._loop.time() < until:
+            await asyncio.sleep(_GATHER_SECONDS)
 
     async def close(self) -> None:
         """Stop all tasks."""

@@ -69,16 +69,20 @@ class Mastership:
         for service in (*self._services, vault):
             self.view.add_service(service)
         self._tasks: list[asyncio.Task[None]] = []
+        self.ready = False
         agent.ran = self.view.refresh_own_status
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Go on where the last master stopped, and begin to work."""
+        # A job that goes on before its nodes are connected would find them offline and be undone.
+        await self.leader.gather()
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts(), self._prune())
         self._tasks = [loop.create_task(task) for task in work]
         for service in self._services:
             service.start()
         self.scheduler.recover()
+        self.ready = True
 
     async def close(self) -> None:
         """Stop working; jobs on their way are left to the next master."""

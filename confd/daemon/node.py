@@ -100,7 +100,7 @@ class Daemon:
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files
         )
-        self._mastership.start()
+        await self._mastership.start()
 
     async def _open_api(self) -> None:
         conf = self._conf()
@@ -135,7 +135,7 @@ class Daemon:
         return self._mastership.head.conf if self._mastership is not None else self._replica.conf
 
     def _answering(self) -> Any:
-        return self._mastership.methods if self._mastership is not None else None
+        return self._mastership.methods if self._mastership is not None and self._mastership.ready else None
 
     async def _api_call(self, body: Any) -> Any:
         return msgspec.to_builtins(await self._gateway.take(body), str_keys=True)
