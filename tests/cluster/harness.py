@@ -67,8 +67,9 @@ class TimeoutTransport(xmlrpc.client.SafeTransport):
 class Cluster:
     """One play, from ``c4 host play`` to ``c4 rm``."""
 
-    def __init__(self, *words: str, nodes: int = 3) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="confd-test-"))
+    def __init__(self, *words: str, nodes: int = 3, ccc_home: Path | None = None) -> None:
+        self.home = ccc_home or Path(tempfile.mkdtemp(prefix="confd-test-"))
+        self.home.mkdir(exist_ok=True)
         self.home.chmod(0o755)
         self.net = free_net()
         self.addresses = {11 + i: f"{self.net}.{11 + i}" for i in range(nodes)}
@@ -174,9 +175,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(*words: str, nodes: int = 3) -> Iterator[Cluster]:
+def cluster(*words: str, nodes: int = 3, ccc_home: Path | None = None) -> Iterator[Cluster]:
     """Make a cluster for a block."""
-    made = Cluster(*words, nodes=nodes)
+    made = Cluster(*words, nodes=nodes, ccc_home=ccc_home)
     try:
         yield made
     finally:

@@ -1,0 +1,124 @@
+"""EXAConf of a running cluster: the file on every node, edits by hand, history, a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.harness import Cluster, cluster
+
+
+def exaconf(cluster: Cluster, *words: str, node: int = 11) -> subprocess.CompletedProcess[str]:
+    """Run exaconf on a node."""
+    identity = json.loads((cluster.root(node) / "etc/node.json").read_text())
+    env = cluster.env | {"CONFD_SOCKET": f"{identity['runtime']}/confd.sock", "EXA_ROOT": str(cluster.root(node))}
+    command = [sys.executable, "-m", "confd.cli.exaconf", *words]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Edit EXAConf as an administrator would, and mark it for commit."""
+    lines = [("    Checksum = COMMIT" if "Checksum =" in line else line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines).replace(old, new) + "\n")
+
+
+def test_the_file_is_private_and_whole(plain: Cluster) -> None:
+    """EXAConf has mode 600 on every node, and the same content with a valid checksum."""
+    for node in plain.addresses:
+        path = plain.root(node) / "etc/EXAConf"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        done = exaconf(plain, "validate", node=node)
+        assert done.returncode == 0, done.stderr
+    plain.wait_same()
+
+
+def test_an_edited_file_is_committed(plain: Cluster) -> None:
+    """exaconf commit takes in a file edited on any node, and all nodes hold it."""
+    path = plain.root(12) / "etc/EXAConf"
+    edit(path, "Timezone = Europe/Berlin", "Timezone = Europe/Lisbon")
+    done = exaconf(plain, "commit", node=12)
+    assert done.returncode == 0, done.stdout + done.stderr
+    plain.wait_same()
+    assert "Timezone = Europe/Lisbon" in (plain.root(13) / "etc/EXAConf").read_text()
+    assert plain.run("settings_list", sections={"Global": ["Timezone"]}) == {"Global": {"Timezone": "Europe/Lisbon"}}
+
+
+def test_an_edit_without_mark_is_refused(plain: Cluster) -> None:
+    """A file that does not match its checksum is refused with the error users know."""
+    path = plain.root(11) / "etc/EXAConf"
+    text = path.read_text()
+    path.write_text(text.replace("SSHPort = ", "SSHPort = 2"))
+    done = exaconf(plain, "commit")
+    assert done.returncode == 1
+    assert "Integrity check failed!" in done.stdout + done.stderr
+    path.write_text(text)
+
+
+def test_garbage_is_refused_and_kept_aside(plain: Cluster, name: str) -> None:
+    """A file edited to garbage is no commit; the next revision replaces it and keeps what was there."""
+    plain.run("group_create", groupname=f"{name}a", groupid=61_000)
+    path = plain.root(12) / "etc/EXAConf"
+    path.write_text("[Global\n}{ Checksum = COMMIT\n")
+    assert exaconf(plain, "validate", node=12).returncode == 1
+    assert exaconf(plain, "commit", node=12).returncode == 1
+    plain.run("group_create", groupname=f"{name}b", groupid=61_001)
+    plain.wait_same()
+    assert "}{" in path.with_name("EXAConf.edited").read_text()
+
+
+def test_history_and_rollback(plain: Cluster, name: str) -> None:
+    """The log names every revision, a diff shows it, and a rollback brings it back."""
+    plain.run("group_create", groupname=name, groupid=61_010)
+    log = exaconf(plain, "log").stdout
+    assert f"Groups : {name}" in log
+    newest = int(log.splitlines()[1].split()[0])
+    assert f"[[{name}]]" in exaconf(plain, "diff", str(newest - 1), str(newest)).stdout
+    assert exaconf(plain, "rollback", str(newest - 1)).returncode == 0
+    assert plain.try_run("group_info", groupname=name)["result_name"] == "NOT_FOUND"
+    plain.wait_same()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Give a file system that can be made smaller."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    place = Path(tempfile.mkdtemp(prefix="confd-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3g,mode=755", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+    place.rmdir()
+
+
+def test_a_full_disk_refuses_changes_and_loses_nothing(small_disk: Path) -> None:
+    """On a full disk modify jobs are refused with what is missing, reads work, and room lets all go on."""
+    with cluster("CCC_PLAY_WITH_DB=false", nodes=1, ccc_home=small_disk / "ccc") as made:
+        made.run("group_create", groupname="before", groupid=62_000)
+        _leave(small_disk, 2 * 1024 * 1024)
+        answer = made.try_run("group_create", groupname="refused", groupid=62_001)
+        assert answer["result_name"] == "LIMIT_EXCEEDED"
+        assert "free" in answer["result_desc"]
+        assert "before" in made.run("group_list")
+        _leave(small_disk, 200 * 1024 * 1024)
+        made.run("group_create", groupname="after", groupid=62_002)
+        made.kill(11)
+        made.start()
+        groups = made.run("group_list")
+        assert "before" in groups
+        assert "after" in groups
+        assert "refused" not in groups
+
+
+def _leave(disk: Path, free: int) -> None:
+    """Have a file system end so many bytes behind what it holds."""
+    now = os.statvfs(disk)
+    used = (now.f_blocks - now.f_bfree) * now.f_frsize
+    subprocess.run(["mount", "-o", f"remount,size={used + free}", disk], check=True)
