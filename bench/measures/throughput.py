@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.clusters import MASTER, alternating, load, make_users, plain_cluster
 from bench.peers.huey_clients import huey_rate
-from bench.peers.huey_tasks import WORKERS
+from bench.peers.huey_consumer import WORKERS
 from bench.processes import peer
 from bench.settings import Settings
 from bench.table import Report, compared, spread
@@ -23,7 +23,7 @@ def throughput(settings: Settings) -> Report:
     with plain_cluster() as cluster, tempfile.TemporaryDirectory(prefix="bench-huey-") as place:
         calls = alternating(make_users(cluster, CLIENTS))
         database = Path(place) / "huey.db"
-        with peer("huey_tasks", str(database)):
+        with peer("huey_consumer", str(database)):
             for _ in range(settings.rounds):
                 ours.append(load(cluster.addresses[MASTER], calls, settings.seconds).rate)
                 theirs.append(huey_rate(database, CLIENTS, settings.seconds))

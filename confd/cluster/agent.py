@@ -18,7 +18,7 @@ import structlog
 
 from confd.cluster.host import Host, Master
 from confd.cluster.operations import find_operation
-from confd.model.errors import ConfDError, Internal
+from confd.model.errors import ConfDError, Internal, NodeOffline
 
 log = structlog.get_logger("agent")
 
@@ -72,7 +72,8 @@ class Results:
 
     def close(self) -> None:
         """Release the file."""
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
 
 class Agent:
@@ -97,7 +98,7 @@ class Agent:
         :param place: gives the host or master for one command, writing its output to the given list.
         """
         if not key[0]:
-            return self._pool.submit(self._execute, name, arguments, place)
+            return self._submit(self._execute, name, arguments, place)
         with self._lock:
             if (running := self._running.get(key)) is not None:
                 return running
@@ -105,24 +106,36 @@ class Agent:
                 done: Future[Reply] = Future()
                 done.set_result(known)
                 return done
-            future = self._running[key] = self._pool.submit(self._once, key, name, arguments, place)
+            future = self._running[key] = self._submit(self._once, key, name, arguments, place)
             return future
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start nothing more; what runs goes on, its result is not kept."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._results.close()
 
     def _once(
         self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]
     ) -> Reply:
         reply = self._execute(name, arguments, place)
-        self.ran()
-        with self._lock:
+        try:
+            self.ran()
             if reply.code == 0:
                 # A failure is not kept: who repeats the command wants it tried again.
                 self._results.put(key, reply)
-            self._running.pop(key, None)
+        except Exception:
+            # The command itself ran, and a repeat of it does no harm.
+            log.exception("result_not_kept", name=name, job=key[0], number=key[1])
+        finally:
+            with self._lock:
+                self._running.pop(key, None)
         return reply
+
+    def _submit(self, function: Callable[..., Reply], *arguments: Any) -> Future[Reply]:
+        try:
+            return self._pool.submit(function, *arguments)
+        except RuntimeError:
+            raise NodeOffline("this node's daemon is going down") from None
 
     def _execute(self, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]) -> Reply:
         lines: list[str] = []

@@ -17,11 +17,12 @@ from confd.cluster.host import Host, reports
 from confd.cluster.link import Method
 from confd.cluster.replica import Replica
 from confd.model.errors import Conflict, NodeError
-from confd.store.protocol import Kind, Record, StaleTerm, Store
+from confd.store.protocol import Gap, Kind, Record, StaleTerm, Store, StoreFailed
 
 log = structlog.get_logger("follower")
 
 WRITE_SECONDS: Final = 5.0
+"""How long a node waits for its own EXAConf before it tells the master that it cannot write it."""
 
 
 class MasterSeen(msgspec.Struct, frozen=True):
@@ -35,9 +36,17 @@ class MasterSeen(msgspec.Struct, frozen=True):
 class Follower:
     """The node's side of what a master does to it."""
 
-    def __init__(self, host: Host, store: Store, replica: Replica, agent: Agent, booted: float) -> None:
+    def __init__(
+        self,
+        host: Host,
+        store: Store,
+        replica: Replica,
+        agent: Agent,
+        booted: float,
+        write_seconds: float = WRITE_SECONDS,
+    ) -> None:
         self._host, self._store, self._replica, self._agent = host, store, replica, agent
-        self._booted = booted
+        self._booted, self._write_seconds = booted, write_seconds
         term, node = store.leader()
         self.master = MasterSeen(node, term, 0.0)
         self._written = asyncio.Event()
@@ -84,8 +93,10 @@ class Follower:
         records = [Record(r[0], r[1], Kind(r[2]), r[3], r[4], msgspec.Raw(r[5])) for r in body["records"]]
         try:
             await self._loop.run_in_executor(None, self._store.copy, records)
-        except StaleTerm as error:
+        except (StaleTerm, Gap) as error:
             raise Conflict(str(error)) from None
+        except StoreFailed as error:
+            raise NodeError(f"n{self._host.node}: {error}") from None
         await self._wait_written()
         if body.get("complete"):
             self._joined.set()
@@ -124,6 +135,8 @@ class Follower:
     def _hear(self, body: dict[str, Any]) -> None:
         if body["term"] < self.master.term:
             raise Conflict(f"n{self._host.node} follows a master with term {self.master.term}")
+        if body["term"] == self.master.term and self.master.node not in (0, body["master"]):
+            raise Conflict(f"n{self._host.node} knows n{self.master.node} as master with term {self.master.term}")
         self.master = MasterSeen(body["master"], body["term"], time.monotonic())
 
     def _position(self) -> dict[str, Any]:
@@ -133,7 +146,7 @@ class Follower:
     async def _wait_written(self) -> None:
         """Wait until EXAConf holds this node's newest revision, or it takes too long."""
         wanted = self._replica.conf.revision
-        until = self._loop.time() + WRITE_SECONDS
+        until = self._loop.time() + self._write_seconds
         while self._replica.written < wanted:
             self._written.clear()
             if self._replica.written >= wanted:

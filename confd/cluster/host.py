@@ -7,9 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
+import structlog
+
 from confd.exaconf import Conf
 from confd.model.errors import InvalidParameter
 from confd.model.states import NodeState
+
+log = structlog.get_logger("host")
 
 S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
@@ -122,5 +126,11 @@ def reporter(service: str) -> Callable[[Reporter], Reporter]:
 
 
 def reports(host: Host) -> dict[str, Any]:
-    """Collect what all services report from a node now."""
-    return {service: report(host) for service, report in _REPORTERS.items()}
+    """Collect what all services report from a node now; a service that fails is left out."""
+    collected: dict[str, Any] = {}
+    for service, report in _REPORTERS.items():
+        try:
+            collected[service] = report(host)
+        except Exception:
+            log.exception("report_failed", service=service)
+    return collected

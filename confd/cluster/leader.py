@@ -12,7 +12,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
 from confd.cluster.replica import Replica
 from confd.exaconf import Node
-from confd.model.errors import ConfDError, Conflict, NodeOffline, NoQuorum
+from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
 from confd.model.states import NodeState
 from confd.store.protocol import Position, Record, Store
 
@@ -33,20 +33,34 @@ log = structlog.get_logger("leader")
 BEAT_SECONDS: Final = 0.5
 OFFLINE_SECONDS: Final = 3.0
 WRITTEN_SECONDS: Final = 5.0
+_RESTORE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
 _GATHER_SECONDS: Final = 0.02
 _TAIL: Final = 4_096
 _BATCH: Final = 512
+_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 Frame = tuple[int, int, str, str, float, bytes]
 """A record as it is sent: term, n, kind, key, time, body."""
 
 
+class Timing(msgspec.Struct, frozen=True):
+    """How often nodes are asked, and how long is waited for them; seconds.
+
+    ``beat`` between heartbeats, ``offline`` until a silent node counts as offline, ``written`` until a node
+    that has not written a revision is behind.
+    """
+
+    beat: float = BEAT_SECONDS
+    offline: float = OFFLINE_SECONDS
+    written: float = WRITTEN_SECONDS
+
+
 class Member:
     """What the master knows of one other node."""
 
-    def __init__(self, node: int, address: str, port: int) -> None:
-        self.node, self.address, self.port = node, address, port
+    def __init__(self, node: int, address: str, port: int, offline: float = OFFLINE_SECONDS) -> None:
+        self.node, self.address, self.port, self._offline = node, address, port, offline
         self.heard = float("-inf")
         self.beat = float("-inf")
         self.n = -1
@@ -59,14 +73,22 @@ class Member:
     @property
     def online(self) -> bool:
         """True while heartbeats are answered."""
-        return time.monotonic() - self.heard < OFFLINE_SECONDS
+        return time.monotonic() - self.heard < self._offline
 
 
 class Leader:
     """Distribution, heartbeat and commands for all nodes but the master's own, which it asks directly."""
 
-    def __init__(self, node: int, term: int, store: Store, replica: Replica, connector: Connector) -> None:
-        self.node, self.term = node, term
+    def __init__(
+        self,
+        node: int,
+        term: int,
+        store: Store,
+        replica: Replica,
+        connector: Connector,
+        timing: Timing | None = None,
+    ) -> None:
+        self.node, self.term, self._timing = node, term, timing or Timing()
         self._store, self._replica, self._connector = store, replica, connector
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
@@ -75,6 +97,7 @@ class Leader:
         self._tail_lock = threading.Lock()
         self._waiting: list[tuple[int, float, Future[list[int]]]] = []
         self._watchers: list[Callable[[], None]] = []
+        self._closed = False
         store.watch(self._durable)
         replica.watch(self._on_written)
         self._follow_conf()
@@ -118,12 +141,15 @@ class Leader:
     def written(self, revision: int) -> Future[list[int]]:
         """Complete when every live node has written a revision; with those that did not in time."""
         done: Future[list[int]] = Future()
-        self._loop.call_soon_threadsafe(self._wait_for, revision, done)
+        try:
+            self._loop.call_soon_threadsafe(self._wait_for, revision, done)
+        except RuntimeError:
+            done.set_exception(_gone())
         return done
 
     async def gather(self) -> None:
         """Wait until every node that should be there has answered, or is known to be offline."""
-        until = self._loop.time() + OFFLINE_SECONDS
+        until = self._loop.time() + self._timing.offline
         while NodeState.OFFLINE in self.states().values() and self._loop.time() < until:
             await asyncio.sleep(_GATHER_SECONDS)
 
@@ -133,6 +159,8 @@ class Leader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._closed = True
+        self._check_waiting()
 
     def _state(self, node: Node) -> NodeState:
         if node.id == self.node:
@@ -150,7 +178,9 @@ class Leader:
             del self._members[gone]
         for node in wanted.values():
             if node.id not in self._tasks:
-                member = self._members[node.id] = Member(node.id, node.private_ip, conf.global_.cored_port)
+                member = self._members[node.id] = Member(
+                    node.id, node.private_ip, conf.global_.cored_port, self._timing.offline
+                )
                 self._tasks[node.id] = self._loop.create_task(self._keep(member))
 
     def _durable(self, records: Sequence[Record]) -> None:
@@ -175,7 +205,7 @@ class Leader:
         """Notice nodes that fell silent, and waits that took too long."""
         known = self.states()
         while True:
-            await asyncio.sleep(BEAT_SECONDS / 2)
+            await asyncio.sleep(self._timing.beat / 2)
             self._check_waiting()
             present = self.states()
             if present != known:
@@ -206,17 +236,26 @@ class Leader:
             # Its journal holds what this master lost: overwriting it would lose it for good.
             log.error("node_ahead", node=member.node, n=answer["n"], own=head.n)
             raise Conflict(f"n{member.node} has a longer journal than the master; it must take over")
+        if self._went_another_way(answer):
+            log.error("node_diverged", node=member.node, n=answer["n"], term=answer["term"])
+            raise Conflict(f"n{member.node} has records that this master does not know; they must be saved first")
         if answer["n"] < self._store.pruned():
-            await self._send_everything(member)
+            answer = {**answer, **await self._send_everything(member)}
         self._heard(member, answer)
 
-    async def _send_everything(self, member: Member) -> None:
+    def _went_another_way(self, answer: dict[str, Any]) -> bool:
+        """Tell whether a node's last record is another one than the one with this number here."""
+        own = self._store.read(Position(0, answer["n"] - 1), 1)
+        return bool(own) and own[0].n == answer["n"] and own[0].term != answer["term"]
+
+    async def _send_everything(self, member: Member) -> dict[str, Any]:
         log.info("node_restored", node=member.node, n=member.n)
         chunks = await self._loop.run_in_executor(None, lambda: list(self._store.export()))
         for position, chunk in enumerate(chunks):
             flags = {"first": position == 0, "last": position == len(chunks) - 1}
-            answer = await self._call(member, "restore", {"chunk": chunk, **flags})
-        member.n = answer["n"]
+            # A second snapshot must not be sent while the node still takes in the first: it gets much time.
+            answer: dict[str, Any] = await self._call(member, "restore", {"chunk": chunk, **flags}, _RESTORE_SECONDS)
+        return answer
 
     async def _inform(self, member: Member) -> None:
         member.news.clear()
@@ -224,12 +263,12 @@ class Leader:
         head = self._store.head().n
         if records:
             body = {"records": records, "complete": records[-1][1] >= head}
-            self._heard(member, await self._call(member, "append", body, WRITTEN_SECONDS * 2))
+            self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
-        pause = member.beat + BEAT_SECONDS - time.monotonic()
+        pause = member.beat + self._timing.beat - time.monotonic()
         if pause <= 0:
             member.beat = time.monotonic()
-            self._heard(member, await self._call(member, "beat", {"complete": True}, OFFLINE_SECONDS))
+            self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(member.news.wait(), pause)
@@ -239,12 +278,16 @@ class Leader:
         with self._tail_lock:
             first = self._tail[0][1] if self._tail else n + 2
             if first <= n + 1:
-                return list(itertools.islice(self._tail, n + 1 - first, n + 1 - first + _BATCH))
-        return [_frame(record) for record in self._store.read(Position(0, n), _BATCH)]
+                return _limited(itertools.islice(self._tail, n + 1 - first, n + 1 - first + _BATCH))
+        records = self._store.read(Position(0, n), _BATCH)
+        if n < self._store.pruned():
+            raise Conflict("records that a node needs were pruned meanwhile; it gets a snapshot")
+        return _limited(map(_frame, records))
 
-    async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float = OFFLINE_SECONDS) -> Any:
+    async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
         stamped = {"term": self.term, "master": self.node, **body}
-        return await self._connector.call(member.address, member.port, method, stamped, timeout)
+        limit = self._timing.offline if timeout is None else timeout
+        return await self._connector.call(member.address, member.port, method, stamped, limit)
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
@@ -265,14 +308,23 @@ class Leader:
 
     def _tell(self) -> None:
         for watcher in self._watchers:
-            watcher()
+            try:
+                watcher()
+            except Exception:
+                # Who watches must not keep nodes from being informed.
+                log.exception("watcher_failed")
 
     def _wait_for(self, revision: int, done: Future[list[int]]) -> None:
-        self._waiting.append((revision, time.monotonic() + WRITTEN_SECONDS, done))
+        self._waiting.append((revision, time.monotonic() + self._timing.written, done))
         self._check_waiting()
 
     def _check_waiting(self) -> None:
         if not self._waiting:
+            return
+        if self._closed:
+            waiting, self._waiting = self._waiting, []
+            for _, _, done in waiting:
+                done.set_exception(_gone())
             return
         reached = self._replica.written
         live = [member for member in self._members.values() if self._counts(member)]
@@ -307,12 +359,15 @@ class Leader:
                 await asyncio.sleep(_RETRY_SECONDS)
             except ConfDError as error:
                 return reply_of(error)
+            except Exception as error:
+                log.exception("command_not_sent", name=command.name, node=command.node)
+                return reply_of(error)
 
     async def _run(self, member: Member, body: dict[str, Any]) -> Any:
         call = self._loop.create_task(self._connected_run(member, body))
         try:
             while True:
-                done, _ = await asyncio.wait({call}, timeout=BEAT_SECONDS)
+                done, _ = await asyncio.wait({call}, timeout=self._timing.beat)
                 if done:
                     return call.result()
                 if not member.online:
@@ -323,6 +378,22 @@ class Leader:
     async def _connected_run(self, member: Member, body: dict[str, Any]) -> Any:
         link = await self._connector.link(member.address, member.port)
         return await link.call("run", {"term": self.term, "master": self.node, **body})
+
+
+def _gone() -> NoMaster:
+    return NoMaster("this master is going down; the next one goes on with the job")
+
+
+def _limited(frames: Iterable[Frame]) -> list[Frame]:
+    """Take frames until there are enough bytes for one message."""
+    taken: list[Frame] = []
+    size = 0
+    for frame in frames:
+        taken.append(frame)
+        size += len(frame[5])
+        if size > _BATCH_BYTES:
+            break
+    return taken
 
 
 def _frame(record: Record) -> Frame:

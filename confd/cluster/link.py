@@ -39,17 +39,20 @@ class Link:
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken = False
 
     @property
     def open(self) -> bool:
         """True while calls can be sent."""
-        return not self._socket.closed
+        return not self._broken and not self._socket.closed
 
     async def call(self, method: str, body: Any, timeout: float | None = None) -> Any:
         """Call a method of the other side.
 
         :raises ConfDError: what the other side raised; NodeOffline when the connection broke.
         """
+        if self._broken:
+            raise NodeOffline(f"the connection to {self.peer} broke")
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[number] = answer
@@ -68,8 +71,11 @@ class Link:
                 if message.type is not aiohttp.WSMsgType.BINARY:
                     break
                 self._take(_decode(message.data))
+        except (msgspec.DecodeError, LookupError, TypeError) as error:
+            log.warning("frame_not_understood", peer=self.peer, error=str(error))
         finally:
             self._break()
+        await self._socket.close()
 
     async def close(self) -> None:
         """End the connection."""
@@ -109,10 +115,13 @@ class Link:
     async def _send(self, frame: tuple[Any, ...]) -> None:
         try:
             await self._socket.send_bytes(_encode(frame))
+        except (OverflowError, TypeError, UnicodeError) as error:
+            raise Internal(f"a message to {self.peer} cannot be encoded: {error}") from None
         except (ConnectionError, RuntimeError) as error:
             raise NodeOffline(f"the connection to {self.peer} is broken: {error}") from None
 
     def _break(self) -> None:
+        self._broken = True
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(NodeOffline(f"the connection to {self.peer} broke"))

@@ -16,6 +16,8 @@ import structlog
 
 from confd.cluster.identity import NodeFiles, write_private
 from confd.exaconf import Conf, Renderer, Section, from_stored
+from confd.exaconf.integrity import Trust, check
+from confd.model.errors import ConfDError
 from confd.model.secret import Vault
 from confd.store.protocol import Kind, Record, Store
 from confd.store.records import Finished
@@ -109,7 +111,7 @@ class Replica:
             # Made anew from the store at the next start, so an old file after a power failure does no harm.
             write_private(self._files.exaconf, content, rename_may_be_lost=True)
             self._digest = hashlib.sha256(content).digest()
-        except OSError as error:
+        except Exception as error:
             # The node stays behind, and says so by not confirming the revision; the next one is tried again.
             log.error("exaconf_not_written", revision=conf.revision, error=str(error))
             with self._changed:
@@ -123,7 +125,16 @@ class Replica:
         except FileNotFoundError:
             return
         digest = hashlib.sha256(present).digest()
-        if self._digest and digest != self._digest and present != content:
+        if present != content and (digest != self._digest if self._digest else _edited(present)):
             kept = self._files.exaconf.with_name("EXAConf.edited")
             shutil.copy2(self._files.exaconf, kept)
+            kept.chmod(0o600)
             log.warning("edited_file_replaced", kept=str(kept))
+
+
+def _edited(content: bytes) -> bool:
+    """Tell whether somebody changed a file that an earlier daemon wrote: its checksum does not fit."""
+    try:
+        return check(content.decode()).trust in (Trust.BROKEN, Trust.COMMIT)
+    except (UnicodeDecodeError, ConfDError):
+        return True

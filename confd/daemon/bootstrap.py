@@ -27,7 +27,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
 
 def bootstrap(store: Store, identity: Identity, vault: Vault) -> None:
     """Make the first revision unless the journal holds one already."""
-    if identity.bootstrap is None or store.head().n:
+    if identity.bootstrap is None or store.sections()[0]:
         return
     start = msgspec.json.decode(Path(identity.bootstrap).read_bytes(), type=Bootstrap)
     document = parse(start.exaconf)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -26,14 +25,13 @@ from confd.scheduler.pipeline import Surroundings
 from confd.scheduler.scheduler import Scheduler
 from confd.scheduler.steps import as_command
 from confd.services.database.supervision import Supervision
-from confd.store.protocol import Retention, Store
+from confd.store.protocol import Store
 from confd.store.records import Step
 from confd.store.reserve import check_free
 
 log = structlog.get_logger("mastership")
 
 _DEBT_SECONDS: Final = 2.0
-_PRUNE_SECONDS: Final = 600.0
 
 
 class Service(Protocol):
@@ -77,7 +75,7 @@ class Mastership:
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather()
         loop = asyncio.get_running_loop()
-        work = (self._beat(), self._pay_debts(), self._prune())
+        work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
         for service in self._services:
             service.start()
@@ -86,8 +84,10 @@ class Mastership:
 
     async def close(self) -> None:
         """Stop working; jobs on their way are left to the next master."""
-        self.view.canceled = True
+        self.ready = False
+        # First of all: what fails because parts are closed must not be taken for the outcome of a job.
         self.scheduler.close()
+        self.view.canceled = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -101,32 +101,34 @@ class Mastership:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.to_thread(self.view.refresh_own_status)
+            try:
+                await asyncio.to_thread(self.view.refresh_own_status)
+            except Exception:
+                log.exception("own_status_unknown")
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _pay_debts(self) -> None:
         """Repeat settling commands that could not be done yet, until they are."""
         while True:
-            for key, step in self._debts().items():
-                reply = await asyncio.wrap_future(self.view.send(key, 0, as_command(step)))
-                if reply.code == 0 and key in self.head.records:
-                    await asyncio.to_thread(self.head.put_record, key, None)
-                    log.info("debt_paid", key=key, command=step.name)
+            for key, value in self._debts().items():
+                try:
+                    await self._pay(key, msgspec.convert(value, Step))
+                except Exception:
+                    # The others are paid nevertheless, and this one is tried again.
+                    log.exception("debt_not_paid", key=key)
             await asyncio.sleep(_DEBT_SECONDS)
 
-    def _debts(self) -> dict[str, Step]:
+    async def _pay(self, key: str, step: Step) -> None:
+        reply = await asyncio.wrap_future(self.view.send(key, 0, as_command(step)))
+        if reply.code == 0 and key in self.head.records:
+            await asyncio.to_thread(self.head.put_record, key, None)
+            log.info("debt_paid", key=key, command=step.name)
+
+    def _debts(self) -> dict[str, Any]:
         records: dict[str, Any] = self.head.records
         busy = self.scheduler
         return {
-            key: msgspec.convert(value, Step)
+            key: value
             for key, value in records.items()
             if key.startswith("settle/") and busy.ticket(key.split("/")[1]) is None
         }
-
-    async def _prune(self) -> None:
-        while True:
-            with contextlib.suppress(OSError):
-                forgotten = await asyncio.to_thread(self._store.prune, Retention())
-                if forgotten:
-                    log.info("history_pruned", jobs=forgotten)
-            await asyncio.sleep(_PRUNE_SECONDS)

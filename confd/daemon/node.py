@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -27,9 +27,12 @@ from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import NoMaster
 from confd.scheduler import registry
+from confd.store.protocol import Retention
 from confd.store.sqlite import SqliteStore
 
 log = structlog.get_logger("daemon")
+
+_PRUNE_SECONDS: Final = 600.0
 
 
 class Daemon:
@@ -41,6 +44,7 @@ class Daemon:
         self._ended = asyncio.Event()
         self._exit_code = 0
         self._mastership: Mastership | None = None
+        self._pruning: asyncio.Task[None] | None = None
         self.ready = False
 
     async def run(self) -> int:
@@ -91,6 +95,7 @@ class Daemon:
         else:
             await self._follower.wait_caught_up()
         await self._open_api()
+        self._pruning = self._loop.create_task(self._prune())
         self.ready = True
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
 
@@ -112,6 +117,8 @@ class Daemon:
     async def _close(self) -> None:
         self.ready = False
         await self._api.close()
+        if self._pruning is not None:
+            self._pruning.cancel()
         if self._mastership is not None:
             await self._mastership.close()
         await self._connector.close()
@@ -120,6 +127,17 @@ class Daemon:
         self._replica.close()
         await asyncio.to_thread(self._store.close)
         log.info("stopped", node=self.identity.node)
+
+    async def _prune(self) -> None:
+        """Forget what the retention gives up, on every node: each has a journal of its own."""
+        while True:
+            try:
+                forgotten = await asyncio.to_thread(self._store.prune, Retention())
+                if forgotten:
+                    log.info("history_pruned", jobs=forgotten)
+            except Exception:
+                log.exception("history_not_pruned")
+            await asyncio.sleep(_PRUNE_SECONDS)
 
     @property
     def is_master(self) -> bool:

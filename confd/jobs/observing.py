@@ -7,10 +7,11 @@ from typing import TypeVar
 import msgspec
 
 from confd.cluster.operations import Command
-from confd.model.errors import ConfDError
-from confd.model.states import NodeState
+from confd.model.errors import ConfDError, WrongState
+from confd.model.states import DatabaseState, NodeState
 from confd.scheduler.context import Context
 from confd.services.database.record import PREFIX, Record, Wanted
+from confd.services.database.supervision import Supervision
 from confd.services.storage.description import Observed, User
 from confd.services.storage.devices import device_status
 from confd.services.storage.places import node_devices
@@ -26,6 +27,21 @@ def ask(ctx: Context, command: Command[R]) -> R:
     """
     answer = ctx.learn(f"{command.name} on n{command.node}", lambda: msgspec.to_builtins(ctx.cluster.call(command)))
     return command.operation.result(answer)
+
+
+def database_state(ctx: Context, name: str) -> str:
+    """Return the state of a database as its instances make it."""
+    return str(ctx.service(Supervision).observe(name).state)
+
+
+def require_stopped(ctx: Context, name: str, done: str) -> None:
+    """Refuse a database that is not in state setup; ``done`` is what the job would do to it.
+
+    :raises WrongState: says what to do first.
+    """
+    state = ctx.learn("state", lambda: database_state(ctx, name))
+    if state != DatabaseState.SETUP:
+        raise WrongState(f"database {name} is in state {state}; stop it with db_stop before it is {done}")
 
 
 def observe(ctx: Context, *, fresh: bool = False) -> Observed:

@@ -23,7 +23,8 @@ from confd.model.errors import InvalidParameter
 
 MISSING: Final = object()
 
-_INT = re.compile(r"[+-]?\d{1,19}\Z")
+_INT = re.compile(r"[+-]?\d{1,19}\Z", re.ASCII)
+_INT64: Final = 2**63
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NAMES = {str: "str", int: "int", bool: "bool", list: "list", tuple: "tuple", dict: "dict"}
@@ -220,6 +221,8 @@ def _element(item: Any, wanted: tuple[str, ...]) -> Any:
 def _type_name(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return "other"
     return _NAMES.get(type(value), "other")
 
 
@@ -236,9 +239,12 @@ def _to_str(value: Any) -> Any:
 
 
 def _to_int(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return int(value) if isinstance(value, str) and _INT.match(value.strip()) else MISSING
+    if not (isinstance(value, float) and value.is_integer()) and not (
+        isinstance(value, str) and _INT.match(value.strip())
+    ):
+        return MISSING
+    number = int(value)
+    return number if -_INT64 <= number < _INT64 else MISSING
 
 
 def _to_bool(value: Any) -> Any:

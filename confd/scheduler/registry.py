@@ -231,7 +231,8 @@ def _declare(
     text = _Docstring(inspect.getdoc(function) or "")
     parameters = _parameters(function, text.parameters)
     aliases = {alias: name for name, known in parameters.items() for alias in known.aliases}
-    group = function.__module__.rpartition(".")[2]
+    # A group that outgrows its module goes on in another: database, database_settings.
+    group = function.__module__.rpartition(".")[2].partition("_")[0]
     return Job(
         function.__name__, intent, text.summary, text.description, parameters, substitutes, allow,
         tuple(text.examples), group, own, lockless, function, rules, owner, aliases,

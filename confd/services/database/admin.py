@@ -34,6 +34,18 @@ _FOLLOWERS: Final = """
     SELECT substr(application_name, 2)::int, state, sync_state, coalesce(flush_lsn, '0/0')::text
     FROM pg_stat_replication WHERE application_name ~ '^n[0-9]+$' AND state <> 'backup' ORDER BY 1
 """
+_KEPT: Final = """
+    SELECT substr(slot_name, 2)::int FROM pg_replication_slots
+    WHERE slot_type = 'physical' AND slot_name ~ '^n[0-9]+$' AND wal_status <> 'lost' ORDER BY 1
+"""
+_DROP_LOST: Final = """
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+    WHERE slot_name = %(slot)s AND wal_status = 'lost'
+"""
+_MAKE_SLOT: Final = """
+    SELECT pg_create_physical_replication_slot(%(slot)s, true)
+    WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)
+"""
 _CAUGHT_UP: Final = """
     SELECT count(*) FROM pg_stat_replication
     WHERE application_name = ANY(%s) AND sync_state = 'quorum' AND flush_lsn >= %s::pg_lsn
@@ -61,13 +73,14 @@ class Admin:
     def __init__(self, sockets: Path, port: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._sockets, self._port, self._clock = sockets, port, clock
 
-    def sight(self) -> tuple[Sight, tuple[Follower, ...]]:
-        """Return what the server says of itself, and who follows it."""
+    def sight(self) -> tuple[Sight, tuple[Follower, ...], tuple[int, ...]]:
+        """Return what the server says of itself, who follows it, and for which nodes it keeps WAL."""
         with self._connection() as connection:
             sight = connection.cursor(row_factory=class_row(Sight)).execute(_SIGHT).fetchone()
             assert sight is not None
             rows = [] if sight.standby else connection.execute(_FOLLOWERS).fetchall()
-        return sight, tuple(Follower(*row) for row in rows)
+            kept = connection.execute(_KEPT).fetchall()
+        return sight, tuple(Follower(*row) for row in rows), tuple(node for (node,) in kept)
 
     def reload(self) -> None:
         """Have the server read its configuration files again."""
@@ -76,12 +89,10 @@ class Admin:
 
     def make_slot(self, node: int) -> None:
         """Keep WAL for a standby from now on; fine when it is kept already."""
+        slot = {"slot": f"n{node}"}
         with self._connection() as connection:
-            connection.execute(
-                "SELECT pg_create_physical_replication_slot(%(slot)s, true) "
-                "WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)",
-                {"slot": f"n{node}"},
-            )
+            connection.execute(_DROP_LOST, slot)
+            connection.execute(_MAKE_SLOT, slot)
 
     def await_quorum(self, quorum: Quorum, wait: float) -> None:
         """Wait until a quorum is in force and holds for everything written before.

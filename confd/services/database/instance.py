@@ -166,7 +166,7 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
 
 def _asked(server: Server, held: Instance) -> Instance:
     try:
-        sight, followers = server.admin.sight()
+        sight, followers, kept = server.admin.sight()
     except NodeError:
         # It is going down, or all its connections are taken; what the disk says still holds.
         return held
@@ -176,6 +176,7 @@ def _asked(server: Server, held: Instance) -> Instance:
         timeline=sight.timeline or held.timeline,
         synchronous=sight.synchronous,
         followers=followers,
+        kept=kept,
         flushed=sight.flushed,
         streaming=sight.streaming,
     )

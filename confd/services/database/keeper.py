@@ -27,6 +27,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +192,8 @@ class Keeper:
 
 
 def _reply(connection: socket.socket, answer: dict[str, Any]) -> None:
-    try:
+    with connection, suppress(OSError):
         connection.sendall(json.dumps(answer).encode() + b"\n")
-    except OSError:
-        pass
-    connection.close()
 
 
 def _listen(path: Path) -> socket.socket:

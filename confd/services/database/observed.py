@@ -40,7 +40,8 @@ class Follower(msgspec.Struct, frozen=True):
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One instance as its node sees it.
 
-    ``synchronous`` (the setting in force), ``followers`` and ``flushed`` are known of a ready instance only.
+    ``synchronous`` (the setting in force), ``followers``, ``kept`` (the nodes for which it keeps all WAL that they
+    still need) and ``flushed`` are known of a ready instance only.
     """
 
     node: int
@@ -53,6 +54,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     synchronous: str = ""
     followers: tuple[Follower, ...] = ()
+    kept: tuple[int, ...] = ()
     flushed: str = ""
     streaming: bool = False
 

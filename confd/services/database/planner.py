@@ -11,8 +11,8 @@ Invariants, whatever is observed and in whatever order actions end, fail or repe
    is true of every acknowledged commit at every moment (``quorum``).
 3. Data is made new only if the record says create_new, or if every node of the database is seen and none has data;
    and once: data of the next generation that is found is taken, not made again (``origin``).
-4. A standby is cloned only where there is no usable copy: same generation and system identifier, timeline not
-   ahead of the record. It is cloned from the running primary.
+4. A standby is cloned, from the running primary, only where there is no copy that can follow: same generation and
+   system identifier, timeline not ahead of the record, and the primary still has the WAL that it lacks.
 5. When the database is to stop, the primary stops first, so that its last WAL reaches the standbys.
 6. Nothing is done on nodes that are offline, suspended or not seen.
 """
@@ -37,6 +37,7 @@ from confd.services.database.situation import (
     StartPrimary,
     StartStandby,
     StopInstance,
+    can_follow,
     may_follow,
     usable,
 )
@@ -97,16 +98,18 @@ def _plan_run(now: Situation) -> Plan:
 def _start_primary(now: Situation, primary: int) -> Plan:
     if any(one.running and one.role is not Role.STANDBY for _, one in now.others(primary)) or not now.free(primary):
         return Plan()
-    return Plan((StartPrimary(primary, now.record.quorum), *_start_standbys(now, primary)))
+    standbys = (node for node, one in now.others(primary) if may_follow(now.record, one) and not one.running)
+    starts = tuple(StartStandby(node, primary) for node in standbys if now.free(node))
+    return Plan((StartPrimary(primary, now.record.quorum), *starts))
 
 
 def _plan_standbys(now: Situation, primary: int, instance: Instance) -> Plan:
     quorum = quorum_step(now, primary, instance)
     if isinstance(quorum, Remember):
         return Plan((quorum,))
-    joins = (*_start_standbys(now, primary), *_clones(now, primary))
+    joins = tuple(_joins(now, instance))
     actions = (*joins, quorum) if quorum else joins
-    if actions or now.busy or not _all_up(now, primary):
+    if actions or now.busy or not _all_follow(now, instance):
         return Plan(actions)
     copies = tuple(node for node in now.spec.nodes if node in now.seen or node in now.record.copies)
     if copies != now.record.copies or not now.record.settled:
@@ -114,24 +117,19 @@ def _plan_standbys(now: Situation, primary: int, instance: Instance) -> Plan:
     return Plan(reached=True)
 
 
-def _start_standbys(now: Situation, primary: int) -> Iterator[StartStandby]:
-    for node, instance in now.others(primary):
-        if instance.state is InstanceState.STOPPED and may_follow(now.record, instance) and now.free(node):
-            yield StartStandby(node, primary)
-
-
-def _clones(now: Situation, primary: int) -> Iterator[NodeAction]:
-    for node, instance in now.others(primary):
-        if may_follow(now.record, instance):
-            continue
-        if instance.running and now.may_stop(node):
-            yield StopInstance(node, "its data is no copy of the primary's")
+def _joins(now: Situation, primary: Instance) -> Iterator[NodeAction]:
+    """What brings every standby to follow the running primary."""
+    for node, instance in now.others(primary.node):
+        follows = can_follow(now.record, instance, primary)
+        if instance.running and not follows and now.may_stop(node):
+            yield StopInstance(node, "it cannot follow the primary; its data is copied anew")
         elif not instance.running and now.free(node):
-            yield Clone(node, primary)
+            yield StartStandby(node, primary.node) if follows else Clone(node, primary.node)
 
 
-def _all_up(now: Situation, primary: int) -> bool:
-    return all(instance.state is InstanceState.READY for _, instance in now.others(primary))
+def _all_follow(now: Situation, primary: Instance) -> bool:
+    streaming = {follower.node for follower in primary.followers if follower.state == "streaming"}
+    return all(one.state is InstanceState.READY and node in streaming for node, one in now.others(primary.node))
 
 
 def _unreachable(now: Situation, primary: int | None) -> str:

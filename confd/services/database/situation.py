@@ -136,8 +136,13 @@ def usable(record: Record, instance: Instance) -> bool:
 
 
 def may_follow(record: Record, instance: Instance) -> bool:
-    """Tell whether an instance can be started as follower of the primary."""
+    """Tell whether an instance holds a copy with which it can follow the primary."""
     return usable(record, instance) and instance.role is Role.STANDBY
+
+
+def can_follow(record: Record, instance: Instance, primary: Instance) -> bool:
+    """Tell whether a copy can follow this running primary, which must still have the WAL that it lacks."""
+    return may_follow(record, instance) and instance.node in primary.kept
 
 
 def names(nodes: Iterable[int]) -> str:

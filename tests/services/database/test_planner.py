@@ -68,6 +68,7 @@ class Server:
     online: bool = True
     quorum: Quorum = field(default_factory=Quorum)
     rows: set[int] = field(default_factory=set)
+    slots: set[int] = field(default_factory=set)
 
 
 class Database(RuleBasedStateMachine):
@@ -142,6 +143,13 @@ class Database(RuleBasedStateMachine):
         if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
             server.data = msgspec.structs.replace(server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1)
 
+    @rule(node=st.sampled_from(NODES))
+    def run_out_of_wal(self, node: int) -> None:
+        """The primary could not keep WAL any longer for a standby that does not follow."""
+        primary = self.record.primary
+        if primary is not None and node not in self.followers(primary):
+            self.servers[primary].slots.discard(node)
+
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
         """A client commits on the recorded primary; acknowledged once as many followers have it as are asked for."""
@@ -197,7 +205,8 @@ class Database(RuleBasedStateMachine):
         if server.data.state is not InstanceState.READY or server.data.role is not Role.PRIMARY:
             return server.data
         followers = tuple(Follower(other, "streaming", "quorum", "0/0") for other in self.followers(node))
-        return msgspec.structs.replace(server.data, followers=followers, synchronous=server.quorum.names())
+        kept = tuple(sorted(server.slots))
+        return msgspec.structs.replace(server.data, followers=followers, synchronous=server.quorum.names(), kept=kept)
 
     def followers(self, primary: int) -> list[int]:
         source = self.servers[primary].data
@@ -208,6 +217,7 @@ class Database(RuleBasedStateMachine):
             and server.data.state is InstanceState.READY
             and server.data.role is Role.STANDBY
             and server.data.system_id == source.system_id
+            and node in self.servers[primary].slots
         ]
 
     def check(self, action: NodeAction) -> None:
@@ -238,7 +248,9 @@ class Database(RuleBasedStateMachine):
                     self.record.generation,
                     self.record.system_id,
                 )
-                assert not usable or server.data.role is Role.PRIMARY or server.data.timeline > self.record.timeline
+                lost = node not in self.servers[source].slots
+                ahead = server.data.timeline > self.record.timeline
+                assert lost or ahead or not usable or server.data.role is Role.PRIMARY
             case StopInstance(node) if self.record.wanted is Wanted.STOPPED:
                 assert server.data.role is Role.PRIMARY or not writable
 
@@ -252,7 +264,7 @@ class Database(RuleBasedStateMachine):
                     return
                 assert replace or server.data.state is InstanceState.EMPTY
                 self.acknowledged.clear()
-                server.rows = set()
+                server.rows, server.slots = set(), set()
                 server.data = Instance(
                     node=node,
                     state=InstanceState.STOPPED,
@@ -275,6 +287,7 @@ class Database(RuleBasedStateMachine):
                 if origin.data.state is InstanceState.READY and origin.online and not server.data.running:
                     server.data = change(origin.data, node=node, state=InstanceState.STOPPED, role=Role.STANDBY)
                     server.rows = set(origin.rows)
+                    origin.slots.add(node)
             case SetQuorum(node, quorum):
                 followers = [one for one in quorum.standbys if one in self.followers(node)]
                 if server.data.state is InstanceState.READY:
@@ -374,7 +387,7 @@ def test_shrinking_quorum_is_recorded_first() -> None:
     ready, both = InstanceState.READY, Quorum((12, 13), 2)
     record = msgspec.structs.replace(RUNNING, quorum=both)
     followers = (Follower(13, "streaming", "quorum", "0/0"),)
-    primary = instance(11, ready, followers=followers, synchronous=both.names())
+    primary = instance(11, ready, followers=followers, synchronous=both.names(), kept=(12, 13))
     now = situation(record, primary, instance(13, ready, Role.STANDBY), redundancy=3)
     (first,) = plan(now).actions
     assert isinstance(first, Remember)
@@ -390,7 +403,7 @@ def test_growing_quorum_is_recorded_last() -> None:
     followers = tuple(Follower(node, "streaming", "async", "0/0") for node in (12, 13))
     now = situation(
         RUNNING,
-        instance(11, ready, followers=followers),
+        instance(11, ready, followers=followers, kept=(12, 13)),
         instance(12, ready, Role.STANDBY),
         instance(13, ready, Role.STANDBY),
     )

@@ -253,7 +253,7 @@ def test_limit_and_cancel(started: Rig) -> None:
     with pytest.raises(TimedOut, match="not running after 0 s"):
         supervision.want(NAME, Wanted.RUNNING, timeout=0)
     with pytest.raises(Canceled):
-        supervision.want(NAME, Wanted.STOPPED, canceled=lambda: True)
+        supervision.want(NAME, Wanted.RUNNING, canceled=lambda: True)
     supervision.want(NAME, Wanted.STOPPED)
 
 
@@ -300,3 +300,22 @@ def test_maintenance_is_for_sys_only(make_rig: Callable[..., Rig]) -> None:
     supervision.want(NAME, Wanted.STOPPED)
     supervision.want(NAME, Wanted.RUNNING)
     assert rig.sql(11, "SELECT 1", user="guest") == [(1,)]
+
+
+def test_standby_that_missed_too_much_is_cloned_anew(make_rig: Callable[..., Rig]) -> None:
+    """When the primary has no longer the WAL that a returning standby lacks, the standby gets a new copy."""
+    rig = make_rig(11, 12)
+    rig.volume()
+    rig.database()
+    rig.define()
+    supervision = rig.supervise()
+    supervision.want(NAME, Wanted.RUNNING)
+    rig.cluster.offline.add(12)
+    rig.keeper(12).leave("fast", 10)
+    rig.sql(11, "SELECT pg_drop_replication_slot('n12')")
+    rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    rig.cluster.called.clear()
+    rig.cluster.offline.clear()
+    rig.cluster.changed()
+    until(lambda: supervision.observe(NAME).missing == () and ("database.clone", 12) in rig.cluster.called)
+    until(lambda: rig.sql(12, "SELECT count(*) FROM pg_class WHERE relname = 't'") == [(1,)])
