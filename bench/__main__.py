@@ -68,7 +68,7 @@ def _measure(name: str, settings: Settings) -> Report:
         traceback.print_exc()
         text = str(error).strip().splitlines()
         row = Row(name, f"failed: {type(error).__name__}", met=False)
-        return Report([row], [f"{name} failed: {text[0][:300] if text else error!r}"], failed=True)
+        return Report([row], [f"{name} failed: {text[-1][-300:] if text else repr(error)}"], failed=True)
 
 
 def _document(began: datetime, facts: machine.Machine, rows: Sequence[Row], notes: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final
 
 _PATIENCE: Final = 10.0
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -38,12 +39,12 @@ def peer(module: str, *words: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the benchmark as Ctrl-C does: with everything stopped."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end the benchmark in order: with everything stopped."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
         yield
     finally:
@@ -54,8 +55,7 @@ def interruptible() -> Iterator[None]:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Finish a block in spite of further Ctrl-C; processes started in it do not hear it either."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         yield
     finally:

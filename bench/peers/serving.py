@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import ssl
 import sys
 import threading
@@ -36,7 +37,8 @@ def options() -> Options:
 
 
 def end_with_parent() -> None:
-    """End this process when whoever started it closes its stdin, also by dying."""
+    """End this process when whoever started it closes its stdin, also by dying; Ctrl-C is not for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         sys.stdin.read()

@@ -94,7 +94,7 @@ class Authentication:
 
     async def _by_token(self, token: str, peer: str) -> Caller:
         wanted = self._conf().global_.authentication_token
-        if wanted is not None and hmac.compare_digest(wanted.reveal().encode(), token.encode()):
+        if wanted is not None and _same(wanted.reveal(), token):
             return SYSTEM
         name = self._session_user(token)
         if name is not None:
@@ -120,7 +120,7 @@ class Authentication:
         user = self._conf().users.get(name)
         if user is None or not user.login_enabled or expired:
             return None
-        return name if hmac.compare_digest(self._signature(f"{name}\n{expires}", user), signature) else None
+        return name if _same(self._signature(f"{name}\n{expires}", user), signature) else None
 
     def _signature(self, text: str, user: User) -> str:
         stored = user.passwd.reveal() if user.passwd is not None else ""
@@ -139,3 +139,8 @@ class Authentication:
         if len(self._verified) >= _REMEMBERED:
             self._verified.clear()
         self._verified[mark] = self._clock() + _REMEMBERED_SECONDS
+
+
+def _same(wanted: str, given: str) -> bool:
+    # Headers that are no UTF-8 arrive with surrogates.
+    return hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogateescape"))

@@ -12,7 +12,7 @@ from confd.api.methods import WITH_JOB_ID, is_dry
 from confd.api.request import WRONG_ARGUMENTS, Credentials, Fault, Request, Unauthorized
 from confd.cluster.counter import Counter
 from confd.model.envelope import failure
-from confd.model.errors import ConfDError, NodeOffline, NoMaster
+from confd.model.errors import ConfDError, LimitExceeded, NodeOffline, NoMaster
 
 _RETRY_SECONDS: Final = 0.25
 _GIVE_UP_SECONDS: Final = 20.0
@@ -34,13 +34,22 @@ class Gateway:
 
     :param answering: the method table while this node is master, else None.
     :param forward: calls a method of the master's node port; NodeOffline when it cannot be reached.
+    :param retry: seconds between two tries to reach the master.
+    :param patience: seconds after which a call is given up.
     """
 
     def __init__(
-        self, node: int, counter: Counter, answering: Callable[[], Answering | None], forward: Forward
+        self,
+        node: int,
+        counter: Counter,
+        answering: Callable[[], Answering | None],
+        forward: Forward,
+        retry: float = _RETRY_SECONDS,
+        patience: float = _GIVE_UP_SECONDS,
     ) -> None:
         self._node, self._counter = node, counter
         self._answering, self._forward = answering, forward
+        self._retry, self._patience = retry, patience
 
     async def call(
         self, method: str, params: tuple[Any, ...], credentials: Credentials, peer: str, protocol: str
@@ -53,9 +62,16 @@ class Gateway:
         if method == _MULTICALL:
             return await self._many(params, credentials, peer, protocol)
         needs_id = method in WITH_JOB_ID and not (len(params) > 1 and is_dry(params[1]))
-        job_id = f"{self._node}.{self._counter.next()}" if needs_id else ""
+        job_id = f"{self._node}.{self._next_number()}" if needs_id else ""
         request = Request(method, params, credentials, peer, self._node, protocol, job_id)
         return await self._answer(request)
+
+    def _next_number(self) -> int:
+        try:
+            return self._counter.next()
+        except OSError as error:
+            text = f"this node cannot write the counter of its job ids ({error}); free some space, then call again"
+            raise Fault(LimitExceeded.code, text) from None
 
     async def take(self, body: Any) -> Any:
         """Answer a call that another node passed on (method ``api`` of the node port)."""
@@ -78,36 +94,41 @@ class Gateway:
 
     async def _one(self, call: Any, credentials: Credentials, peer: str, protocol: str) -> Any:
         try:
-            method, params = call["methodName"], tuple(call.get("params", ()))
+            method, params = _taken_apart(call)
             if method == _MULTICALL:
                 raise Fault(WRONG_ARGUMENTS, f"{_MULTICALL} cannot be nested")
             return [await self.call(method, params, credentials, peer, protocol)]
-        except (TypeError, KeyError, AttributeError):
-            return {"faultCode": WRONG_ARGUMENTS, "faultString": "a call is a struct with methodName and params"}
         except Fault as fault:
             return {"faultCode": fault.code, "faultString": fault.message}
 
     async def _answer(self, request: Request) -> Any:
         loop = asyncio.get_running_loop()
-        until = loop.time() + _GIVE_UP_SECONDS
+        until = loop.time() + self._patience
         while True:
             answering = self._answering()
-            if answering is not None:
-                return await answering.call(request)
             try:
+                if answering is not None:
+                    return await answering.call(request)
                 return _value(await self._forward("api", msgspec.to_builtins(request)))
             except (NodeOffline, NoMaster) as error:
                 # The call may have reached the master: the same id makes sure that it runs once.
                 request = msgspec.structs.replace(request, retried=True)
                 if loop.time() > until:
                     return self._without_master(request, error)
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(self._retry)
 
     def _without_master(self, request: Request, error: ConfDError) -> Any:
         text = f"the master does not answer ({error.message}); start its daemon, or take over on another node"
         if request.method in WITH_JOB_ID:
             return failure(NoMaster(text)).envelope(request.job_id)
         raise Fault(NoMaster.code, text)
+
+
+def _taken_apart(call: Any) -> tuple[str, tuple[Any, ...]]:
+    method, params = (call.get("methodName"), call.get("params", [])) if isinstance(call, dict) else (None, None)
+    if not isinstance(method, str) or not isinstance(params, list | tuple):
+        raise Fault(WRONG_ARGUMENTS, "a call is a struct with methodName (text) and params (a list)")
+    return method, tuple(params)
 
 
 def _value(answer: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -15,6 +16,7 @@ from confd.model.errors import InvalidParameter, NotFound, UnknownJob
 from confd.scheduler import registry
 from confd.scheduler.caller import Caller
 from confd.scheduler.jobfile import JobFile
+from confd.scheduler.parameters import Parameter
 from confd.scheduler.scheduler import Admission, Scheduler
 from confd.scheduler.ticket import Ticket
 
@@ -22,6 +24,7 @@ _WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 300.0
 _FEED_SECONDS: Final = 30.0
 _OPTIONS: Final = ("params", "dry_run", "timeout")
+_DRY_RUN: Final = Parameter("dry_run", ("bool",), "", None, nullable=True)
 
 WITH_JOB_ID: Final = frozenset({"job_exec", "job_start"})
 """Methods whose id is made by the node that accepts the call."""
@@ -66,7 +69,10 @@ class Methods:
 
     async def _job_exec(self, request: Request, caller: Caller, name: Any, options: Any = None) -> dict[str, Any]:
         if is_dry(options):
-            admission = _admission(request, caller, name, _params(options), start=False)
+            try:
+                admission = _admission(request, caller, name, _params(options), start=False)
+            except InvalidParameter as error:
+                return failure(error).envelope("")
             return (await asyncio.to_thread(self._scheduler.plan, admission)).envelope("")
         ticket = self._admit(request, caller, name, options, start=False)
         return (await _result_of(ticket.done)).envelope(ticket.id)
@@ -127,7 +133,10 @@ class Methods:
     async def _subscribe(self, request: Request, caller: Caller, options: Any = None) -> dict[str, Any]:
         given = options if isinstance(options, Mapping) else {}
         after = given.get("after", self._scheduler.events.cursor)
-        jobs = [str(job) for job in given.get("jobs") or ()]
+        wanted = given.get("jobs")
+        if not isinstance(wanted, list | tuple | None):
+            raise Fault(WRONG_ARGUMENTS, "jobs is a list of job ids")
+        jobs = [str(job) for job in wanted or ()]
         if not isinstance(after, int):
             raise Fault(WRONG_ARGUMENTS, "after is a cursor that subscribe returned")
         limit = _timeout(given)
@@ -240,7 +249,11 @@ async def _result_of(done: Future[T]) -> T:
 
 
 def is_dry(options: Any) -> bool:
-    return isinstance(options, Mapping) and options.get("dry_run") is True
+    """Tell whether a call asks for a dry run; what is neither yes nor no is refused with the parameters."""
+    try:
+        return isinstance(options, Mapping) and _DRY_RUN.read(options.get("dry_run")) is True
+    except InvalidParameter:
+        return False
 
 
 def _admission(request: Request, caller: Caller, name: Any, params: Mapping[str, Any], start: bool) -> Admission:
@@ -253,6 +266,7 @@ def _params(options: Any) -> Mapping[str, Any]:
     unknown = [key for key in options if key not in _OPTIONS]
     if unknown:
         raise InvalidParameter(f"{unknown[0]}: not known beside 'params'; put the job's parameters under 'params'")
+    _DRY_RUN.read(options.get("dry_run"))
     params = options.get("params")
     if params is None:
         return {}
@@ -266,8 +280,8 @@ def _timeout(options: Any) -> float | None:
     if value is None:
         return None
     try:
-        return max(float(value), 0.0)
-    except (TypeError, ValueError):
+        return min(max(float(value), 0.0), threading.TIMEOUT_MAX)
+    except (TypeError, ValueError, OverflowError):
         raise Fault(WRONG_ARGUMENTS, f"timeout is a number of seconds, not {str(value)[:40]!r}") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import pwd
 import socket
@@ -21,6 +20,7 @@ from confd.api import jsonrpc, xmlrpc
 from confd.api.gateway import Gateway
 from confd.api.malformed import Call, Limits, MalformedCall
 from confd.api.request import Credentials, Fault, Unauthorized
+from confd.model.errors import ConfDError
 
 log = structlog.get_logger("api")
 
@@ -160,7 +160,10 @@ class ApiServer:
         return web.Response(body=jsonrpc.encode(value), content_type=_JSON)
 
     async def _call(self, call: Call, credentials: Credentials, peer: str, protocol: str) -> Any:
-        return await self._gateway.call(call.method, call.params, credentials, peer, protocol)
+        try:
+            return await self._gateway.call(call.method, call.params, credentials, peer, protocol)
+        except ConfDError as error:
+            raise Fault(error.code, error.message) from None
 
 
 def _refused(error: MalformedCall) -> Reply:
@@ -187,7 +190,7 @@ def _credentials(request: web.BaseRequest) -> Credentials:
         raise Unauthorized("log in with Basic or Bearer")
     try:
         name, separator, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise Unauthorized("the Authorization header is not base64 of user:password") from None
     return Credentials("basic", name, password) if separator else Credentials()
 

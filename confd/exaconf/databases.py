@@ -93,12 +93,8 @@ class Database(Section, frozen=True, kw_only=True):
     master_database: Annotated[str | None, Key("MasterDatabase", optional=True)] = None
     initial_sql: Annotated[str | None, Key("InitialSQL", optional=True)] = None
     default_sys_passwd_hash: Annotated[Secret | None, Key("DefaultSysPasswdHash", optional=True)] = None
-    additional_sys_passwd_hashes: Annotated[
-        Secret | None, Key("AdditionalSysPasswdHashes", optional=True)
-    ] = None
-    builtin_script_language_name: Annotated[str | None, Key("BuiltinScriptLanguageName", optional=True)] = (
-        None
-    )
+    additional_sys_passwd_hashes: Annotated[Secret | None, Key("AdditionalSysPasswdHashes", optional=True)] = None
+    builtin_script_language_name: Annotated[str | None, Key("BuiltinScriptLanguageName", optional=True)] = None
     jdbc: Annotated[DriverSource, Part("JDBC")] = msgspec.field(
         default_factory=lambda: DriverSource(dir="drivers/jdbc")
     )

@@ -23,9 +23,7 @@ def diff(old: Mapping[str, Section], new: Mapping[str, Section]) -> str:
     """
     changed = {key: section for key, section in {**old, **new}.items() if old.get(key) != new.get(key)}
     lines = [
-        line
-        for key in file_order(changed)
-        for line in _section(path_of(changed[key]), old.get(key), new.get(key))
+        line for key in file_order(changed) for line in _section(path_of(changed[key]), old.get(key), new.get(key))
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -120,9 +120,7 @@ def _take_key(
         kept.append(key.name)
 
 
-def _take_part(
-    part: PartField, path: tuple[str, ...], children: dict[str, Tree], found: dict[str, Any]
-) -> None:
+def _take_part(part: PartField, path: tuple[str, ...], children: dict[str, Tree], found: dict[str, Any]) -> None:
     entries: dict[str, Entry] = {}
     for header in list(children):
         kind, name = split_header(header)

@@ -12,9 +12,7 @@ from confd.exaconf.tree import Tree, join_header
 from confd.model.secret import HIDDEN, Secret
 
 # Secrets inside otherwise public text: delegation_token=abc, -ldapPassword=abc, https://user:abc@host/
-_WORD: Final = re.compile(
-    r"([\w-]*(?:passw(?:or)?d?|secret|token|access_key)[\w-]*\s*=\s*)[^\s,]+", re.IGNORECASE
-)
+_WORD: Final = re.compile(r"([\w-]*(?:passw(?:or)?d?|secret|token|access_key)[\w-]*\s*=\s*)[^\s,]+", re.IGNORECASE)
 _URL: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
 

@@ -62,9 +62,7 @@ class Global(Section, frozen=True):
     cored_canary_logging_enabled: Annotated[bool, Key("CoredCanaryLoggingEnabled", optional=True)] = True
     slc: Annotated[tuple[str, ...], Key("SLC", optional=True)] = ("/opt/exasol/slc-*/ScriptLanguages*",)
     builtin_script_language_name: Annotated[str, Key("BuiltinScriptLanguageName", optional=True)] = ""
-    builtin_script_language_names: Annotated[
-        tuple[str, ...], Key("BuiltinScriptLanguageNames", optional=True)
-    ] = ()
+    builtin_script_language_names: Annotated[tuple[str, ...], Key("BuiltinScriptLanguageNames", optional=True)] = ()
     resolv_filename: Annotated[str, Key("ResolvFilename", optional=True)] = "/etc/resolv.conf"
     hosts_filename: Annotated[str, Key("HostsFilename", optional=True)] = "/etc/hosts"
     rsyslog_filename: Annotated[str, Key("RSyslogFilename", optional=True)] = "/exa/etc/rsyslog.conf"

@@ -139,9 +139,7 @@ def _without_file_keys(root: Tree) -> tuple[int, str, dict[str, Tree]]:
     revision, checksum = found.get("Revision") or "0", found.get("Checksum") or UNCHECKED
     if not re.fullmatch("[0-9]{1,18}", revision):
         raise InvalidParameter(f"EXAConf: [Global] Revision: {revision!r} is not a whole number, 0 or more")
-    values = {
-        key: value for key, value in tree.values.items() if key not in _FILE_KEYS or found[key] == DISABLED
-    }
+    values = {key: value for key, value in tree.values.items() if key not in _FILE_KEYS or found[key] == DISABLED}
     if Global.kind not in root.children:
         return int(revision), checksum, root.children
     return int(revision), checksum, {**root.children, Global.kind: Tree(values, tree.children, tree.comments)}

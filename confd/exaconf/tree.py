@@ -53,8 +53,7 @@ def is_secretive(key: str) -> bool:
 def conceal(tree: Tree, everything: bool = False) -> Tree:
     """Turn the values of secretive keys into secrets."""
     values = {
-        key: Secret(plain(value)) if everything or is_secretive(key) else value
-        for key, value in tree.values.items()
+        key: Secret(plain(value)) if everything or is_secretive(key) else value for key, value in tree.values.items()
     }
     children = {header: conceal(child, everything) for header, child in tree.children.items()}
     return Tree(values, children, tree.comments)

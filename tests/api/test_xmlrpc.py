@@ -16,14 +16,7 @@ from confd.api.xmlrpc import decode_call
 LIMITS = Limits()
 # Expat turns CR into LF, and XML cannot carry most control characters.
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"))
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**31), 2**31 - 1)
-    | st.floats(-1e300, 1e300)
-    | TEXT
-    | st.binary()
-)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.floats(-1e300, 1e300) | TEXT | st.binary()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
 
 
@@ -169,9 +162,7 @@ def test_document_types_are_refused(declaration: bytes) -> None:
 )
 def test_only_utf8_is_read(encoding: str, text: bytes, *, accepted: bool) -> None:
     """Another declared encoding is fine while it reads the same, as PHP's ASCII does."""
-    sent = f"<?xml version='1.0' encoding='{encoding}'?>".encode() + body("<value>@</value>").replace(
-        b"@", text
-    )
+    sent = f"<?xml version='1.0' encoding='{encoding}'?>".encode() + body("<value>@</value>").replace(b"@", text)
     if accepted:
         assert decode_call(sent, LIMITS).params == ("é",)
     else:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from confd.api.xmlrpc_answer import encode_fault, encode_result
 from confd.model.secret import Secret
 
-TEXT = st.text(
-    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")
-) | st.sampled_from(["a\r\nb\tc\r", "<&>]]>", "\x7f\x85", "😀", " "])
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")) | st.sampled_from(
+    ["a\r\nb\tc\r", "<&>]]>", "\x7f\x85", "😀", " "]
+)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT
 VALUES = st.recursive(SCALARS | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
 

@@ -86,7 +86,9 @@ def test_stop_and_start(with_database: Cluster) -> None:
 def test_a_database_from_nothing_to_nothing(with_database: Cluster) -> None:
     """Volume, database, start, SQL, stop, configure, start, delete: the whole life in jobs."""
     run = with_database.run
-    volume = run("st_volume_create", name="Life", type="data", disk="disk1", size="256 MiB", nodes=[12, 13], redundancy=1)
+    volume = run(
+        "st_volume_create", name="Life", type="data", disk="disk1", size="256 MiB", nodes=[12, 13], redundancy=1
+    )
     assert isinstance(volume["vid"], int)
     run("db_create", db_name="life", version="18", data_volume_name="Life", mem_size="256 MiB", nodes=[12, 13],
         num_active_nodes=2, port=9563)  # fmt: skip

@@ -99,7 +99,9 @@ def test_daemons_may_be_killed_at_any_moment(with_database: Cluster) -> None:
     until(lambda: writer.acknowledged or writer.problem, "the writer writes")
     for seed in seeds:
         print(f"seed {seed}")
-        Torture(with_database, random.Random(seed), f"{seed}x{time.time_ns() % 10**6}").run(max(1, ROUNDS // len(seeds)))
+        Torture(with_database, random.Random(seed), f"{seed}x{time.time_ns() % 10**6}").run(
+            max(1, ROUNDS // len(seeds))
+        )
     writer.end()
 
 

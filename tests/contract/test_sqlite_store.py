@@ -20,5 +20,3 @@ class TestSqliteStore(StoreContract):
         """Open the file at a place."""
         store: Store = SqliteStore(place, clock=clock)
         return store
-
-

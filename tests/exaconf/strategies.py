@@ -46,9 +46,7 @@ def sections() -> st.SearchStrategy[Section]:
 def configurations() -> st.SearchStrategy[dict[str, Section]]:
     """Make sections with different keys, Global among them."""
     many = st.lists(sections().filter(lambda section: not isinstance(section, Global)), max_size=6)
-    return st.builds(
-        lambda first, more: {section.key: section for section in [first, *more]}, entries(Global), many
-    )
+    return st.builds(lambda first, more: {section.key: section for section in [first, *more]}, entries(Global), many)
 
 
 @st.composite
@@ -100,9 +98,7 @@ def _some(spots: list[str]) -> st.SearchStrategy[list[str]]:
 
 def _kept(entry: Entry) -> st.SearchStrategy[tuple[str, ...]]:
     unset = [
-        key.name
-        for key in plan(type(entry)).keys
-        if key.optional and getattr(entry, key.attribute) == key.default
+        key.name for key in plan(type(entry)).keys if key.optional and getattr(entry, key.attribute) == key.default
     ]
     return st.lists(st.booleans(), min_size=len(unset), max_size=len(unset)).map(
         lambda chosen: tuple(name for name, keep in zip(unset, chosen, strict=True) if keep)

@@ -113,8 +113,6 @@ def test_writing_and_validating_are_no_reads(draft: Draft) -> None:
         (["Users : *"], ["Users : x"], [("Groups : x", Change.ADDED)], None),
     ],
 )
-def test_conflicts(
-    reads: list[str], writes: list[str], later: list[tuple[str, Change]], expected: str | None
-) -> None:
+def test_conflicts(reads: list[str], writes: list[str], later: list[tuple[str, Change]], expected: str | None) -> None:
     """A key that was read or written conflicts with any change, a kind gone through with new and lost members."""
     assert conflicts(reads, writes, later) == expected

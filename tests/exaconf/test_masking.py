@@ -80,9 +80,7 @@ def test_empty_secret_is_shown_as_empty() -> None:
 
 
 def _mark(tree: Tree) -> Tree:
-    values = {
-        key: Secret("topsecret") if isinstance(value, Secret) else value for key, value in tree.values.items()
-    }
+    values = {key: Secret("topsecret") if isinstance(value, Secret) else value for key, value in tree.values.items()}
     return Tree(values, {name: _mark(child) for name, child in tree.children.items()})
 
 

@@ -28,9 +28,7 @@ def test_any_value_survives(text: str) -> None:
     assert len(written.splitlines()) <= 1
 
 
-@pytest.mark.parametrize(
-    "text", ["a, b", "$6$x$y", "it's", 'say "hi"', '"quoted"', "'q'", "-a=1 -b=\\x", "ä"]
-)
+@pytest.mark.parametrize("text", ["a, b", "$6$x$y", "it's", 'say "hi"', '"quoted"', "'q'", "-a=1 -b=\\x", "ä"])
 def test_values_are_quoted_only_where_needed(text: str) -> None:
     """Readers that do not unquote see ordinary values as they are."""
     assert encode_value(text) == text

@@ -49,9 +49,7 @@ def test_another_data_key(vault: Vault) -> None:
         from_stored(stored, vault)
 
 
-@pytest.mark.parametrize(
-    "data", [{}, {"path": ["Global"]}, {"path": ["Node : x"], "values": {}}, {"path": 1}]
-)
+@pytest.mark.parametrize("data", [{}, {"path": ["Global"]}, {"path": ["Node : x"], "values": {}}, {"path": 1}])
 def test_garbage_is_refused(data: dict[str, object], vault: Vault) -> None:
     """What is not a stored section is refused."""
     with pytest.raises(InvalidParameter):

@@ -56,9 +56,7 @@ class TestFullExample:
     def test_every_line_stays(self, full: Document, full_text: str) -> None:
         """Every line of the example stands in the written file, apart from what is written another way."""
         written = render(full.sections, full.revision, "COMMIT")
-        changed = {line.strip() for line in full_text.splitlines()} - {
-            line.strip() for line in written.splitlines()
-        }
+        changed = {line.strip() for line in full_text.splitlines()} - {line.strip() for line in written.splitlines()}
         assert changed == {"AdditionalGroups = exasaasadm,", "LogRotationTypes = local,", "[Plugin: Plugin1]"}
         assert len(written.splitlines()) == len(full_text.splitlines())
 
@@ -92,9 +90,7 @@ class TestFullExample:
 class TestQuirks:
     """Forms that occur in files written by hand or by older versions."""
 
-    @pytest.mark.parametrize(
-        "header", ["[Plugin: p]", "[Plugin:p]", "[Plugin : p]", "[ Plugin :p ]", "  [Plugin : p]"]
-    )
+    @pytest.mark.parametrize("header", ["[Plugin: p]", "[Plugin:p]", "[Plugin : p]", "[ Plugin :p ]", "  [Plugin : p]"])
     def test_blanks_around_the_colon(self, header: str) -> None:
         """The blanks around the colon of a header may be missing."""
         assert only(f"{header}\nDir = d") == Plugin("p", dir="d")

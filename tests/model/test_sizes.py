@@ -31,9 +31,7 @@ def test_parse(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "GiB", "-1", "1,5 GiB", "10 GiBB", "10 QB", "1 iB", "1e3", "\u0661", True]
-)
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1,5 GiB", "10 GiBB", "10 QB", "1 iB", "1e3", "\u0661", True])
 def test_refused(text: str) -> None:
     """Anything else is refused with the forms that are allowed."""
     with pytest.raises(InvalidParameter, match="10 GiB"):

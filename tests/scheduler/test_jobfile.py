@@ -60,7 +60,9 @@ def histories(draw: st.DrawFn) -> list[Record]:
     if draw(st.booleans()):
         bodies.append((Kind.UNDONE, Undone(0, 301, "no")))
         bodies += [(Kind.UNDONE, Undone(number, draw(CODES), "")) for number in reversed(numbers)]
-    bodies.append((Kind.FINISHED, Finished(draw(CODES), "m", draw(JSON), draw(st.booleans()), draw(st.none() | st.just(4)))))
+    bodies.append(
+        (Kind.FINISHED, Finished(draw(CODES), "m", draw(JSON), draw(st.booleans()), draw(st.none() | st.just(4))))
+    )
     bodies.append((Kind.COMMITTED, Committed(["late"])))
     return records(bodies)
 
