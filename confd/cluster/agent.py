@@ -47,7 +47,8 @@ def reply_of(error: BaseException) -> Reply:
 class Results:
     """Results of finished commands by key; they survive a restart of the daemon."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int = _KEPT_RESULTS) -> None:
+        self._kept = kept
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -68,7 +69,7 @@ class Results:
         sql = "INSERT OR IGNORE INTO results (job, number, reply) VALUES (?, ?, ?)"
         with self._lock:
             cursor = self._connection.execute(sql, (*key, msgspec.json.encode(reply)))
-            self._connection.execute("DELETE FROM results WHERE at <= ?", ((cursor.lastrowid or 0) - _KEPT_RESULTS,))
+            self._connection.execute("DELETE FROM results WHERE at <= ?", ((cursor.lastrowid or 0) - self._kept,))
 
     def close(self) -> None:
         """Release the file."""
@@ -87,6 +88,7 @@ class Agent:
         self.ran: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._running: dict[Key, Future[Reply]] = {}
+        self._closed = False
         self._pool = ThreadPoolExecutor(_THREADS, "command")
 
     def run(
@@ -96,9 +98,12 @@ class Agent:
 
         :param key: job id and number; a job id of ``""`` means: run always, remember nothing.
         :param place: gives the host or master for one command, writing its output to the given list.
+        :raises NodeOffline: the daemon of this node is going down.
         """
+        if self._closed:
+            raise NodeOffline("this node's daemon is going down")
         if not key[0]:
-            return self._submit(self._execute, name, arguments, place)
+            return self._pool.submit(self._execute, name, arguments, place)
         with self._lock:
             if (running := self._running.get(key)) is not None:
                 return running
@@ -106,11 +111,12 @@ class Agent:
                 done: Future[Reply] = Future()
                 done.set_result(known)
                 return done
-            future = self._running[key] = self._submit(self._once, key, name, arguments, place)
+            future = self._running[key] = self._pool.submit(self._once, key, name, arguments, place)
             return future
 
     def close(self) -> None:
         """Start nothing more; what runs goes on, its result is not kept."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._results.close()
 
@@ -130,12 +136,6 @@ class Agent:
             with self._lock:
                 self._running.pop(key, None)
         return reply
-
-    def _submit(self, function: Callable[..., Reply], *arguments: Any) -> Future[Reply]:
-        try:
-            return self._pool.submit(function, *arguments)
-        except RuntimeError:
-            raise NodeOffline("this node's daemon is going down") from None
 
     def _execute(self, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]) -> Reply:
         lines: list[str] = []

@@ -44,6 +44,20 @@ async def connector_of(files: NodeFiles, methods: Mapping[str, Method] | None = 
         await made.close()
 
 
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
+    """Give all links that are made in the test, of both sides."""
+    made: list[Link] = []
+    original = Link.__init__
+
+    def note(self: Link, *args: Any) -> None:
+        original(self, *args)
+        made.append(self)
+
+    monkeypatch.setattr(Link, "__init__", note)
+    return made
+
+
 async def echo(body: Any) -> Any:
     """Return what was sent."""
     return body
@@ -95,28 +109,17 @@ def test_many_calls_share_a_link(node_files: Files) -> None:
     run(test())
 
 
-def test_both_sides_call(node_files: Files) -> None:
+def test_both_sides_call(node_files: Files, links: list[Link]) -> None:
     """Who was called can call back over the same link."""
 
     async def test() -> None:
-        links: list[Link] = []
-        original = Link.__init__
-
-        def note(self: Link, *args: Any) -> None:
-            original(self, *args)
-            links.append(self)
-
-        Link.__init__ = note  # type: ignore[method-assign]
-        try:
-            async with (
-                port_of(node_files("a"), METHODS) as port,
-                connector_of(node_files("b"), {"who": echo}) as b,
-            ):
-                await b.call("127.0.0.1", port, "echo", 1)
-                served = next(link for link in links if link.peer == "b")
-                assert await served.call("who", "called back") == "called back"
-        finally:
-            Link.__init__ = original  # type: ignore[method-assign]
+        async with (
+            port_of(node_files("a"), METHODS) as port,
+            connector_of(node_files("b"), {"who": echo}) as b,
+        ):
+            await b.call("127.0.0.1", port, "echo", 1)
+            served = next(link for link in links if link.peer == "b")
+            assert await served.call("who", "called back") == "called back"
 
     run(test())
 
@@ -184,37 +187,26 @@ def test_a_broken_connection_ends_calls(node_files: Files) -> None:
 
 
 @pytest.mark.parametrize("frame", ["text", b"\xc1", b"\x90", b"\x93\x00\x01\xa1x", b"\xc0"])
-def test_a_frame_that_is_not_understood_ends_the_link(node_files: Files, frame: Any) -> None:
+def test_a_frame_that_is_not_understood_ends_the_link(node_files: Files, links: list[Link], frame: Any) -> None:
     """Nobody waits for ever on a link that nobody reads."""
 
     async def test() -> None:
         async def garble(body: Any) -> Any:
-            link = garbling[0]
+            link = next(link for link in links if link.peer == "b")
             await (link._socket.send_str(frame) if isinstance(frame, str) else link._socket.send_bytes(frame))
             await asyncio.Event().wait()
 
-        garbling: list[Link] = []
-
         async with port_of(node_files("a"), METHODS | {"garble": garble}) as port, connector_of(node_files("b")) as b:
-            original = NodePort._accept
             first = await b.link("127.0.0.1", port)
             assert await first.call("echo", 1) == 1
-            garbling.append(next(link for link in _links() if link.peer == "b"))
             with pytest.raises(NodeOffline):
                 await first.call("garble", None)
             assert not first.open
             with pytest.raises(NodeOffline):
                 await first.call("echo", 1)
             assert await b.call("127.0.0.1", port, "echo", 2) == 2
-            assert original is NodePort._accept
 
     run(test())
-
-
-def _links() -> list[Link]:
-    import gc
-
-    return [found for found in gc.get_objects() if isinstance(found, Link) and found.open]
 
 
 def test_nobody_listens(node_files: Files) -> None:
