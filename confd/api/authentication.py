@@ -37,6 +37,8 @@ class Authentication:
         self._conf, self._session_key, self._clock = conf, session_key, clock
         self._cache_key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
+        self._callers: dict[str, Caller] = {}
+        self._callers_conf: Conf | None = None
         self._verifying: dict[bytes, asyncio.Future[None]] = {}
         self._throttle = Throttle(clock)
 
@@ -72,7 +74,7 @@ class Authentication:
         user = self._conf().users.get(credentials.name)
         mark = self._mark(user, credentials)
         if user is not None and user.login_enabled and self._is_remembered(mark):
-            return caller_named(self._conf(), user.name)
+            return self._caller_of(user.name)
         # Many connections that open at once with the same login are one attempt.
         verifying = self._verifying.get(mark)
         if verifying is None:
@@ -80,7 +82,7 @@ class Authentication:
             self._verifying[mark] = verifying
             verifying.add_done_callback(lambda done: self._verifying.pop(mark, None))
         await asyncio.shield(verifying)
-        return caller_named(self._conf(), credentials.name)
+        return self._caller_of(credentials.name)
 
     async def _verify(self, credentials: Credentials, peer: str, mark: bytes) -> None:
         async with self._throttle.attempt(credentials.name, peer) as attempt:
@@ -98,9 +100,18 @@ class Authentication:
             return SYSTEM
         name = self._session_user(token)
         if name is not None:
-            return caller_named(self._conf(), name)
+            return self._caller_of(name)
         async with self._throttle.attempt("bearer", peer):
             raise Unauthorized("the token is not valid, or no longer")
+
+    def _caller_of(self, name: str) -> Caller:
+        conf = self._conf()
+        if conf is not self._callers_conf:
+            self._callers_conf, self._callers = conf, {}
+        caller = self._callers.get(name)
+        if caller is None:
+            caller = self._callers[name] = caller_named(conf, name)
+        return caller
 
     def _by_socket(self, credentials: Credentials) -> Caller:
         if credentials.privileged:
@@ -108,7 +119,7 @@ class Authentication:
         user = self._conf().users.get(credentials.name)
         if user is None or not user.login_enabled:
             raise Unauthorized(f"{credentials.name} is no user of the cluster who may log in; user_create makes one")
-        return caller_named(self._conf(), user.name)
+        return self._caller_of(user.name)
 
     def _session_user(self, token: str) -> str | None:
         try:

@@ -86,7 +86,7 @@ class Methods:
         return ticket.id
 
     async def _job_wait(self, request: Request, caller: Caller, job_id: Any, options: Any = None) -> bool:
-        ticket = self._visible(job_id, caller)
+        ticket = await self._visible(job_id, caller)
         if ticket is None:
             return True
         own, given = ticket.values.get("timeout"), _timeout(options)
@@ -95,12 +95,12 @@ class Methods:
         return bool(done)
 
     async def _job_finished(self, request: Request, caller: Caller, job_id: Any) -> bool:
-        ticket = self._visible(job_id, caller)
+        ticket = await self._visible(job_id, caller)
         return ticket is None or ticket.done.done()
 
     async def _job_result(self, request: Request, caller: Caller, job_id: Any) -> dict[str, Any]:
         try:
-            ticket = self._visible(job_id, caller)
+            ticket = await self._visible(job_id, caller)
         except Fault as fault:
             return failure(NotFound(fault.message)).envelope(str(job_id))
         if ticket is not None:
@@ -110,7 +110,7 @@ class Methods:
     async def _job_info(self, request: Request, caller: Caller, options: Any) -> dict[str, Any]:
         job_id = options.get("job_id") if isinstance(options, Mapping) else options
         try:
-            self._visible(job_id, caller)
+            await self._visible(job_id, caller)
         except Fault as fault:
             return failure(NotFound(fault.message)).envelope(str(job_id))
         return (await self._file(str(job_id))).info()
@@ -144,7 +144,7 @@ class Methods:
         while True:
             woken = self._on_next_event()
             cursor, events = self._scheduler.events.after(after, jobs)
-            seen = [event for event in events if self._may_see(event["job_id"], caller)]
+            seen = [event for event in events if await self._may_see(event["job_id"], caller)]
             left = until - asyncio.get_running_loop().time()
             if seen or left <= 0:
                 return {"cursor": cursor, "events": seen}
@@ -198,7 +198,7 @@ class Methods:
         self._scheduler.events.wake_on_next(wake)
         return woken
 
-    def _visible(self, job_id: Any, caller: Caller) -> Ticket | None:
+    async def _visible(self, job_id: Any, caller: Caller) -> Ticket | None:
         """Return the ticket of a job the caller may see, None when it has ended.
 
         :raises Fault: no such job, or not his.
@@ -206,16 +206,16 @@ class Methods:
         ticket = self._scheduler.ticket(str(job_id))
         if ticket is not None and (caller.administrator or ticket.caller.name == caller.name):
             return ticket
-        file = self._scheduler.file(str(job_id)) if ticket is None else None
+        file = await asyncio.to_thread(self._scheduler.file, str(job_id)) if ticket is None else None
         if file is None or not (caller.administrator or file.submitted.user == caller.name):
             raise Fault(UNKNOWN_ID, f"no job {str(job_id)[:80]!r} of yours is known; job_history lists jobs")
         return None
 
-    def _may_see(self, job_id: str, caller: Caller) -> bool:
+    async def _may_see(self, job_id: str, caller: Caller) -> bool:
         if caller.administrator:
             return True
         try:
-            self._visible(job_id, caller)
+            await self._visible(job_id, caller)
         except Fault:
             return False
         return True

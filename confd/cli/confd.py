@@ -33,6 +33,9 @@ def main(root: Path, log_level: str) -> None:
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
     from confd.daemon.node import Daemon, write_pid
+    from confd.scheduler import registry
+
+    registry.load()
 
     if not root.is_dir():
         _fail(f"{root} does not exist; make nodes with c4 host play")
@@ -56,6 +59,7 @@ async def _run(daemon: type, root: Path, write_pid: object) -> int:
     # What was loaded at start stays for good: keep it out of every later collection.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     status: int = await node.run()
     return status
 

@@ -26,7 +26,7 @@ from confd.cluster.replica import Replica
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
 from confd.model.states import NodeState
-from confd.store.protocol import Position, Record, Store
+from confd.store.protocol import Kind, Position, Record, Store
 
 log = structlog.get_logger("leader")
 
@@ -95,6 +95,7 @@ class Leader:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._tail: deque[Frame] = deque(maxlen=_TAIL)
         self._tail_lock = threading.Lock()
+        self._alarm: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[int, float, Future[list[int]]]] = []
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
@@ -186,10 +187,19 @@ class Leader:
     def _durable(self, records: Sequence[Record]) -> None:
         with self._tail_lock:
             self._tail.extend(map(_frame, records))
+        # Only for a new revision somebody waits; the rest goes along with it, or a little later.
+        awaited = any(record.kind is Kind.FINISHED for record in records)
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(self._wake if awaited else self._wake_later)
+
+    def _wake_later(self) -> None:
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(_GATHER_SECONDS, self._wake)
 
     def _wake(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         for member in self._members.values():
             member.news.set()
 
@@ -274,11 +284,11 @@ class Leader:
             await asyncio.wait_for(member.news.wait(), pause)
 
     def _after(self, n: int) -> list[Frame]:
-        # The tail has no gaps, and is only taken by position: a slice of it costs no search.
+        # The tail has no gaps; what a node lacks is at its right end, mostly little.
         with self._tail_lock:
-            first = self._tail[0][1] if self._tail else n + 2
-            if first <= n + 1:
-                return _limited(itertools.islice(self._tail, n + 1 - first, n + 1 - first + _BATCH))
+            if self._tail and self._tail[0][1] <= n + 1:
+                lacking = list(itertools.islice(reversed(self._tail), self._tail[-1][1] - n))
+                return _limited(reversed(lacking[-_BATCH:]))
         records = self._store.read(Position(0, n), _BATCH)
         if n < self._store.pruned():
             raise Conflict("records that a node needs were pruned meanwhile; it gets a snapshot")

@@ -28,7 +28,7 @@ from confd.scheduler.context import NUMBERS, Context
 from confd.scheduler.head import Head
 from confd.scheduler.jobfile import JobFile, outcome_of
 from confd.scheduler.registry import Job
-from confd.scheduler.steps import JournalledSteps, PastStep, ReplayMismatch, as_command, as_step
+from confd.scheduler.steps import Beyond, JournalledSteps, PastStep, ReplayMismatch, as_command, as_step
 from confd.scheduler.ticket import Ticket
 from confd.store.protocol import Kind, Store, StoreFailed
 from confd.store.records import Committed, Finished, Scheduled, Step, Undone
@@ -65,6 +65,15 @@ class Surroundings(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
+    def conf_only(self, ticket: Ticket) -> Context:
+        """Make the context of a read job that is tried without anything but the configuration."""
+        beyond: Any = Beyond()
+        return Context(
+            ticket.id, ticket.caller, ticket.request, self.head.conf, self.head.records,
+            beyond, beyond, beyond, beyond, self.vault,
+        )  # fmt: skip
+
+
 class _Failed(Exception):
     """The job goes back; ``outcome`` is what it ends with."""
 
@@ -90,7 +99,7 @@ class Pipeline:
             return self._resume(past, past.scheduled)
         conf = self._head.ordered
         body = Scheduled(conf.revision, locks, self._around.software)
-        self._store.append(Kind.SCHEDULED, self._ticket.id, body)
+        self._store.append(Kind.SCHEDULED, self._ticket.id, body, lazy=True)
         self._reached(self._ticket, Stage.SCHEDULED)
         return self._prepare(conf, {})
 
@@ -175,7 +184,8 @@ class Pipeline:
             ]
         for number, step in enumerate(finished.settle):
             warnings += self._pay(_debt_key(self._ticket.id, number), step)
-        self._store.append(Kind.COMMITTED, self._ticket.id, Committed(warnings)).result()
+        # The outcome and the revision are durable long since; a master that finds this record missing settles again.
+        self._store.append(Kind.COMMITTED, self._ticket.id, Committed(warnings), lazy=True)
         self._reached(self._ticket, Stage.COMMITTED)
         return outcome_of(finished, warnings)
 
@@ -209,8 +219,8 @@ class Pipeline:
     def _finish_failed(self, finished: Finished, records: dict[str, Any]) -> None:
         for key, value in records.items():
             self._head.put_record(key, value)
-        self._store.append(Kind.FINISHED, self._ticket.id, finished)
-        self._store.append(Kind.COMMITTED, self._ticket.id, Committed()).result()
+        self._store.append(Kind.FINISHED, self._ticket.id, finished).result()
+        self._store.append(Kind.COMMITTED, self._ticket.id, Committed(), lazy=True)
         self._reached(self._ticket, Stage.FINISHED)
         self._reached(self._ticket, Stage.COMMITTED)
 

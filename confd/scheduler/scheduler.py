@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,9 @@ from confd.scheduler.events import Events
 from confd.scheduler.jobfile import JobFile, fold
 from confd.scheduler.locks import Lock, LockTable
 from confd.scheduler.pipeline import Pipeline, Surroundings
-from confd.scheduler.steps import LiveSteps, PlannedSteps
+from confd.scheduler.steps import LiveSteps, PlannedSteps, WantsMore
 from confd.scheduler.ticket import Ticket
-from confd.store.protocol import Kind
+from confd.store.protocol import Kind, StoreFailed
 from confd.store.records import Finished, ReadJob, Submitted
 
 log = structlog.get_logger("scheduler")
@@ -57,6 +58,7 @@ class Scheduler:
         self._tickets: dict[str, Ticket] = {}
         self._locks, self._mutex = LockTable(), threading.Lock()
         self._waiting: dict[str, Callable[[], None]] = {}
+        self._asking: set[str] = set()
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._readers = ThreadPoolExecutor(_READERS, "read")
         self.events = Events()
@@ -75,11 +77,12 @@ class Scheduler:
             return self.refuse(admission, error)
         ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)
         if job.intent is Intent.MODIFY:
-            self._admit_modify(ticket)
+            self._submit(ticket, wait=admission.start)
+            self._queue(ticket, None)
         elif admission.start:
-            self._submit(ticket)
+            self._submit(ticket, wait=True)
             self._readers.submit(self._run_started_read, ticket)
-        else:
+        elif job.name in self._asking or not self._answer_at_once(ticket):
             self._readers.submit(self._run_read, ticket)
         return ticket
 
@@ -87,8 +90,8 @@ class Scheduler:
         """End a call before it became a job; it has an id and a place in the history like any other."""
         ticket = Ticket(admission.job_id, None, {}, admission.caller, admission.request)
         ticket.done.set_result(outcome := failure(error))
-        shown = masking.hide_given(dict(admission.given), frozenset())
-        ticket.durable = self._append_read(ticket, str(admission.name)[:80], shown, outcome)
+        shown = masking.hide_given(dict(admission.given), _unsafe(admission))
+        ticket.durable = self._append_read(ticket, str(admission.name)[:80], shown, outcome, lazy=not admission.start)
         return ticket
 
     def plan(self, admission: Admission) -> Outcome:
@@ -122,6 +125,8 @@ class Scheduler:
 
     def file(self, job_id: str) -> JobFile | None:
         """Return the job file of any job of the history; None when unknown or pruned."""
+        with contextlib.suppress(StoreFailed):
+            self._store.flush()
         return fold(job_id, self._store.job(job_id))
 
     def recover(self) -> None:
@@ -151,18 +156,15 @@ class Scheduler:
         ticket.done.set_result(file.outcome)
         return ticket
 
-    def _admit_modify(self, ticket: Ticket) -> None:
-        # The submitted record needs no wait here: everything the job does is recorded after it.
-        self._submit(ticket)
-        self._queue(ticket, None)
-
-    def _submit(self, ticket: Ticket) -> None:
+    def _submit(self, ticket: Ticket, *, wait: bool) -> None:
         assert ticket.job is not None
         sealed = masking.seal(ticket.values, ticket.job.secrets(), self._around.vault)
         body = Submitted(
             ticket.job.name, ticket.job.intent, ticket.caller.name, ticket.caller.uid, ticket.request, sealed
         )
-        ticket.durable = self._store.append(Kind.SUBMITTED, ticket.id, body, ticket.stages[Stage.SUBMITTED])
+        submitted = ticket.stages[Stage.SUBMITTED]
+        # Who runs a job and waits needs no durable id: everything the job does is recorded after this.
+        ticket.durable = self._store.append(Kind.SUBMITTED, ticket.id, body, submitted, lazy=not wait)
         self._tickets[ticket.id] = ticket
         self._reached(ticket, Stage.SUBMITTED)
 
@@ -220,6 +222,18 @@ class Scheduler:
         self._tickets.pop(ticket.id, None)
         ticket.done.set_result(outcome)
 
+    def _answer_at_once(self, ticket: Ticket) -> bool:
+        """Answer a read job that wants nothing but the configuration; False when it has to wait for something."""
+        assert ticket.job is not None
+        try:
+            outcome = self._outcome_of_read(ticket, self._around.conf_only(ticket))
+        except WantsMore:
+            self._asking.add(ticket.job.name)
+            return False
+        ticket.done.set_result(outcome)
+        self._journal_read(ticket, outcome)
+        return True
+
     def _run_read(self, ticket: Ticket) -> None:
         outcome = self._outcome_of_read(ticket)
         ticket.done.set_result(outcome)
@@ -235,12 +249,16 @@ class Scheduler:
         self._reached(ticket, Stage.FINISHED)
         self._end(ticket, outcome)
 
-    def _outcome_of_read(self, ticket: Ticket) -> Outcome:
+    def _outcome_of_read(self, ticket: Ticket, at_once: Context | None = None) -> Outcome:
         assert ticket.job is not None
-        steps = LiveSteps(self._around.dispatch.send, ticket.id)
-        ctx = self._around.context(ticket, self._head.conf, steps)
+        ctx = at_once
+        if ctx is None:
+            steps = LiveSteps(self._around.dispatch.send, ticket.id)
+            ctx = self._around.context(ticket, self._head.conf, steps)
         try:
             output = ticket.job.function(ctx, **ticket.values)
+        except WantsMore:
+            raise
         except ConfDError as error:
             return failure(error)
         except Exception as error:
@@ -251,15 +269,17 @@ class Scheduler:
     def _journal_read(self, ticket: Ticket, outcome: Outcome) -> None:
         assert ticket.job is not None
         params = masking.hide_given(ticket.values, ticket.job.secrets())
-        self._append_read(ticket, ticket.job.name, params, outcome)
+        self._append_read(ticket, ticket.job.name, params, outcome, lazy=True)
 
-    def _append_read(self, ticket: Ticket, name: str, params: dict[str, Any], outcome: Outcome) -> Any:
+    def _append_read(
+        self, ticket: Ticket, name: str, params: dict[str, Any], outcome: Outcome, *, lazy: bool
+    ) -> Any:
         result = outcome.output if outcome.has_output else None
         body = ReadJob(
             name, ticket.caller.name, ticket.caller.uid, ticket.request, params,
             ticket.stages[Stage.SUBMITTED], self._head.conf.revision, outcome.code, outcome.message, result,
         )  # fmt: skip
-        return self._store.append(Kind.READ, ticket.id, body)
+        return self._store.append(Kind.READ, ticket.id, body, lazy=lazy)
 
     def _recover(self, file: JobFile) -> None:
         job = _job_or_stand_in(file.submitted.name, Intent(file.submitted.intent))
@@ -280,6 +300,15 @@ class Scheduler:
         ticket.reach(stage)
         assert ticket.job is not None
         self.events.publish(ticket.id, ticket.job.name, stage)
+
+
+def _unsafe(admission: Admission) -> frozenset[str]:
+    """Name what a refused call must not show: secrets, and what may be a secret under a wrong name."""
+    try:
+        job = registry.find(admission.name)
+    except UnknownJob:
+        return frozenset(admission.given)
+    return frozenset(admission.given) - (job.parameters.keys() - job.secrets())
 
 
 def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:

@@ -37,6 +37,20 @@ class ReplayMismatch(Exception):
     """The job asked for something else than was recorded; it cannot be continued."""
 
 
+class WantsMore(Exception):
+    """A read job that was tried at once needs more than the configuration: nodes, history, services."""
+
+
+class Beyond:
+    """Stands for everything that a job tried at once must not touch."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise WantsMore
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise WantsMore
+
+
 class LiveSteps:
     """For read jobs: ask and forget. Commands go out under no key."""
 
@@ -106,7 +120,7 @@ class JournalledSteps:
             return past.learned.value
         # The first run gets the value in the form in which a second one would get it.
         learned = Learned(self._number, what, msgspec.json.decode(msgspec.json.encode(ask())))
-        self._store.append(Kind.LEARNED, self._job_id, learned)
+        self._store.append(Kind.LEARNED, self._job_id, learned, lazy=True)
         self._past[self._number] = PastStep(learned=learned)
         return learned.value
 
@@ -140,7 +154,7 @@ class JournalledSteps:
         def wait() -> Reply:
             reply = answer.result()
             done = CommandDone(number, started, reply.result, reply.code, reply.message, reply.output)
-            self._store.append(Kind.RESULT, self._job_id, done)
+            self._store.append(Kind.RESULT, self._job_id, done, lazy=True)
             return reply
 
         return wait

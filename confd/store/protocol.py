@@ -131,8 +131,12 @@ class Store(Protocol):
     def resign(self) -> None:
         """Be the writer no longer: appends are refused from here on, those accepted before become durable."""
 
-    def append(self, kind: Kind, key: str, body: Any, at: float | None = None) -> Future[Position]:
+    def append(
+        self, kind: Kind, key: str, body: Any, at: float | None = None, *, lazy: bool = False
+    ) -> Future[Position]:
         """Append one record; the future is done when it is durable. Order of calls is order of records.
+
+        ``lazy``: nobody waits for it, so it may become durable a little later, with the next one at the latest.
 
         The future fails with StoreFailed when this node is not the writer or the journal cannot be written.
         It cannot be cancelled.

@@ -27,6 +27,7 @@ from confd.store.reserve import Reserve
 
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
+_LAZY_SECONDS: Final = 0.02
 
 Entry = tuple[Record, "Future[Position]"]
 
@@ -58,6 +59,7 @@ class SqliteStore(History):
         self._leading: int | None = None
         self._latest: Future[Position] | None = None
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._urgent = threading.Event()
         self._writer = threading.Thread(target=self._write_queued, name="journal", daemon=True)
         self._writer.start()
 
@@ -81,7 +83,9 @@ class SqliteStore(History):
         with self._order:
             self._leading = None
 
-    def append(self, kind: Kind, key: str, body: Any, at: float | None = None) -> Future[Position]:
+    def append(
+        self, kind: Kind, key: str, body: Any, at: float | None = None, *, lazy: bool = False
+    ) -> Future[Position]:
         """Append one record; the future is done when it is durable."""
         done: Future[Position] = Future()
         # Nobody who waits for it may cancel it: the writing thread completes it whatever happens.
@@ -95,6 +99,8 @@ class SqliteStore(History):
             record = Record(self._leading, self._n, kind, key, self._clock() if at is None else at, encoded)
             self._queue.put((record, done))
             self._latest = done
+        if not lazy:
+            self._urgent.set()
         return done
 
     def flush(self) -> None:
@@ -104,6 +110,7 @@ class SqliteStore(History):
                 raise self._refusal()
             latest = self._latest
         if latest is not None:
+            self._urgent.set()
             latest.result()
 
     def copy(self, records: Sequence[Record]) -> None:
@@ -159,6 +166,7 @@ class SqliteStore(History):
         """Finish what is queued and release the files."""
         self.resign()
         self._queue.put(None)
+        self._urgent.set()
         self._writer.join()
         self._connection.close()
         self.close_readers()
@@ -169,6 +177,8 @@ class SqliteStore(History):
 
     def _write_queued(self) -> None:
         while (first := self._queue.get()) is not None:
+            self._urgent.wait(_LAZY_SECONDS)
+            self._urgent.clear()
             batch, more = [first], True
             while more and len(batch) < _BATCH:
                 try:

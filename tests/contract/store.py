@@ -186,6 +186,17 @@ class StoreContract(ABC):
         assert all(future.done() for future in futures)
         assert len(opened(place).runtime()) == 100
 
+    def test_lazy_records_become_durable_too(self, place: Path, store: Store, opened: Callable[[Path], Store]) -> None:
+        """By themselves, with the next record at the latest, at once when asked to flush; the order stays."""
+        assert store.append(Kind.RUNTIME, "a", 1, lazy=True).result(30) == Position(1, 2)
+        lazy = [store.append(Kind.RUNTIME, f"b{i}", i, lazy=True) for i in range(50)]
+        assert store.append(Kind.RUNTIME, "c", 1).result(30) == Position(1, 53)
+        assert all(future.done() for future in lazy)
+        last = store.append(Kind.RUNTIME, "d", 1, lazy=True)
+        store.flush()
+        assert last.done()
+        assert opened(place).head() == Position(1, 54)
+
     def test_close_makes_queued_records_durable(self, tmp_path: Path, opened: Callable[[Path], Store]) -> None:
         """What was accepted before the end is kept."""
         store = self.open(tmp_path / "x")

@@ -79,7 +79,7 @@ def test_any_prefix_gives_a_job_file(history: list[Record], data: st.DataObject)
     info = file.info()
     msgspec.json.encode(info)
     assert info["job_id"] == "11.1"
-    assert len(info["commands"]) == len({s for s in file.steps})
+    assert len(info["commands"]) == len(file.steps)
     assert (info["result"] is not None) == (file.outcome is not None)
     if length == len(history):
         assert file.outcome is not None

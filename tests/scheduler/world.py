@@ -88,8 +88,10 @@ class MortalStore:
     def __init__(self, store: SqliteStore, life: Life) -> None:
         self._store, self._life = store, life
 
-    def append(self, kind: Kind, key: str, body: Any, at: float | None = None) -> Future[Position]:
-        """Append unless dead."""
+    def append(
+        self, kind: Kind, key: str, body: Any, at: float | None = None, *, lazy: bool = False
+    ) -> Future[Position]:
+        """Append unless dead; at once, so that every record is a moment to die at."""
         self._life.check()
         done = self._store.append(kind, key, body, at)
         done.exception()
