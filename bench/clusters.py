@@ -34,9 +34,17 @@ def call(name: str, **params: Any) -> str:
     return xmlrpc.client.dumps((name, {"params": params}), "job_exec")
 
 
-def load(address: str, connections: list[list[str]], seconds: float, port: int = _PORT, warm_up: float = 0.5) -> Load:
+def load(
+    address: str,
+    connections: list[list[str]],
+    seconds: float,
+    port: int = _PORT,
+    warm_up: float = 0.5,
+    *,
+    keep_alive: bool = True,
+) -> Load:
     """Put load on a server and return what came back."""
-    return drive(Plan(address, port, AUTHORIZATION, connections, warm_up, seconds, _SUCCESS))
+    return drive(Plan(address, port, AUTHORIZATION, connections, warm_up, seconds, _SUCCESS, keep_alive))
 
 
 def make_users(cluster: Cluster, count: int) -> list[str]:

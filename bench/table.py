@@ -41,18 +41,18 @@ def compared(
     measure: str,
     ours: Sequence[float],
     peer: Sequence[float],
-    goal: tuple[str, Callable[[float], bool]],
+    goal: tuple[str, Callable[[float], bool]] | None = None,
     *,
     peer_name: str = "",
     unit: str = "/s",
     digits: int = 0,
 ) -> Row:
-    """Compare the medians of interleaved rounds."""
+    """Compare the medians of interleaved rounds; without a goal it is for information."""
     one, other = statistics.median(ours), statistics.median(peer)
     ratio = one / other
-    text, is_met = goal
+    text, met = (goal[0], goal[1](ratio)) if goal else ("", None)
     theirs = f"{other:,.{digits}f} {unit} {peer_name}".rstrip()
-    return Row(measure, f"{one:,.{digits}f} {unit}", theirs, f"{ratio:.2f}", text, is_met(ratio))
+    return Row(measure, f"{one:,.{digits}f} {unit}", theirs, f"{ratio:.2f}", text, met)
 
 
 def at_most(measure: str, value: float, limit: float, unit: str, digits: int = 2) -> Row:

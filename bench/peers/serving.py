@@ -18,6 +18,7 @@ class Options:
     cert: str
     key: str
     answer: str
+    keep_alive: bool = False
 
     def tls(self) -> ssl.SSLContext:
         """Make a context like the daemons' own."""
@@ -27,13 +28,14 @@ class Options:
         return context
 
 
-def options() -> Options:
-    """Read the command line."""
+def options(*, has_keep_alive: bool = False) -> Options:
+    """Read the command line; ``--keep-alive`` is for peers that have a choice."""
     parser = argparse.ArgumentParser()
     for name in ("cert", "key", "answer"):
         parser.add_argument(f"--{name}", required=True)
-    given = parser.parse_args()
-    return Options(given.cert, given.key, given.answer)
+    if has_keep_alive:
+        parser.add_argument("--keep-alive", action="store_true")
+    return Options(**vars(parser.parse_args()))
 
 
 def end_with_parent() -> None:

@@ -109,7 +109,7 @@ class Gateway:
             try:
                 if answering is not None:
                     return await answering.call(request)
-                return _value(await self._forward("api", msgspec.to_builtins(request)))
+                return _value(await self._forward("api", msgspec.to_builtins(request, builtin_types=(bytes,))))
             except (NodeOffline, NoMaster) as error:
                 # The call may have reached the master: the same id makes sure that it runs once.
                 request = msgspec.structs.replace(request, retried=True)

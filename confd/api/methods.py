@@ -280,7 +280,8 @@ def _timeout(options: Any) -> float | None:
     if value is None:
         return None
     try:
-        return min(max(float(value), 0.0), threading.TIMEOUT_MAX)
+        seconds = float(value)
+        return min(seconds, threading.TIMEOUT_MAX) if seconds > 0 else 0.0
     except (TypeError, ValueError, OverflowError):
         raise Fault(WRONG_ARGUMENTS, f"timeout is a number of seconds, not {str(value)[:40]!r}") from None
 

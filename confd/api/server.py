@@ -26,8 +26,8 @@ log = structlog.get_logger("api")
 
 _XML_PATHS: Final = frozenset({"/", "/rpc2", "/RPC2", "/rpc2/", "/RPC2/"})
 _JSON_PATHS: Final = frozenset({"/jrpc", "/jrpc/"})
-_XML: Final = "text/xml"
-_JSON: Final = "application/json"
+_XML: Final = {"Content-Type": "text/xml"}
+_JSON: Final = {"Content-Type": "application/json"}
 _CREDENTIAL_BYTES: Final = 8_192
 
 Reply = web.StreamResponse
@@ -126,6 +126,9 @@ class ApiServer:
         return response
 
     async def _body(self, request: web.BaseRequest) -> bytes:
+        if request.content.is_eof():
+            # Mostly the body came along with the head: no need to go through the stream.
+            return request.content.read_nowait(-1)
         chunks: list[bytes] = []
         total = 0
         async for chunk in request.content.iter_any():
@@ -142,13 +145,13 @@ class ApiServer:
         try:
             call = xmlrpc.decode_call(body, self._limits)
             value = await self._call(call, credentials, peer, "xmlrpc")
-            return web.Response(body=xmlrpc.encode_result(value), content_type=_XML)
+            return web.Response(body=xmlrpc.encode_result(value), headers=_XML)
         except MalformedCall as error:
             if error.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise
-            return web.Response(body=xmlrpc.encode_fault(error.fault, error.message), content_type=_XML)
+            return web.Response(body=xmlrpc.encode_fault(error.fault, error.message), headers=_XML)
         except Fault as fault:
-            return web.Response(body=xmlrpc.encode_fault(fault.code, fault.message), content_type=_XML)
+            return web.Response(body=xmlrpc.encode_fault(fault.code, fault.message), headers=_XML)
 
     async def _answer_json(self, body: bytes, credentials: Credentials, peer: str) -> Reply:
         call = jsonrpc.decode_call(body, self._limits)
@@ -156,8 +159,8 @@ class ApiServer:
             value = await self._call(call, credentials, peer, "json")
         except Fault as fault:
             error = {"fault_code": fault.code, "fault_string": fault.message}
-            return web.Response(body=jsonrpc.encode(error), content_type=_JSON, status=HTTPStatus.BAD_REQUEST)
-        return web.Response(body=jsonrpc.encode(value), content_type=_JSON)
+            return web.Response(body=jsonrpc.encode(error), headers=_JSON, status=HTTPStatus.BAD_REQUEST)
+        return web.Response(body=jsonrpc.encode(value), headers=_JSON)
 
     async def _call(self, call: Call, credentials: Credentials, peer: str, protocol: str) -> Any:
         try:

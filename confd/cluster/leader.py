@@ -151,7 +151,7 @@ class Leader:
     async def gather(self) -> None:
         """Wait until every node that should be there has answered, or is known to be offline."""
         until = self._loop.time() + self._timing.offline
-        while NodeState.OFFLINE in self.states().values() and self._loop.time() < until:
+        while NodeState.OFFLINE in self.states().values() and self._loop.time() < until:  # noqa: ASYNC110 - is polled
             await asyncio.sleep(_GATHER_SECONDS)
 
     async def close(self) -> None:

@@ -156,7 +156,7 @@ class Daemon:
         return self._mastership.methods if self._mastership is not None and self._mastership.ready else None
 
     async def _api_call(self, body: Any) -> Any:
-        return msgspec.to_builtins(await self._gateway.take(body), str_keys=True)
+        return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))
 
     async def _forward(self, method: str, body: Any) -> Any:
         master = self.master()

@@ -62,7 +62,7 @@ class Draft(Configuration):
 
     def view(self, kind: type[S]) -> View[S]:
         """Return all sections of a kind by name, recording what is looked at."""
-        return View(kind, self._merged, self._reads)
+        return View(kind, self._current, self._merged, self._reads)
 
     def put(self, section: Section) -> None:
         """Add or replace a section."""
@@ -100,12 +100,22 @@ class Draft(Configuration):
 class View(Mapping[Any, S]):
     """The sections of one kind in a draft, as they are at the moment of asking."""
 
-    def __init__(self, kind: type[S], sections: Callable[[type[S]], dict[Any, S]], reads: set[str]) -> None:
-        self._kind, self._sections, self._reads = kind, sections, reads
+    def __init__(
+        self,
+        kind: type[S],
+        section: Callable[[str], Section | None],
+        sections: Callable[[type[S]], dict[Any, S]],
+        reads: set[str],
+    ) -> None:
+        self._kind, self._section, self._sections, self._reads = kind, section, sections, reads
 
     def __getitem__(self, name: Any) -> S:
-        self._reads.add(key_of(self._kind, name))
-        return self._sections(self._kind)[name]
+        key = key_of(self._kind, name)
+        self._reads.add(key)
+        section = self._section(key)
+        if not isinstance(section, self._kind):
+            raise KeyError(name)
+        return section
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._all())

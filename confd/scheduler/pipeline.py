@@ -64,7 +64,6 @@ class Surroundings(msgspec.Struct, frozen=True):
             self.cluster, self.store, self.services, self.vault,
         )  # fmt: skip
 
-
     def conf_only(self, ticket: Ticket) -> Context:
         """Make the context of a read job that is tried without anything but the configuration."""
         beyond: Any = Beyond()

@@ -80,6 +80,7 @@ class Job(msgspec.Struct, frozen=True):
     function: Callable[..., Any]
     lock_rules: tuple[LockRule, ...]
     owner_rule: OwnerRule | None
+    secrets: frozenset[str]
     _aliases: dict[str, str]
 
     @property
@@ -107,10 +108,6 @@ class Job(msgspec.Struct, frozen=True):
     def locks(self, conf: Conf, values: Mapping[str, Any]) -> tuple[Lock, ...]:
         """Name everything the job changes or relies on."""
         return tuple(dict.fromkeys(lock for rule in self.lock_rules for lock in rule(conf, values)))
-
-    def secrets(self) -> frozenset[str]:
-        """Names of parameters whose values are hidden and sealed."""
-        return frozenset(name for name, parameter in self.parameters.items() if parameter.secret)
 
     def _canonical(self, given: Mapping[str, Any]) -> Values:
         renamed: Values = {}
@@ -235,7 +232,8 @@ def _declare(
     group = function.__module__.rpartition(".")[2].partition("_")[0]
     return Job(
         function.__name__, intent, text.summary, text.description, parameters, substitutes, allow,
-        tuple(text.examples), group, own, lockless, function, rules, owner, aliases,
+        tuple(text.examples), group, own, lockless, function, rules, owner,
+        frozenset(name for name, parameter in parameters.items() if parameter.secret), aliases,
     )  # fmt: skip
 
 

@@ -158,7 +158,7 @@ class Scheduler:
 
     def _submit(self, ticket: Ticket, *, wait: bool) -> None:
         assert ticket.job is not None
-        sealed = masking.seal(ticket.values, ticket.job.secrets(), self._around.vault)
+        sealed = masking.seal(ticket.values, ticket.job.secrets, self._around.vault)
         body = Submitted(
             ticket.job.name, ticket.job.intent, ticket.caller.name, ticket.caller.uid, ticket.request, sealed
         )
@@ -268,12 +268,10 @@ class Scheduler:
 
     def _journal_read(self, ticket: Ticket, outcome: Outcome) -> None:
         assert ticket.job is not None
-        params = masking.hide_given(ticket.values, ticket.job.secrets())
+        params = masking.hide_given(ticket.values, ticket.job.secrets)
         self._append_read(ticket, ticket.job.name, params, outcome, lazy=True)
 
-    def _append_read(
-        self, ticket: Ticket, name: str, params: dict[str, Any], outcome: Outcome, *, lazy: bool
-    ) -> Any:
+    def _append_read(self, ticket: Ticket, name: str, params: dict[str, Any], outcome: Outcome, *, lazy: bool) -> Any:
         result = outcome.output if outcome.has_output else None
         body = ReadJob(
             name, ticket.caller.name, ticket.caller.uid, ticket.request, params,
@@ -308,7 +306,7 @@ def _unsafe(admission: Admission) -> frozenset[str]:
         job = registry.find(admission.name)
     except UnknownJob:
         return frozenset(admission.given)
-    return frozenset(admission.given) - (job.parameters.keys() - job.secrets())
+    return frozenset(admission.given) - (job.parameters.keys() - job.secrets)
 
 
 def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
@@ -322,7 +320,22 @@ def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
     except UnknownJob:
         everything = (lambda conf, values: [Lock(_EVERYTHING)],)
         return registry.Job(
-            name, intent, "", "", {}, (), registry.Allow(), (), "", False, False, interrupt, everything, None, {}
+            name,
+            intent,
+            "",
+            "",
+            {},
+            (),
+            registry.Allow(),
+            (),
+            "",
+            False,
+            False,
+            interrupt,
+            everything,
+            None,
+            frozenset(),
+            {},
         )
 
 

@@ -48,6 +48,7 @@ class Beyond:
         raise WantsMore
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse."""
         raise WantsMore
 
 

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from confd.model.states import Intent, Stage
 from confd.store.protocol import Kind, Record
-from confd.store.records import Finished, ReadJob, Submitted
+from confd.store.records import Finished, Submitted
 
 Projector = Callable[[sqlite3.Connection, Record], None]
 
 _JOB = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-def project(connection: sqlite3.Connection, record: Record) -> None:
-    """Bring the derived tables up to a record that was just written."""
-    _PROJECTORS[record.kind](connection, record)
+class _ReadLine(msgspec.Struct):
+    """What the line of a read job needs of its record; the result may be large."""
+
+    name: str
+    user: str
+    submitted: float
+    code: int
+
+
+_decode_read_line = msgspec.json.Decoder(_ReadLine).decode
+
+
+def project(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
+    """Bring the derived tables up to records that were just written."""
+    reads = [_read(record) for record in records if record.kind is Kind.READ]
+    if reads:
+        connection.executemany(_JOB, reads)
+    for record in records:
+        if record.kind is not Kind.READ:
+            _PROJECTORS[record.kind](connection, record)
 
 
 def _term(connection: sqlite3.Connection, record: Record) -> None:
@@ -80,10 +97,10 @@ def _put_runtime(connection: sqlite3.Connection, key: str, body: bytes) -> None:
         connection.execute("INSERT OR REPLACE INTO runtime VALUES (?, ?)", (key, body))
 
 
-def _read(connection: sqlite3.Connection, record: Record) -> None:
-    body = msgspec.json.decode(record.body, type=ReadJob)
-    row = (record.key, record.n, record.n, body.name, Intent.READ, body.user, Stage.FINISHED, body.submitted)
-    connection.execute(_JOB, (*row, record.at, body.code, None))
+def _read(record: Record) -> tuple[object, ...]:
+    line = _decode_read_line(record.body)
+    row = (record.key, record.n, record.n, line.name, Intent.READ, line.user, Stage.FINISHED, line.submitted)
+    return (*row, record.at, line.code, None)
 
 
 _PROJECTORS: Final[dict[Kind, Projector]] = {
@@ -97,5 +114,4 @@ _PROJECTORS: Final[dict[Kind, Projector]] = {
     Kind.FINISHED: _finished,
     Kind.COMMITTED: _committed,
     Kind.RUNTIME: _runtime,
-    Kind.READ: _read,
 }

@@ -232,10 +232,9 @@ class SqliteStore(History):
 
     def _insert(self, records: Sequence[Record]) -> None:
         with _transaction(self._connection):
-            for record in records:
-                row = (record.n, record.term, record.kind, record.key, record.at, bytes(record.body))
-                self._connection.execute(_INSERT, row)
-                project(self._connection, record)
+            rows = [(one.n, one.term, one.kind, one.key, one.at, bytes(one.body)) for one in records]
+            self._connection.executemany(_INSERT, rows)
+            project(self._connection, records)
 
     def _refusal(self) -> Exception:
         return self._failure or StoreFailed("this node is not the master")

@@ -225,7 +225,15 @@ def test_a_session_ends_with_the_password_the_login_and_the_user(world: World) -
 
 @pytest.mark.parametrize(
     "text",
-    ["ann\n9999999999\né", "ann\n9999999999\n", "ann\nx\ny", "ann", "\n\n", "root\n9999999999\nabc", "ann\n" + "9" * 6_000 + "\nx"],
+    [
+        "ann\n9999999999\né",
+        "ann\n9999999999\n",
+        "ann\nx\ny",
+        "ann",
+        "\n\n",
+        "root\n9999999999\nabc",
+        "ann\n" + "9" * 6_000 + "\nx",
+    ],
 )
 def test_a_forged_session_is_refused(world: World, text: str) -> None:
     """Whatever it holds; it costs an attempt."""

@@ -103,7 +103,7 @@ def test_commit_runs_alone_and_keeps_the_text_secret(stage: Stage) -> None:
     """No other modify job runs meanwhile; the file with its passwords is sealed in the journal."""
     job = load()["exaconf_commit"]
     assert job.locks(stage.conf, {"text": ""}) == (Lock("all"),)
-    assert job.secrets() == {"text"}
+    assert job.secrets == {"text"}
 
 
 @pytest.fixture

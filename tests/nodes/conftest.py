@@ -34,7 +34,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 async def until(promise: Callable[[], Any]) -> Any:
     """Return what a promise gives once it is true."""
     async with asyncio.timeout(PATIENCE):
-        while not (kept := promise()):
+        while not (kept := promise()):  # noqa: ASYNC110 - promises have no event
             await asyncio.sleep(0.005)
     return kept
 

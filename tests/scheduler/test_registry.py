@@ -65,7 +65,7 @@ def test_texts_are_read_from_the_docstring() -> None:
     assert known.parameters["vname"].description == "name of the volume"
     assert known.examples == ({"vname": "V1"}, {"vid": 3, "expire": "2w"})
     assert [name for name, one in known.parameters.items() if one.mandatory] == ["vname"]
-    assert known.secrets() == {"password"}
+    assert known.secrets == {"password"}
     assert known.substitute_table == {"vid": ["vname"], "vname": ["vid"]}
 
 
