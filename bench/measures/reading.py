@@ -41,8 +41,8 @@ def reading(settings: Settings) -> Report:
             "standard library gives it: it speaks HTTP/1.0 and closes the connection after each answer, so each of its "
             "calls includes connecting and a full TLS handshake, both ends of it on this machine; that handshake, done "
             "one at a time where it accepts, is most of what its calls cost. Beside it, without a goal, the same server "
-            "with its handler switched to HTTP/1.1, which the library's documentation leaves to its user: it pays "
-            "no handshakes either, and tells how the handling of calls alone compares."
+            "with its handler switched to HTTP/1.1 in a subclass: it pays no handshakes either, and tells how the "
+            "handling of calls alone compares."
         ),
     ]
     with plain_cluster() as cluster:
@@ -92,4 +92,4 @@ def _spreads(loads: dict[str, list[Load]], connections: int) -> str:
         busy = max(one.busy for one in rounds)
         limit = " (the generator was the limit)" if busy > 0.9 else ""
         parts.append(f"{name} {spread([one.rate for one in rounds])} /s, generator {busy:.0%} of a core{limit}")
-    return f"read, {connections} connections: {'; '.join(parts)}."
+    return f"read, {connections} connection{'s'[: connections > 1]}: {'; '.join(parts)}."

@@ -152,6 +152,7 @@ class Follower:
             if self._replica.written >= wanted:
                 return
             try:
-                await asyncio.wait_for(self._written.wait(), until - self._loop.time())
+                async with asyncio.timeout_at(until):
+                    await self._written.wait()
             except TimeoutError:
                 raise NodeError(f"n{self._host.node} could not write EXAConf in time; see its log") from None

@@ -157,10 +157,10 @@ class Leader:
     async def close(self) -> None:
         """Stop all tasks."""
         tasks = [self._clock, *self._tasks.values()]
+        self._closed = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._closed = True
         self._check_waiting()
 
     def _state(self, node: Node) -> NodeState:
@@ -225,10 +225,11 @@ class Leader:
 
     async def _keep(self, member: Member) -> None:
         """Keep a node informed, connecting again whenever the link breaks."""
-        while True:
+        # A cancellation may get lost in a library, so the loops also end by themselves.
+        while self._keeps(member):
             try:
                 await self._greet(member)
-                while True:
+                while self._keeps(member):
                     await self._inform(member)
             except ConfDError as error:
                 member.n = -1
@@ -237,6 +238,9 @@ class Leader:
                 member.n = -1
                 log.exception("node_failed", node=member.node)
             await asyncio.sleep(_RETRY_SECONDS)
+
+    def _keeps(self, member: Member) -> bool:
+        return not self._closed and self._members.get(member.node) is member
 
     async def _greet(self, member: Member) -> None:
         answer = await self._call(member, "hello", {})
@@ -281,7 +285,8 @@ class Leader:
             self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(member.news.wait(), pause)
+            async with asyncio.timeout(pause):
+                await member.news.wait()
 
     def _after(self, n: int) -> list[Frame]:
         # The tail has no gaps; what a node lacks is at its right end, mostly little.

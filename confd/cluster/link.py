@@ -58,7 +58,9 @@ class Link:
         self._pending[number] = answer
         try:
             await self._send((_CALL, number, method, body))
-            return await asyncio.wait_for(answer, timeout)
+            # Not wait_for: before Python 3.12 it may swallow a cancellation.
+            async with asyncio.timeout(timeout):
+                return await answer
         except TimeoutError:
             raise TimedOut(f"{self.peer} did not answer {method} within {timeout} s") from None
         finally:

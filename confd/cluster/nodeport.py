@@ -99,7 +99,8 @@ class Connector:
             connecting = self._session.ws_connect(
                 f"https://{where}{_PATH}", ssl=self._tls, max_msg_size=MAX_FRAME, compress=0
             )
-            socket = await asyncio.wait_for(connecting, _CONNECT_SECONDS)
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                socket = await connecting
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NodeOffline(f"no node answers at {where}: {error or 'timed out'}") from None
         link = Link(socket, self._methods, where)

@@ -40,7 +40,7 @@ def db_list(ctx: Context) -> list[str]:
 
 
 @job(READ, allow=_ADMINISTRATORS)
-def dbdatabase_state(ctx: Context, db_name: DatabaseName) -> str:
+def db_state(ctx: Context, db_name: DatabaseName) -> str:
     """Return the state of a database: setup, startup, running or shutdown.
 
     :param db_name: Name of an existing database.
