@@ -24,6 +24,8 @@ from confd.services.access.passwords import verify
 _REMEMBERED_SECONDS: Final = 60.0
 _REMEMBERED: Final = 10_000
 _SESSION_SECONDS: Final = 12 * 3600
+_NOBODYS: Final = "$argon2id$v=19$m=19456,t=2,p=1$FKbxTI33Cbnf4Y0jGv0mrw$EeAYlMhiUrlZA0GuAvBG32hqRNpgPFE3FQxaa4ZqRBg"
+"""A hash that no password fits: an unknown user takes as long as a known one."""
 
 
 class Authentication:
@@ -88,7 +90,7 @@ class Authentication:
         async with self._throttle.attempt(credentials.name, peer) as attempt:
             user = self._conf().users.get(credentials.name)
             stored = user.passwd.reveal() if user is not None and user.passwd is not None else ""
-            right = await asyncio.to_thread(verify, stored, credentials.secret)
+            right = await asyncio.to_thread(verify, stored or _NOBODYS, credentials.secret)
             if user is None or not right or not user.login_enabled or self._mark(user, credentials) != mark:
                 raise Unauthorized("user unknown, login disabled or password wrong")
             attempt.succeeded()

@@ -37,8 +37,11 @@ class ReplayMismatch(Exception):
     """The job asked for something else than was recorded; it cannot be continued."""
 
 
-class WantsMore(Exception):
-    """A read job that was tried at once needs more than the configuration: nodes, history, services."""
+class WantsMore(BaseException):
+    """A read job that was tried at once needs more than the configuration: nodes, history, services.
+
+    Not an ``Exception``: a job that handles any error must not handle this one.
+    """
 
 
 class Beyond:

@@ -190,6 +190,8 @@ class SqliteStore(History):
                     more = False
                 else:
                     batch.append(following)
+            if not self._queue.empty():
+                self._urgent.set()
             self._write_batch(batch)
 
     def _write_batch(self, batch: list[Entry]) -> None:
