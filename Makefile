@@ -26,7 +26,7 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: setup
-	TORTURE=1 $(BIN)/pytest -m "" --timeout=3600 tests/cluster tests
+	TORTURE=1 $(BIN)/pytest -n 2 --dist loadfile --timeout=3600
 
 bench: setup
 	$(BIN)/python -m bench

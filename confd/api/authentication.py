@@ -91,7 +91,8 @@ class Authentication:
             user = self._conf().users.get(credentials.name)
             stored = user.passwd.reveal() if user is not None and user.passwd is not None else ""
             right = await asyncio.to_thread(verify, stored or _NOBODYS, credentials.secret)
-            if user is None or not stored or not right or not user.login_enabled or self._mark(user, credentials) != mark:
+            may = user is not None and user.login_enabled and self._mark(user, credentials) == mark
+            if not (stored and right and may):
                 raise Unauthorized("user unknown, login disabled or password wrong")
             attempt.succeeded()
         self._remember(mark)

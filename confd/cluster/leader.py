@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -20,9 +17,11 @@ import msgspec
 import structlog
 
 from confd.cluster.agent import Reply, reply_of
+from confd.cluster.member import Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
 from confd.cluster.replica import Replica
+from confd.cluster.tail import Tail
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
 from confd.model.states import NodeState
@@ -30,50 +29,9 @@ from confd.store.protocol import Kind, Position, Record, Store
 
 log = structlog.get_logger("leader")
 
-BEAT_SECONDS: Final = 0.5
-OFFLINE_SECONDS: Final = 3.0
-WRITTEN_SECONDS: Final = 5.0
 _RESTORE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
 _GATHER_SECONDS: Final = 0.02
-_TAIL: Final = 4_096
-_BATCH: Final = 512
-_BATCH_BYTES: Final = 4 * 1024 * 1024
-
-Frame = tuple[int, int, str, str, float, bytes]
-"""A record as it is sent: term, n, kind, key, time, body."""
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """How often nodes are asked, and how long is waited for them; seconds.
-
-    ``beat`` between heartbeats, ``offline`` until a silent node counts as offline, ``written`` until a node
-    that has not written a revision is behind.
-    """
-
-    beat: float = BEAT_SECONDS
-    offline: float = OFFLINE_SECONDS
-    written: float = WRITTEN_SECONDS
-
-
-class Member:
-    """What the master knows of one other node."""
-
-    def __init__(self, node: int, address: str, port: int, offline: float = OFFLINE_SECONDS) -> None:
-        self.node, self.address, self.port, self._offline = node, address, port, offline
-        self.heard = float("-inf")
-        self.beat = float("-inf")
-        self.n = -1
-        self.written = 0
-        self.booted: float | None = None
-        self.behind = False
-        self.status: dict[str, Any] = {}
-        self.news = asyncio.Event()
-
-    @property
-    def online(self) -> bool:
-        """True while heartbeats are answered."""
-        return time.monotonic() - self.heard < self._offline
 
 
 class Leader:
@@ -93,8 +51,7 @@ class Leader:
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._tail: deque[Frame] = deque(maxlen=_TAIL)
-        self._tail_lock = threading.Lock()
+        self._tail = Tail(store)
         self._alarm: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[int, float, Future[list[int]]]] = []
         self._watchers: list[Callable[[], None]] = []
@@ -185,8 +142,7 @@ class Leader:
                 self._tasks[node.id] = self._loop.create_task(self._keep(member))
 
     def _durable(self, records: Sequence[Record]) -> None:
-        with self._tail_lock:
-            self._tail.extend(map(_frame, records))
+        self._tail.extend(records)
         # Only for a new revision somebody waits; the rest goes along with it, or a little later.
         awaited = any(record.kind is Kind.FINISHED for record in records)
         with contextlib.suppress(RuntimeError):
@@ -273,7 +229,7 @@ class Leader:
 
     async def _inform(self, member: Member) -> None:
         member.news.clear()
-        records = self._after(member.n)
+        records = self._tail.after(member.n)
         head = self._store.head().n
         if records:
             body = {"records": records, "complete": records[-1][1] >= head}
@@ -287,17 +243,6 @@ class Leader:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await member.news.wait()
-
-    def _after(self, n: int) -> list[Frame]:
-        # The tail has no gaps; what a node lacks is at its right end, mostly little.
-        with self._tail_lock:
-            if self._tail and self._tail[0][1] <= n + 1:
-                lacking = list(itertools.islice(reversed(self._tail), self._tail[-1][1] - n))
-                return _limited(reversed(lacking[-_BATCH:]))
-        records = self._store.read(Position(0, n), _BATCH)
-        if n < self._store.pruned():
-            raise Conflict("records that a node needs were pruned meanwhile; it gets a snapshot")
-        return _limited(map(_frame, records))
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
         stamped = {"term": self.term, "master": self.node, **body}
@@ -397,19 +342,3 @@ class Leader:
 
 def _gone() -> NoMaster:
     return NoMaster("this master is going down; the next one goes on with the job")
-
-
-def _limited(frames: Iterable[Frame]) -> list[Frame]:
-    """Take frames until there are enough bytes for one message."""
-    taken: list[Frame] = []
-    size = 0
-    for frame in frames:
-        taken.append(frame)
-        size += len(frame[5])
-        if size > _BATCH_BYTES:
-            break
-    return taken
-
-
-def _frame(record: Record) -> Frame:
-    return record.term, record.n, str(record.kind), record.key, record.at, bytes(record.body)

@@ -15,7 +15,8 @@ from confd.api.methods import Methods
 from confd.cluster.agent import Agent
 from confd.cluster.host import Cluster, Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.leader import BEAT_SECONDS, Leader
+from confd.cluster.leader import Leader
+from confd.cluster.member import BEAT_SECONDS
 from confd.cluster.nodeport import Connector
 from confd.cluster.replica import Replica, load_conf
 from confd.daemon.view import ClusterView

@@ -20,7 +20,8 @@ from confd.cluster.certificates import Pair
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.leader import Leader, Timing
+from confd.cluster.leader import Leader
+from confd.cluster.member import Timing
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.operations import operation
 from confd.cluster.replica import Replica
@@ -280,7 +281,7 @@ def test_records_pruned_under_way_lead_to_a_snapshot(files: Files) -> None:
             cluster.leader._tail.clear()
             cluster.store.prune(Retention(read_count=1))
             with pytest.raises(Conflict, match="pruned"):
-                cluster.leader._after(5)
+                cluster.leader._tail.after(5)
             await cluster.up(12)
             await cluster.same(12)
 

@@ -1,0 +1,45 @@
+"""What the master knows of each other node, and how patient it is with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import msgspec
+
+BEAT_SECONDS: Final = 0.5
+OFFLINE_SECONDS: Final = 3.0
+WRITTEN_SECONDS: Final = 5.0
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How often nodes are asked, and how long is waited for them; seconds.
+
+    ``beat`` between heartbeats, ``offline`` until a silent node counts as offline, ``written`` until a node
+    that has not written a revision is behind.
+    """
+
+    beat: float = BEAT_SECONDS
+    offline: float = OFFLINE_SECONDS
+    written: float = WRITTEN_SECONDS
+
+
+class Member:
+    """What the master knows of one other node."""
+
+    def __init__(self, node: int, address: str, port: int, offline: float = OFFLINE_SECONDS) -> None:
+        self.node, self.address, self.port, self._offline = node, address, port, offline
+        self.heard = float("-inf")
+        self.beat = float("-inf")
+        self.n = -1
+        self.written = 0
+        self.booted: float | None = None
+        self.behind = False
+        self.status: dict[str, Any] = {}
+        self.news = asyncio.Event()
+
+    @property
+    def online(self) -> bool:
+        """True while heartbeats are answered."""
+        return time.monotonic() - self.heard < self._offline
