@@ -32,6 +32,7 @@ log = structlog.get_logger("leader")
 _RESTORE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
 _GATHER_SECONDS: Final = 0.02
+_LATER_SECONDS: Final = 0.1
 
 
 class Leader:
@@ -150,7 +151,7 @@ class Leader:
 
     def _wake_later(self) -> None:
         if self._alarm is None:
-            self._alarm = self._loop.call_later(_GATHER_SECONDS, self._wake)
+            self._alarm = self._loop.call_later(_LATER_SECONDS, self._wake)
 
     def _wake(self) -> None:
         if self._alarm is not None:

@@ -27,7 +27,7 @@ from confd.store.reserve import Reserve
 
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
-_LAZY_SECONDS: Final = 0.02
+_LAZY_SECONDS: Final = 0.1
 
 Entry = tuple[Record, "Future[Position]"]
 
