@@ -45,6 +45,23 @@ def clone(server: Server, source: str, password: Secret) -> None:
         workshop.finish()
 
 
+def rewind(server: Server, source: str, password: Secret) -> None:
+    """Take back what this stopped instance has beyond the history of the primary at an address.
+
+    While it works the data has its unfinished name: what is left of an interrupted rewind is no data at all.
+    """
+    server.write_password(password)
+    workshop = Workshop(server.place, server.layout.account)
+    with workshop.alone():
+        target = workshop.take()
+        login = f"host={source} port={server.database.port} user={REPLICATION} dbname=postgres application_name=rewind"
+        tool = server.choice().installation.tool("pg_rewind")
+        words = ["--target-pgdata", str(target), "--source-server", login]
+        workshop.run([tool, *words], env={"PGPASSFILE": str(server.passwords)})
+        write_owned(target / "standby.signal", "", server.layout.account)
+        workshop.finish()
+
+
 def _initdb(server: Server, workshop: Workshop) -> None:
     installation = server.choice().installation
     target = str(workshop.make())

@@ -84,8 +84,10 @@ class Server:
         """Return the role file of a primary."""
         return configuration.primary_file(quorum)
 
-    def standby_file(self, primary: int) -> str:
-        """Return the role file of a follower of a node."""
+    def standby_file(self, primary: int | None) -> str:
+        """Return the role file of a follower of a node, or of nobody."""
+        if primary is None:
+            return configuration.DETACHED_FILE
         address = self.host.conf().require_node(primary).private_ip
         return configuration.standby_file(self.host.node, address, self.database.port, self.passwords)
 
