@@ -38,9 +38,11 @@ def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool =
 
 
 @operation("database.admit")
-def admit(host: Host, database: str, standby: int) -> str:
-    """Keep WAL for a standby from now on; return the replication password."""
+def admit(host: Host, database: str, standby: int, maintenance: bool = False) -> str:
+    """Let a standby in and keep WAL for it from now on; return the replication password."""
     server = Server(host, database)
+    # Its node may be younger than this server.
+    server.write_access(maintenance)
     server.admin.make_slot(standby)
     return server.password().reveal()
 

@@ -20,6 +20,13 @@ def transition(old: Quorum, new: Quorum) -> Quorum:
     return Quorum(tuple(sorted({*old.standbys, *new.standbys})), acks) if acks else Quorum()
 
 
+def without(quorum: Quorum, node: int) -> Quorum:
+    """Return what still holds of a quorum when a node is not asked any more."""
+    rest = tuple(one for one in quorum.standbys if one != node)
+    acks = quorum.acks - (node in quorum.standbys)
+    return Quorum(rest, acks) if acks > 0 else Quorum()
+
+
 def quorum_step(now: Situation, primary: int, instance: Instance) -> SetQuorum | Remember | None:
     """Return the next step of a change of quorum, None when there is none to take now."""
     if not now.free(primary):
@@ -42,7 +49,8 @@ def target_quorum(now: Situation, primary: int, instance: Instance) -> Quorum:
     """Return those that follow now or soon again, with as many acknowledgements as redundancy asks for."""
     streaming = {follower.node for follower in instance.followers if follower.state == "streaming"}
     kept = {node for node in now.record.quorum.standbys if _comes_back(now, node)}
-    members = tuple(sorted(node for node in now.spec.nodes if node != primary and node in streaming | kept))
+    counted = set(now.spec.nodes) - {primary, *now.record.leaving}
+    members = tuple(sorted(counted & (streaming | kept)))
     acks = min(now.spec.redundancy - 1, len(members))
     return Quorum(members, acks) if acks > 0 else Quorum()
 

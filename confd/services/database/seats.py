@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from confd.exaconf import Database, Volume
+from confd.services.database.record import Record
 from confd.services.database.situation import Spec
 
 
@@ -12,3 +15,18 @@ def seats(database: Database, volume: Volume) -> Spec:
     more = max(0, volume.redundancy - len(active))
     copies = [node for node in volume.nodes if node not in active][:more]
     return Spec(active, tuple(copies), min(volume.redundancy, len(active) + len(copies)))
+
+
+def behind(spec: Spec, record: Record) -> tuple[int, ...]:
+    """Return the nodes whose copy does not count yet: it is being made, or has not caught up.
+
+    Where no commit waits for a copy, nobody records when one has caught up: then only what was never there counts.
+    """
+    counted = record.quorum.standbys if spec.redundancy > 1 else record.copies
+    return tuple(node for node in spec.nodes if node != record.primary and node not in counted)
+
+
+def with_guests(spec: Spec, record: Record, redundancy: int) -> Spec:
+    """Return the spec with the nodes that segments move to."""
+    copies = (*spec.copies, *(node for node in record.guests if node not in spec.nodes))
+    return msgspec.structs.replace(spec, copies=copies, redundancy=min(redundancy, len(spec.active) + len(copies)))

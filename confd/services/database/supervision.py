@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
 from confd.services.database.observation import Observation, Outcome, observation, outcome
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
+
+R = TypeVar("R")
 
 _PARALLEL: Final = 32
 _LOOK: Final = 0.2
@@ -95,6 +97,35 @@ class Supervision:
         try:
             supervisor.change(lambda record: self._wanting(database, record, wanted, maintenance), force)
             return self._wait(supervisor, wanted, timeout, canceled)
+        finally:
+            supervisor.tell(lambda _: None)
+
+    def change(self, database: str, edit: Callable[[Record], Record]) -> Record:
+        """Edit the record of a database durably; its supervisor acts on it at once."""
+        return self._supervisor(database).change(edit)
+
+    def follow(
+        self,
+        database: str,
+        edit: Callable[[Record], Record],
+        judge: Callable[[Supervisor], R | None],
+        say: Callable[[str], None] = lambda _: None,
+        canceled: Callable[[], bool] = lambda: False,
+    ) -> R:
+        """Edit the record durably and wait until ``judge`` gives something; it is asked with the condition held.
+
+        :raises ConfDError: what ``judge`` raised.
+        """
+        supervisor = self._supervisor(database)
+        supervisor.tell(say)
+        try:
+            supervisor.change(edit)
+            with supervisor.changed:
+                while (judged := judge(supervisor)) is None:
+                    if canceled():
+                        raise Canceled(f"nobody waits any more for database {database}")
+                    supervisor.changed.wait(_LOOK)
+            return judged
         finally:
             supervisor.tell(lambda _: None)
 
