@@ -49,8 +49,7 @@ def target_quorum(now: Situation, primary: int, instance: Instance) -> Quorum:
     """Return those that follow now or soon again, with as many acknowledgements as redundancy asks for."""
     streaming = {follower.node for follower in instance.followers if follower.state == "streaming"}
     kept = {node for node in now.record.quorum.standbys if _comes_back(now, node)}
-    counted = set(now.spec.nodes) - {primary, *now.record.leaving}
-    members = tuple(sorted(counted & (streaming | kept)))
+    members = tuple(sorted(node for node in now.spec.nodes if node != primary and node in streaming | kept))
     acks = min(now.spec.redundancy - 1, len(members))
     return Quorum(members, acks) if acks > 0 else Quorum()
 

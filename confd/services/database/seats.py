@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from confd.exaconf import Database, Volume
 from confd.services.database.record import Record
 from confd.services.database.situation import Spec
@@ -27,6 +25,11 @@ def behind(spec: Spec, record: Record) -> tuple[int, ...]:
 
 
 def with_guests(spec: Spec, record: Record, redundancy: int) -> Spec:
-    """Return the spec with the nodes that segments move to."""
-    copies = (*spec.copies, *(node for node in record.guests if node not in spec.nodes))
-    return msgspec.structs.replace(spec, copies=copies, redundancy=min(redundancy, len(spec.active) + len(copies)))
+    """Return the spec while segments move: with guests, and without the nodes that are leaving."""
+    active = tuple(node for node in spec.active if node not in record.leaving)
+    copies = tuple(
+        node
+        for node in dict.fromkeys((*spec.copies, *record.guests))
+        if node not in active and node not in record.leaving
+    )
+    return Spec(active, copies, min(redundancy, len(active) + len(copies)))
