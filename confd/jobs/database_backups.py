@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from confd.cluster.operations import MASTER
 from confd.exaconf import Volume
 from confd.jobs import locks
-from confd.jobs.observing import database_state
+from confd.jobs.observing import database_state, require_idle
 from confd.jobs.shelves import backups_on, find_backup, node_for
 from confd.jobs.types import DatabaseName, VolumeName
 from confd.model.durations import parse_duration
@@ -71,7 +71,7 @@ def db_backup_start(
     """
     ctx.conf.require_database(db_name)
     volume = archive_volume(ctx.conf, backup_volume_name, backup_volume_id)
-    record = _require_idle(ctx, db_name)
+    record = require_idle(ctx, db_name)
     state = ctx.learn("state", lambda: database_state(ctx, db_name))
     if state != DatabaseState.RUNNING or record.primary is None:
         raise WrongState(f"database {db_name} is in state {state}; only a running one can be saved (db_start)")
@@ -201,14 +201,6 @@ def _no_base(backups: Backups, database: str, volume: Volume, level: int) -> str
         f"level: volume {volume.name} has no usable backup of database {database} of a level below {level} to build "
         "on; take one of level 0 first"
     )
-
-
-def _require_idle(ctx: Context, database: str) -> Record:
-    record = ctx.service(Supervision).record(database)
-    operation = ctx.learn("operation", lambda: record.operation)
-    if operation:
-        raise WrongState(f"a {operation} of database {database} runs; wait for its end, or end it with db_backup_abort")
-    return record
 
 
 def _last(record: Record) -> str:

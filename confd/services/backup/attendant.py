@@ -84,6 +84,7 @@ class Attendant:
                 raise error_from(record.last.code, record.last.message)
         finally:
             self._beginning.discard(database)
+            self._wake.set()
 
     def _begin(self, database: str, order: BackupOrder) -> None:
         try:

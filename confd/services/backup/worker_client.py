@@ -52,8 +52,8 @@ class WorkerClient:
         if self.order() == task.order:
             return
         self.state.mkdir(parents=True, exist_ok=True)
-        if self._runs():
-            raise NodeError("a worker of an earlier backup is still ending; try again")
+        if self._runs() and not ((pid := self._pid()) and wait_gone(pid, _FAST)):
+            raise NodeError("the worker of an earlier backup is still ending; try again")
         (self.state / "result.json").unlink(missing_ok=True)
         write_private(self.state / "order.json", msgspec.json.encode(task))
         started = subprocess.run(
@@ -124,8 +124,11 @@ class WorkerClient:
             return True
         return False
 
+    def _pid(self) -> int:
+        return int((self.state / "worker").read_text() or 0)
+
     def _end(self) -> None:
-        pid = int((self.state / "worker").read_text() or 0)
+        pid = self._pid()
         for number in (signal.SIGTERM, signal.SIGKILL):
             if pid:
                 send(pid, number)
