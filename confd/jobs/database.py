@@ -7,13 +7,15 @@ from typing import Annotated, Any, Final
 from confd.cluster.operations import MASTER
 from confd.exaconf import Database, key_of
 from confd.jobs import locks
-from confd.jobs.observing import ask, database_state, require_stopped
+from confd.jobs.observing import ask, database_state, require_idle, require_stopped
 from confd.jobs.types import DatabaseName
 from confd.model.errors import ConfDError, NotFound, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, READ, Allow, job
+from confd.services.backup.schedules import describe_schedules, time_zone
+from confd.services.backup.scheduling import Schedules
 from confd.services.database.description import describe_database
 from confd.services.database.instance import remove_instance, usage
 from confd.services.database.observation import Observation
@@ -65,7 +67,10 @@ def db_info(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     volume = ctx.conf.require_volume(database.data_volume)
     seen = ctx.service(Supervision).observe(db_name)
     addresses = {node.id: node.private_ip for node in ctx.conf.nodes.values()}
-    return describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses)
+    described = describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses)
+    runs, zone = ctx.service(Schedules).runs(db_name), time_zone(ctx.committed)
+    described["config"] |= describe_schedules(database, runs, ctx.now(), zone)
+    return described
 
 
 @job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.database("db_name")])
@@ -82,7 +87,7 @@ def db_delete(ctx: Context, db_name: DatabaseName) -> None:
     ctx.conf.delete(key_of(Database, db_name))
     ctx.put_record(PREFIX + db_name, None)
     for node in database.nodes:
-        ctx.settle(remove_instance.on(node, database=db_name))
+        ctx.settle(remove_instance.on(node, database=db_name, uuid=database.id))
 
 
 @job(
@@ -150,6 +155,7 @@ def db_stop(
     state = ctx.learn("state", lambda: database_state(ctx, db_name))
     if state == DatabaseState.SETUP:
         raise WrongState(f"database {db_name} is not running (state {state}); nothing to stop")
+    require_idle(ctx, db_name)
     outcome = ctx.run(
         want.on(MASTER, database=db_name, wanted=Wanted.STOPPED, timeout=timeout or None, force=force),
         undo=unwant.on(MASTER, database=db_name, wanted=Wanted.STOPPED),

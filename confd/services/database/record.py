@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Cluster
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
 
 PREFIX: Final = "database/"
 
@@ -49,6 +50,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
     While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
     copies of ``leaving`` nodes.
+    ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
+    the present data was restored; ``last`` is how the last operation ended.
     """
 
     wanted: Wanted = Wanted.STOPPED
@@ -71,6 +74,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""
     guests: tuple[int, ...] = ()
     leaving: tuple[int, ...] = ()
+    backup: BackupOrder | None = None
+    restore: RestoreOrder | None = None
+    lineage: tuple[str, ...] = ()
+    last: Ended | None = None
 
 
 def new_generation() -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.services.backup.attendant import Attendant
 from confd.services.database.observation import Observation, Outcome, observation, outcome
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
@@ -37,6 +38,7 @@ class Supervision:
         self._supervisors: dict[str, Supervisor] = {}
         self._lock = threading.Lock()
         self._open = False
+        self.backups = Attendant(cluster, self.change)
 
     def start(self) -> None:
         """Begin to supervise every database of the configuration."""
@@ -44,9 +46,11 @@ class Supervision:
         self._cluster.watch(self._wake)
         for database in self._cluster.conf().databases:
             self._supervisor(database)
+        self.backups.start()
 
     def close(self) -> None:
         """End all supervisors; instances go on running."""
+        self.backups.close()
         with self._lock:
             self._open = False
             supervisors = list(self._supervisors.values())
