@@ -97,6 +97,11 @@ class Admin:
             connection.execute(_DROP_LOST, slot)
             connection.execute(_MAKE_SLOT, slot)
 
+    def mark(self) -> None:
+        """Commit something that changes nothing."""
+        with self._connection() as connection:
+            connection.execute("SELECT pg_logical_emit_message(true, 'confd', '')")
+
     def drop_slot(self, node: int) -> None:
         """Keep no more WAL for a node that does not follow any more."""
         with self._connection() as connection:

@@ -84,7 +84,7 @@ def main_file(facts: ServerFacts) -> str:
     lines = [
         f"{name} = {value}" for name, value in (_defaults(facts) | _quoted(facts.settings) | _fixed(facts)).items()
     ]
-    return "\n".join([*lines, "include 'role.conf'", ""])
+    return "\n".join([*lines, "include_if_exists 'archive.conf'", "include 'role.conf'", ""])
 
 
 def access_file(facts: ServerFacts) -> str:

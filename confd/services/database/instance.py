@@ -10,7 +10,7 @@ import msgspec
 
 from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
-from confd.model.errors import InvalidParameter, NodeError, NotFound, StorageNotFound
+from confd.model.errors import ConfDError, InvalidParameter, NodeError, NotFound, StorageNotFound
 from confd.model.secret import Secret
 from confd.services.database import making
 from confd.services.database.data import Content, read_content, remove, used
@@ -73,10 +73,20 @@ def set_quorum(host: Host, database: str, quorum: Quorum, wait: float) -> None:
 def stop(host: Host, database: str, immediate: bool, patience: float) -> None:
     """Stop the instance and its keeper; fine when there is none. By force after ``patience`` seconds."""
     place = layout(host, database)
+    if not immediate:
+        _mark_end(host, database)
     KeeperClient(place.state, place.keeper).leave("immediate" if immediate else "fast", patience)
     # Without the database or its segment here there is no data that an orphan could work on.
     with suppress(NotFound, StorageNotFound):
         clear(Server(host, database).place.data)
+
+
+def _mark_end(host: Host, database: str) -> None:
+    """Leave a commit as the last thing in an archived log: restores reach any time up to it."""
+    with suppress(ConfDError):
+        server = Server(host, database)
+        if server.database.wal_archive_volume and server.state() is InstanceState.READY:
+            server.admin.mark()
 
 
 @operation("database.observe")

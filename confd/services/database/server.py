@@ -26,6 +26,7 @@ from confd.services.database.params import effective, parse_params
 from confd.services.database.processes import postmaster_status
 from confd.services.database.record import Quorum
 from confd.services.database.seats import seats
+from confd.services.wal.preparing import prepare
 
 if TYPE_CHECKING:
     from confd.services.database.admin import Admin
@@ -127,6 +128,7 @@ class Server:
             ("role.conf", role_file),
         ):
             write_owned(self.layout.config / name, text, self.layout.account)
+        prepare(self.database, self.volume, self.layout, self.place)
         # A copied or older one would override what is written here.
         (self.place.data / "postgresql.auto.conf").unlink(missing_ok=True)
         write_owned(self.place.data / "postgresql.auto.conf", "", self.layout.account)

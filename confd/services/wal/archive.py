@@ -8,22 +8,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from confd.cluster.host import Cluster
-from confd.exaconf import Database
+from confd.cluster.operations import Command
+from confd.exaconf import Database, Volume
 from confd.model.errors import ConfDError
 from confd.services.database.record import Record, read_record
-from confd.services.wal.shipping import prune, ship
+from confd.services.wal.shipping import forget_gap, prune, ship
 
 _log = structlog.get_logger()
 
 _TICK: Final = 1.0
 _REST: Final = 10.0
 _PRUNE_EVERY: Final = 600.0
-_SHIP_WITHIN: Final = 600.0
+_WITHIN: Final = 600.0
 
 
 class WalArchive:
@@ -65,11 +66,12 @@ class WalArchive:
     def work(self) -> None:
         """Have nodes ship what waits now, and delete what no restore needs."""
         for database in self._cluster.conf().databases.values():
-            if database.wal_archive_volume:
+            volume = self._cluster.conf().volumes.get(database.wal_archive_volume or "")
+            if volume is not None:
                 for node in self._cluster.conf().nodes:
                     if self._report(node, database.name).get("waiting"):
-                        self._ship(database, node)
-                self._prune(database)
+                        self._ship(database, volume, node)
+                self._prune(database, volume)
 
     def _run(self) -> None:
         while not self._closed.wait(_TICK):
@@ -83,35 +85,39 @@ class WalArchive:
         found: dict[str, int] = (self._cluster.status(node, "wal") or {}).get(database, {})
         return found
 
-    def _ship(self, database: Database, node: int) -> None:
+    def _ship(self, database: Database, volume: Volume, node: int) -> None:
         key = (database.name, node)
         since, _ = self._failures.get(key, (float("-inf"), ""))
         if self._clock() - since < _REST:
             return
         try:
-            self._cluster.call(ship.on(node, database.name, database.wal_archive_volume or ""), timeout=_SHIP_WITHIN)
+            self._cluster.call(ship.on(node, database.name, volume.name), timeout=_WITHIN)
         except ConfDError as error:
             if key not in self._failures:
                 _log.warning("wal_not_archived", database=database.name, node=node, reason=error.message)
             self._failures[key] = (self._clock(), error.message)
+            # There may be no room, and what was kept so far not be needed any more.
+            self._pruned.pop(database.name, None)
         else:
             self._failures.pop(key, None)
 
-    def _prune(self, database: Database) -> None:
+    def _prune(self, database: Database, volume: Volume) -> None:
         if self._clock() - self._pruned.get(database.name, float("-inf")) < _PRUNE_EVERY:
             return
         self._pruned[database.name] = self._clock()
         record = read_record(self._cluster, database.name) or Record()
-        volume = self._cluster.conf().volumes.get(database.wal_archive_volume or "")
-        for node in volume.nodes if volume else ():
-            try:
-                self._cluster.call(
-                    prune.on(
-                        node, database.name, volume.name, record.generation, self._wall(), bool(record.operation)
-                    ),
-                    timeout=_SHIP_WITHIN,
-                )
-            except ConfDError as error:
-                _log.info("wal_not_pruned", database=database.name, node=node, reason=error.message)
-            else:
+        deleting = (database.name, volume.name, record.generation, self._wall(), bool(record.operation))
+        for node in self._cluster.conf().nodes:
+            if self._report(node, database.name).get("gap"):
+                self._try(forget_gap.on(node, database.name, volume.name))
+        for node in volume.nodes:
+            if self._try(prune.on(node, *deleting)):
                 return
+
+    def _try(self, command: Command[Any]) -> bool:
+        try:
+            self._cluster.call(command, timeout=_WITHIN)
+        except ConfDError as error:
+            _log.info("wal_not_pruned", command=command.name, node=command.node, reason=error.message)
+            return False
+        return True

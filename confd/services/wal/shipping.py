@@ -18,7 +18,7 @@ from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.data import read_content
 from confd.services.database.layout import DataPlace, data_place
-from confd.services.wal.segment import SUFFIX, directory, is_kept, number_at, superfluous
+from confd.services.wal.segment import SUFFIX, directory, is_kept, number_at, parse, superfluous
 from confd.services.wal.spool import GAP, generations, has_gap, spools, waiting
 
 _LEVEL: Final = 1
@@ -62,7 +62,7 @@ def prune(host: Host, database: str, volume: str, generation: str, now: float, b
     target = open_target(host, volume)
     doomed: list[str] = []
     for found, names in _by_generation(target, database).items():
-        first = _first_needed(target, database, found)
+        first = min(_ends(target, database, found), default=None)
         prefix = directory(database, found)
         if first is not None:
             doomed += [f"{prefix}{name}{SUFFIX}" for name in superfluous(names, first)]
@@ -74,9 +74,14 @@ def prune(host: Host, database: str, volume: str, generation: str, now: float, b
 
 
 @operation("wal.forget_gap")
-def forget_gap(host: Host, database: str) -> None:
-    """Say no more that files were left out: a later backup lies behind them."""
-    (spools(data_place(host, host.conf().require_database(database)).segment) / GAP).unlink(missing_ok=True)
+def forget_gap(host: Host, database: str, volume: str) -> None:
+    """Say no more that files were left out, once a later backup lies behind them."""
+    place = data_place(host, host.conf().require_database(database))
+    gap = spools(place.segment) / GAP
+    left_out = [segment.number for name in gap.read_text().split() if (segment := parse(name))] if gap.exists() else []
+    last = max(_ends(open_target(host, volume), database, _generation(place)), default=0)
+    if all(number < last for number in left_out):
+        gap.unlink(missing_ok=True)
 
 
 @reporter("wal")
@@ -139,16 +144,15 @@ def _by_generation(target: BackupTarget, database: str) -> dict[str, dict[str, f
     return found
 
 
-def _first_needed(target: BackupTarget, database: str, generation: str) -> int | None:
-    """Return the segment with which the oldest usable backup of a generation ends; None without such a backup."""
+def _ends(target: BackupTarget, database: str, generation: str) -> list[int]:
+    """Return the segments with which the usable backups of a generation end: a restore goes on from there."""
     backups = read_backups(target, database)
-    usable = [one for one in backups.of(database) if one.status and backups.usable(one)]
-    ends = [
+    usable = (one for one in backups.of(database) if backups.usable(one))
+    return [
         number_at(end_of(read_file(target, one.location.metadata, _LONGEST_MANIFEST)))
         for one in usable
         if one.status and one.status.generation == generation
     ]
-    return min(ends, default=None)
 
 
 def end_of(manifest: bytes) -> str:

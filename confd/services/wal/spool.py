@@ -7,7 +7,6 @@ the names of those that there was no room for.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -43,15 +42,15 @@ def script(spool: Path, limit: int) -> str:
 
     :param limit: bytes that the spool may take; at least four segments fit in any case.
     """
-    return _SCRIPT.format(
-        spool=shlex.quote(str(spool)), most=max(4, limit // SIZE), gap=GAP, unfinished=UNFINISHED
-    )
+    return _SCRIPT.format(spool=shlex.quote(str(spool)), most=max(4, limit // SIZE), gap=GAP, unfinished=UNFINISHED)
 
 
-def settings(program: Path) -> Mapping[str, str]:
-    """Return the server settings that have a program archive every finished file, on standbys too."""
-    command = f"exec sh {shlex.quote(str(program))} ".replace("%", "%%") + '"%p" "%f"'
-    return {"archive_mode": "always", "archive_command": command, "archive_timeout": str(_SWITCH_AFTER)}
+def settings(program: Path) -> str:
+    """Return the part of the server's configuration that archives every finished file, on standbys too."""
+    command = f"exec sh {shlex.quote(str(program))}".replace("%", "%%") + ' "%p" "%f"'
+    quoted = command.replace("\\", "\\\\").replace("'", "''")
+    lines = ("archive_mode = always", f"archive_command = '{quoted}'", f"archive_timeout = {_SWITCH_AFTER}")
+    return "\n".join([*lines, ""])
 
 
 def waiting(spool: Path) -> list[str]:
