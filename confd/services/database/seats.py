@@ -11,4 +11,4 @@ def seats(database: Database, volume: Volume) -> Spec:
     active = database.active_nodes
     more = max(0, volume.redundancy - len(active))
     copies = [node for node in volume.nodes if node not in active][:more]
-    return Spec(active, tuple(copies), min(volume.redundancy, len(active) + len(copies)))
+    return Spec(active, tuple(copies), min(volume.redundancy, len(active) + len(copies)), database.volume_quota or 0)
