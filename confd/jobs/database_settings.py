@@ -9,7 +9,8 @@ import msgspec
 from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database, Volume
 from confd.jobs import locks
-from confd.jobs.observing import ask, require_stopped
+from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
+from confd.jobs.observing import require_stopped
 from confd.jobs.types import DatabaseName, NodeIds, Owner, VolumeName
 from confd.model.errors import AlreadyExists, NotFound
 from confd.model.sizes import parse_size
@@ -21,7 +22,6 @@ from confd.services.backup.snapshots import check_snapshot_volume
 from confd.services.backup.targets import archive_volume
 from confd.services.database import definition
 from confd.services.database.definition import Wishes
-from confd.services.database.instance import check
 from confd.services.database.orders import set_create_new
 from confd.services.database.params import edit_params
 from confd.services.database.record import PREFIX, Record, new_generation
@@ -105,10 +105,10 @@ def db_create(
     :param cache_volume_disk: Disk and size of the cache volume, as disk:size.
     :param cloud_data_volume_name: Object volume for data.
     :param default_sys_passwd_hash: SCRAM verifier of the password of sys, made with c4 pwdhash.
-    :param initial_sql: Path of a YAML file with SQL for the first start.
-    :param interfaces: Network interfaces, comma separated; empty means all.
+    :param initial_sql: Path below /exa of a YAML file, on the first node, with a list of SQL for the first start.
+    :param interfaces: Networks to listen on, private and public, comma separated; empty means all.
     :param jdbc_urls: Where JDBC drivers are searched: bucketfs://service/bucket/dir or file:///path.
-    :param ldap_server: LDAP servers for logins, comma separated URLs.
+    :param ldap_server: LDAP servers for logins of members of role ldap_users, comma separated URLs.
     :param oracle_url: Where the Oracle client is searched: bucketfs://service/bucket/dir.
     :param volume_move_delay: Seconds to wait before the volume of a failed node moves.
     :param auto_start: Start with the cluster.
@@ -155,8 +155,9 @@ def db_create(
         num_active_nodes=num_active_nodes,
         data_volume=volume.name,
     )
-    _check_with_engine(ctx, nodes[0], version, wishes.params or "")
-    ctx.conf.put(definition.changed(database, wishes))
+    database = definition.changed(database, wishes)
+    check_with_engine(ctx, database)
+    ctx.conf.put(database)
     record = Record(
         next_generation=ctx.learn("generation", new_generation),
         create_new=True,
@@ -215,11 +216,11 @@ def db_configure(
     :param additional_sys_passwd_hashes: Further password hashes for sys; not supported.
     :param cache_volume_disk: Disk and size of the cache volume, as disk:size.
     :param cloud_data_volume_name: Object volume for data.
-    :param default_sys_passwd_hash: SCRAM verifier of the password that sys gets when new data is made.
-    :param initial_sql: Path of a YAML file with SQL for the first start.
-    :param interfaces: Network interfaces, comma separated; empty means all.
+    :param default_sys_passwd_hash: SCRAM verifier of the password that sys gets at the next start.
+    :param initial_sql: Path below /exa of a YAML file, on the first node, with a list of SQL for the first start.
+    :param interfaces: Networks to listen on, private and public, comma separated; empty means all.
     :param jdbc_urls: Where JDBC drivers are searched: bucketfs://service/bucket/dir or file:///path.
-    :param ldap_server: LDAP servers for logins, comma separated URLs.
+    :param ldap_server: LDAP servers for logins of members of role ldap_users, comma separated URLs.
     :param oracle_url: Where the Oracle client is searched: bucketfs://service/bucket/dir.
     :param volume_move_delay: Seconds to wait before the volume of a failed node moves.
     :param params: Replaces all further parameters.
@@ -267,9 +268,12 @@ def db_configure(
         wal_archive_volume=_wal_archive(ctx.conf, wal_archive_volume),
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
-    if text != database.params or version is not None:
-        _check_with_engine(ctx, database.nodes[0], version or database.version, text)
-    ctx.conf.put(definition.changed(database, wishes))
+    after = definition.changed(database, wishes)
+    if draft_of(after) != draft_of(database):
+        check_with_engine(ctx, after)
+    if version is not None and not create_new_db:
+        check_upgrade(ctx, after)
+    ctx.conf.put(after)
     if create_new_db is not None:
         ctx.run(
             set_create_new.on(MASTER, database=db_name, create_new=create_new_db),
@@ -297,8 +301,3 @@ def _volume_by_id(conf: Configuration, number: str | int | None) -> Volume:
 def _cluster_password(ctx: Context) -> str | None:
     record = ctx.record("cluster/sys_password")
     return ctx.open_secret(record["verifier"]).reveal() if record else None
-
-
-def _check_with_engine(ctx: Context, node: int, version: str, params: str) -> None:
-    for warning in ask(ctx, check.on(node, version=version, params=params)):
-        ctx.warn(warning)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,10 @@ from confd.services.database.configuration import ADMIN
 from confd.services.database.observed import Follower, Role
 from confd.services.database.record import Quorum
 
-_OPTIONS: Final = "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
+_OPTIONS: Final = (
+    "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 "
+    "-c default_transaction_read_only=off"
+)
 _STEP: Final = 0.005
 
 _SIGHT: Final = """
@@ -28,7 +31,19 @@ _SIGHT: Final = """
            CASE WHEN pg_is_in_recovery() THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0)
                 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
            END AS timeline,
-           EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming
+           EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming,
+           current_setting('confd.read_only', true) IS NOT DISTINCT FROM 'on' AS read_only,
+           coalesce((SELECT split_part(word, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS word
+                     WHERE setrole = 'exa_replication'::regrole AND word LIKE 'confd.sys_password=%'), '')
+               AS password_mark,
+           (SELECT count(*) FROM pg_stat_activity AS one JOIN pg_roles ON oid = one.usesysid
+            WHERE one.backend_xid IS NOT NULL AND one.backend_type = 'client backend'
+                  AND rolname NOT IN ('sys', 'exa_admin', 'exa_replication'))::int AS writers
+"""
+_END_WRITERS: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity AS one JOIN pg_roles ON oid = one.usesysid
+    WHERE one.backend_xid IS NOT NULL AND one.backend_type = 'client backend'
+          AND rolname NOT IN ('sys', 'exa_admin', 'exa_replication')
 """
 _FOLLOWERS: Final = """
     SELECT substr(application_name, 2)::int, state, sync_state, coalesce(flush_lsn, '0/0')::text
@@ -63,6 +78,9 @@ class Sight(msgspec.Struct, frozen=True):
     flushed: str
     timeline: int
     streaming: bool
+    read_only: bool
+    password_mark: str
+    writers: int
 
     @property
     def role(self) -> Role:
@@ -89,6 +107,17 @@ class Admin:
         """Have the server read its configuration files again."""
         with self._connection() as connection:
             connection.execute("SELECT pg_reload_conf()")
+
+    def run(self, statements: Iterable[str]) -> None:
+        """Run statements as one transaction."""
+        with self._connection() as connection, connection.transaction():
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def end_writers(self) -> None:
+        """End the sessions that write, except for those of sys."""
+        with self._connection() as connection:
+            connection.execute(_END_WRITERS)
 
     def make_slot(self, node: int) -> None:
         """Keep WAL for a standby from now on; fine when it is kept already."""

@@ -9,7 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -19,7 +19,7 @@ import msgspec
 from confd.model.errors import NodeError
 from confd.services.database.layout import Account, DataPlace, make_directory
 from confd.services.database.observed import Role
-from confd.services.database.processes import send_group, start_time
+from confd.services.database.processes import clear, send_group, start_time
 
 MARKER: Final = "confd.json"
 """Inside the data directory, so that a clone has it too."""
@@ -44,6 +44,7 @@ class Content(msgspec.Struct, frozen=True):
     system_id: str
     timeline: int
     role: Role
+    major: int = 0
 
 
 def read_content(data: Path) -> Content | None:
@@ -55,7 +56,7 @@ def read_content(data: Path) -> Content | None:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
     system_id, *_, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
-    return Content(marker, str(system_id), timeline, role)
+    return Content(marker, str(system_id), timeline, role, int((data / "PG_VERSION").read_text()))
 
 
 def write_marker(data: Path, marker: Marker, account: Account) -> None:
@@ -126,6 +127,19 @@ def interrupt(place: DataPlace) -> None:
         send_group(child, signal.SIGKILL)
 
 
+def recover(place: DataPlace) -> None:
+    """Put kept data back where a crash came between taking their name away and giving it to the new ones."""
+    if place.data.exists() or not place.replaced.exists():
+        return
+    with place.busy.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if not place.data.exists():
+            place.replaced.rename(place.data)
+
+
 class Workshop:
     """Makes a data directory under an unfinished name; one at a time, also across a crash of the daemon.
 
@@ -146,16 +160,25 @@ class Workshop:
             remove(self.place.unfinished)
             yield
 
-    def run(self, argv: list[str], stdin: str = "", env: dict[str, str] | None = None) -> str:
+    def run(
+        self,
+        argv: list[str],
+        stdin: str = "",
+        env: dict[str, str] | None = None,
+        place: Path | None = None,
+        report: Callable[[str], str] = str,
+    ) -> str:
         """Run a program of the installation as the server's user; return what it printed.
 
+        :param place: where it works; in the unfinished data when left out.
+        :param report: adds to what it printed why it failed.
         :raises NodeError: it failed; with the last lines it printed.
         """
         assert self._lock is not None
         root = os.getuid() == 0
         process = subprocess.Popen(
             argv,
-            cwd=self.place.unfinished,
+            cwd=place or self.place.unfinished,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -171,7 +194,7 @@ class Workshop:
         self._note(process.pid)
         printed, _ = process.communicate(stdin)
         if process.returncode:
-            tail = "\n".join(printed.strip().splitlines()[-_LAST_LINES:])
+            tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
             raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
         return printed
 
@@ -180,11 +203,26 @@ class Workshop:
         make_directory(self.place.unfinished, self.account)
         return self.place.unfinished
 
-    def finish(self) -> None:
-        """Give the data its name, in place of what was there."""
+    def finish(self, *, keep: bool = False) -> None:
+        """Give the data its name, in place of what was there; ``keep``: that stays as ``replaced``."""
         sync_directory(self.place.unfinished)
+        if keep:
+            remove(self.place.replaced)
+            self.place.data.rename(self.place.replaced)
         remove(self.place.data)
         self.place.unfinished.rename(self.place.data)
+        sync_directory(self.place.segment)
+
+    def stop_servers(self) -> None:
+        """Stop servers that a killed program started on unfinished data; they would hold the lock for ever."""
+        for directory in (self.place.unfinished, self.place.aside / "data"):
+            if directory.exists():
+                clear(directory, patience=2.0)
+
+    def take_back(self) -> None:
+        """Put the data back that were replaced and kept."""
+        remove(self.place.data)
+        self.place.replaced.rename(self.place.data)
         sync_directory(self.place.segment)
 
     def _note(self, child: int) -> None:
@@ -201,3 +239,4 @@ class Workshop:
             return
         if child and start_time(daemon) != started and start_time(child) is not None:
             send_group(child, signal.SIGKILL)
+            self.stop_servers()

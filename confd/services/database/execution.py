@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from confd.cluster.host import Cluster
-from confd.services.database import instance
+from confd.services.database import instance, upgrading
 from confd.services.database.situation import (
     Clone,
     Initialise,
     NodeAction,
+    Refresh,
+    Restrict,
     SetQuorum,
     StartPrimary,
     StartStandby,
     StopInstance,
+    Upgrade,
 )
 
 _DAY: Final = 86400.0
@@ -35,6 +38,8 @@ def execute(
     match action:
         case Initialise(node, generation, replace):
             cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
+        case Upgrade(node, generation):
+            cluster.call(upgrading.upgrade.on(node, database, generation), timeout=_DAY)
         case StartPrimary(node, quorum):
             cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
         case Clone(node, source):
@@ -44,6 +49,10 @@ def execute(
             cluster.call(instance.start_standby.on(node, database, primary, maintenance), timeout=_START)
         case SetQuorum(node, quorum):
             cluster.call(instance.set_quorum.on(node, database, quorum, _CATCH_UP), timeout=2 * _CATCH_UP)
+        case Refresh(node):
+            cluster.call(instance.refresh.on(node, database))
+        case Restrict(node, read_only):
+            cluster.call(instance.restrict.on(node, database, read_only))
         case StopInstance(node):
             stop = instance.stop.on(node, database, force, STOP_PATIENCE)
             cluster.call(stop, timeout=STOP_PATIENCE + 20.0)

@@ -10,15 +10,14 @@ import msgspec
 
 from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
-from confd.model.errors import ConfDError, InvalidParameter, NodeError, NotFound, StorageNotFound
+from confd.model.errors import ConfDError, NodeError, NotFound, StorageNotFound
 from confd.model.secret import Secret
-from confd.services.database import making
-from confd.services.database.data import Content, read_content, remove, used
-from confd.services.database.installation import choose, find
+from confd.services.database import making, refreshing
+from confd.services.database.data import Content, read_content, recover, remove, used
 from confd.services.database.keeper_client import KeeperClient, KeeperStatus
+from confd.services.database.keytab import keytab_path
 from confd.services.database.layout import layout
 from confd.services.database.observed import Instance, InstanceState, Role, Usage
-from confd.services.database.params import check_params, effective, parse_params
 from confd.services.database.processes import clear
 from confd.services.database.record import Quorum
 from confd.services.database.server import Server
@@ -34,7 +33,11 @@ def initialise(host: Host, database: str, generation: str, replace: bool) -> Non
 def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool = False) -> InstanceState:
     """Start the instance writable, with a quorum in force from the first moment; in maintenance for sys only."""
     server = Server(host, database)
-    return server.start(Role.PRIMARY, server.primary_file(quorum), maintenance)
+    state = server.start(Role.PRIMARY, server.primary_file(quorum), maintenance)
+    if state is InstanceState.READY:
+        # Data of another version were kept until the present ones had been used.
+        remove(server.place.replaced)
+    return state
 
 
 @operation("database.admit")
@@ -50,8 +53,7 @@ def admit(host: Host, database: str, standby: int, maintenance: bool = False) ->
 @operation("database.clone")
 def clone(host: Host, database: str, primary: int, password: str) -> None:
     """Copy the data of the primary, which has admitted this node."""
-    address = host.conf().require_node(primary).private_ip
-    making.clone(Server(host, database), address, Secret(password))
+    making.clone(Server(host, database), primary, Secret(password))
 
 
 @operation("database.start_standby")
@@ -67,6 +69,18 @@ def set_quorum(host: Host, database: str, quorum: Quorum, wait: float) -> None:
     server = Server(host, database)
     server.write_role(server.primary_file(quorum))
     server.admin.await_quorum(quorum, wait)
+
+
+@operation("database.refresh")
+def refresh(host: Host, database: str) -> None:
+    """Bring the running instance in line with the configuration: certificate, password of sys."""
+    refreshing.refresh(Server(host, database))
+
+
+@operation("database.restrict")
+def restrict(host: Host, database: str, read_only: bool) -> None:
+    """Let nobody but sys write, or everybody again."""
+    refreshing.restrict(Server(host, database), read_only)
 
 
 @operation("database.stop")
@@ -93,6 +107,7 @@ def _mark_end(host: Host, database: str) -> None:
 def observe(host: Host, database: str) -> Instance:
     """Return what the instance does and holds."""
     server = Server(host, database)
+    recover(server.place)
     return _seen(server, server.state(), read_content(server.place.data))
 
 
@@ -101,21 +116,6 @@ def usage(host: Host, database: str) -> Usage:
     """Return how much space the instance takes up."""
     place = Server(host, database).place
     return Usage(used(place.data), used(place.temp))
-
-
-@operation("database.check")
-def check(host: Host, version: str, params: str) -> list[str]:
-    """Check version and extra parameters as the server will; return warnings.
-
-    :raises InvalidParameter: the server would not start with these parameters.
-    """
-    choice = choose(version, find(host.installations), host.conf().global_.db_version or None)
-    parsed, known = parse_params(params), choice.installation.settings()
-    warnings = [choice.warning] if choice.warning else []
-    warnings += check_params(parsed, known)
-    if refusal := choice.installation.refusal(effective(parsed, known)):
-        raise InvalidParameter(f"PostgreSQL {choice.installation.version} refuses the parameters: {refusal}")
-    return warnings
 
 
 @operation("database.remove")
@@ -131,6 +131,7 @@ def remove_instance(host: Host, database: str, uuid: str = "") -> None:
     KeeperClient(place.state, place.keeper).leave("fast", 30.0)
     for directory in (place.config, place.state, place.sockets):
         shutil.rmtree(directory, ignore_errors=True)
+    keytab_path(host, database).unlink(missing_ok=True)
 
 
 @operation("database.wipe")
@@ -139,8 +140,17 @@ def wipe(host: Host, database: str) -> None:
     server = Server(host, database)
     if server.state() not in (InstanceState.STOPPED, InstanceState.EMPTY):
         raise NodeError(f"the instance of {database} on {host.name} runs; stop it before its data is removed")
-    for directory in (server.place.data, server.place.unfinished, server.place.temp):
+    for directory in (server.place.data, server.place.unfinished, server.place.replaced, server.place.temp):
         remove(directory)
+
+
+@operation("database.forget")
+def forget(host: Host, database: str, generation: str) -> None:
+    """Remove the data of one generation; newer ones stay, so that this may also come late."""
+    server = Server(host, database)
+    content = read_content(server.place.data)
+    if generation and content and content.marker.generation == generation:
+        wipe.function(host, database)
 
 
 @reporter("database")
@@ -168,7 +178,7 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
     if content is None:
         empty = InstanceState.EMPTY if state is InstanceState.STOPPED else state
         return Instance(node=server.host.node, state=empty)
-    status = server.keeper.status()
+    status, certificate = server.keeper.status(), refreshing.certificate_of(server)
     held = Instance(
         node=server.host.node,
         state=state,
@@ -178,6 +188,8 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
         system_id=content.system_id,
         timeline=content.timeline,
         restarts=status.restarts if status else 0,
+        certificate=certificate.fingerprint if certificate else "",
+        fits=refreshing.fits(server),
     )
     return _asked(server, held) if state is InstanceState.READY else held
 
@@ -197,4 +209,8 @@ def _asked(server: Server, held: Instance) -> Instance:
         kept=kept,
         flushed=sight.flushed,
         streaming=sight.streaming,
+        stale=refreshing.is_stale(server, sight.role, sight.password_mark),
+        used=refreshing.counted(server) if sight.role is Role.PRIMARY and server.database.volume_quota else 0,
+        read_only=sight.read_only,
+        writers=sight.writers if sight.read_only else 0,
     )

@@ -42,6 +42,11 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 
     ``synchronous`` (the setting in force), ``followers``, ``kept`` (the nodes for which it keeps all WAL that they
     still need) and ``flushed`` are known of a ready instance only.
+
+    ``certificate`` is the fingerprint of what clients are shown. ``stale``: the running server lacks something that
+    the configuration says now. ``fits``: the data are of the version that the database is to run with.
+    ``used``: bytes of data, of a writable instance with a quota. ``read_only``: sessions are, except for those of sys.
+    ``writers``: sessions, not of sys, that write although they should not.
     """
 
     node: int
@@ -57,6 +62,12 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[int, ...] = ()
     flushed: str = ""
     streaming: bool = False
+    certificate: str = ""
+    stale: bool = False
+    fits: bool = True
+    used: int = 0
+    read_only: bool = False
+    writers: int = 0
 
     @property
     def running(self) -> bool:

@@ -13,7 +13,8 @@ def plan_data(now: Situation) -> Plan:
     """Find the database's data and record it, or make it."""
     record, missing = now.record, now.missing()
     own = {node: one for node, one in now.seen.items() if node in now.spec.active and _is_own(now, one)}
-    if own and (record.create_new or not missing):
+    made = any(one.generation == record.next_generation for one in own.values())
+    if own and (record.create_new or made or not missing):
         node = max(own, key=lambda node: (own[node].timeline, -node))
         return Plan((Remember(_adopted(record, node, own[node])),))
     if now.busy:

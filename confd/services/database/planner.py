@@ -37,10 +37,12 @@ from confd.services.database.situation import (
     StartPrimary,
     StartStandby,
     StopInstance,
+    Upgrade,
     can_follow,
     may_follow,
     usable,
 )
+from confd.services.database.upkeep import plan_upkeep
 
 
 def plan(now: Situation) -> Plan:
@@ -91,13 +93,19 @@ def _plan_run(now: Situation) -> Plan:
     instance = now.seen.get(primary) if primary is not None else None
     if primary is None or instance is None:
         return Plan(blocked=_unreachable(now, primary), offline=True)
+    if instance.generation and instance.generation == now.record.next_generation:
+        return plan_data(now)
     if not usable(now.record, instance) or instance.role is not Role.PRIMARY:
         return Plan(blocked=f"n{primary} should be primary but holds no data of this database")
     if instance.state is InstanceState.STOPPED:
-        return _start_primary(now, primary)
+        return _start_primary(now, primary) if instance.fits else _upgrade(now, primary)
     if instance.state is not InstanceState.READY:
         return Plan()
     return _plan_standbys(now, primary, instance)
+
+
+def _upgrade(now: Situation, primary: int) -> Plan:
+    return Plan((Upgrade(primary, now.record.next_generation),) if now.free(primary) else ())
 
 
 def _start_primary(now: Situation, primary: int) -> Plan:
@@ -113,7 +121,7 @@ def _plan_standbys(now: Situation, primary: int, instance: Instance) -> Plan:
     if isinstance(quorum, Remember):
         return Plan((quorum,))
     joins = tuple(_joins(now, instance))
-    actions = (*joins, quorum) if quorum else joins
+    actions = (*joins, quorum) if quorum else (*joins, *plan_upkeep(now, instance))
     if actions or now.busy or not _all_follow(now, instance):
         return Plan(actions)
     copies = tuple(node for node in now.spec.nodes if node in now.seen or node in now.record.copies)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from confd.exaconf import Database, Volume
 from confd.services.database.record import Record
 from confd.services.database.situation import Spec
@@ -12,7 +14,7 @@ def seats(database: Database, volume: Volume) -> Spec:
     active = database.active_nodes
     more = max(0, volume.redundancy - len(active))
     copies = [node for node in volume.nodes if node not in active][:more]
-    return Spec(active, tuple(copies), min(volume.redundancy, len(active) + len(copies)))
+    return Spec(active, tuple(copies), min(volume.redundancy, len(active) + len(copies)), database.volume_quota or 0)
 
 
 def behind(spec: Spec, record: Record) -> tuple[int, ...]:
@@ -32,4 +34,6 @@ def with_guests(spec: Spec, record: Record, redundancy: int) -> Spec:
         for node in dict.fromkeys((*spec.copies, *record.guests))
         if node not in active and node not in record.leaving
     )
-    return Spec(active, copies, min(redundancy, len(active) + len(copies)))
+    return msgspec.structs.replace(
+        spec, active=active, copies=copies, redundancy=min(redundancy, len(active) + len(copies))
+    )

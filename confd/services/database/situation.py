@@ -20,6 +20,13 @@ class Initialise(msgspec.Struct, frozen=True, tag=True):
     replace: bool
 
 
+class Upgrade(msgspec.Struct, frozen=True, tag=True):
+    """Bring the data of the stopped primary to the version that the database is to run with."""
+
+    node: int
+    generation: str
+
+
 class StartPrimary(msgspec.Struct, frozen=True, tag=True):
     """Write configuration and start, writable, with this quorum in force."""
 
@@ -49,6 +56,19 @@ class SetQuorum(msgspec.Struct, frozen=True, tag=True):
     recorded: Quorum
 
 
+class Refresh(msgspec.Struct, frozen=True, tag=True):
+    """Bring a running instance in line with the configuration."""
+
+    node: int
+
+
+class Restrict(msgspec.Struct, frozen=True, tag=True):
+    """Let nobody but sys write, or everybody again."""
+
+    node: int
+    read_only: bool
+
+
 class StopInstance(msgspec.Struct, frozen=True, tag=True):
     """Stop the instance and its keeper."""
 
@@ -62,7 +82,7 @@ class Remember(msgspec.Struct, frozen=True, tag=True):
     record: Record
 
 
-NodeAction = Initialise | StartPrimary | Clone | StartStandby | SetQuorum | StopInstance
+NodeAction = Initialise | Upgrade | StartPrimary | Clone | StartStandby | SetQuorum | Refresh | Restrict | StopInstance
 Action = NodeAction | Remember
 
 
@@ -70,11 +90,13 @@ class Spec(msgspec.Struct, frozen=True):
     """What the configuration says.
 
     ``active``: nodes with clients; ``copies``: nodes with further copies; ``redundancy``: how many a commit reaches.
+    ``quota``: most bytes of data, 0 for no limit.
     """
 
     active: tuple[int, ...]
     copies: tuple[int, ...]
     redundancy: int
+    quota: int = 0
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -155,6 +177,8 @@ def describe(action: NodeAction) -> str:
     match action:
         case Initialise(node, _, replace):
             return f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
+        case Upgrade(node):
+            return f"n{node}: bring the data to the version that is to run"
         case StartPrimary(node):
             return f"n{node}: start as primary"
         case Clone(node, source):
@@ -165,5 +189,9 @@ def describe(action: NodeAction) -> str:
             return f"commits now wait for {quorum.acks} of {names(quorum.standbys)}"
         case SetQuorum():
             return "commits wait for no other node"
+        case Refresh(node):
+            return f"n{node}: take over changed settings"
+        case Restrict(node, read_only):
+            return f"n{node}: {'at its quota: only sys may write' if read_only else 'below its quota: all may write'}"
         case StopInstance(node, reason):
             return f"n{node}: stop, {reason}"
