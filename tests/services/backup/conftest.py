@@ -13,11 +13,11 @@ from confd.exaconf import Volume, VolumeType
 from confd.model.sizes import Bytes
 from confd.services.backup.attendant import Attendant
 from confd.services.backup.backup import Backup, Backups
+from confd.services.backup.catalogue import read_backups
 from confd.services.backup.location import Location, stamp_of
 from confd.services.backup.order import BackupOrder
-from confd.services.backup.targets import open_target
-from confd.services.backup.catalogue import read_backups
 from confd.services.backup.target import BackupTarget
+from confd.services.backup.targets import open_target
 from confd.services.database.record import Wanted
 from confd.services.database.supervision import Supervision
 from confd.services.storage.devices import NewDevice, add_device

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from confd.model.errors import Unsupported, WrongState
+from confd.model.errors import WrongState
 from confd.services.backup.running import look, verify
 from confd.services.backup.verification import links_of
 from confd.services.backup.worker_client import WorkerClient
