@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +18,13 @@ class Counter:
         self._path = path
         self._reserved = int(path.read_text()) if path.exists() else 0
         self._latest = self._reserved
+        self._lock = threading.Lock()
 
     def next(self) -> int:
         """Return the next number."""
-        if self._latest == self._reserved:
-            write_private(self._path, str(self._reserved + _BLOCK).encode())
-            self._reserved += _BLOCK
-        self._latest += 1
-        return self._latest
+        with self._lock:
+            if self._latest == self._reserved:
+                write_private(self._path, str(self._reserved + _BLOCK).encode())
+                self._reserved += _BLOCK
+            self._latest += 1
+            return self._latest

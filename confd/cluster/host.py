@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from confd.exaconf import Conf
+from confd.model.envelope import Outcome
 from confd.model.errors import InvalidParameter
 from confd.model.states import NodeState
 
@@ -64,6 +66,17 @@ class Host:
         return self.root / relative
 
 
+@dataclass(frozen=True)
+class Submission:
+    """A job that a service submitted, and what it will have ended with.
+
+    ``outcome`` fails with NoMaster when this master goes down first; the next one goes on with the job.
+    """
+
+    job_id: str
+    outcome: Future[Outcome]
+
+
 class Cluster(Protocol):
     """The master's view of the whole cluster, for what services do there."""
 
@@ -87,6 +100,14 @@ class Cluster(Protocol):
 
         :raises NodeOffline: the node does not answer.
         :raises ConfDError: what the operation raised.
+        """
+
+    def submit(self, job: str, params: Mapping[str, Any]) -> Submission:
+        """Submit a job as the system; it is in the history like any other, durable when this returns.
+
+        A job that is refused has an outcome, too: it is no exception.
+
+        :raises NoMaster: this master is going down; nothing was submitted.
         """
 
     def watch(self, changed: Callable[[], None]) -> None:

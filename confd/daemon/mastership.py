@@ -13,18 +13,21 @@ from confd import __version__
 from confd.api.authentication import Authentication
 from confd.api.methods import Methods
 from confd.cluster.agent import Agent
+from confd.cluster.counter import Counter
 from confd.cluster.host import Cluster, Host
 from confd.cluster.identity import NodeFiles
 from confd.cluster.leader import Leader
 from confd.cluster.member import BEAT_SECONDS
 from confd.cluster.nodeport import Connector
 from confd.cluster.replica import Replica, load_conf
+from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
 from confd.model.secret import Vault
 from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
 from confd.scheduler.scheduler import Scheduler
 from confd.scheduler.steps import as_command
+from confd.services.backup.scheduling import Schedules
 from confd.services.database.supervision import Supervision
 from confd.store.protocol import Store
 from confd.store.records import Step
@@ -45,7 +48,7 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision,)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, Schedules)
 """Services that a master starts. A new one is added here."""
 
 
@@ -54,7 +57,7 @@ class Mastership:
 
     def __init__(
         self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
-        connector: Connector, vault: Vault, files: NodeFiles,
+        connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
     ) -> None:  # fmt: skip
         self._host, self._store, self._files = host, store, files
         self.head = Head(store, load_conf(store, vault), store.runtime())
@@ -62,6 +65,7 @@ class Mastership:
         self.view = ClusterView(host, self.head, self.leader, agent)
         around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__)
         self.scheduler = Scheduler(around, self._check_may_change)
+        self.view.submitting = Submitting(host.node, counter, self.scheduler).submit
         authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
         self.methods = Methods(self.scheduler, authentication)
         self._services = [kind(self.view) for kind in SERVICES]

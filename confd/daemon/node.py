@@ -83,7 +83,8 @@ class Daemon:
         methods = {**self._follower.methods, "api": self._api_call}
         self._connector = Connector(files.client_tls(), {})
         self._port = NodePort(methods, self._is_member, self.host)
-        self._gateway = Gateway(identity.node, Counter(files.counter), self._answering, self._forward)
+        self._counter = Counter(files.counter)
+        self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
@@ -103,8 +104,9 @@ class Daemon:
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
-            self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files
-        )
+            self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
+            self._counter,
+        )  # fmt: skip
         await self._mastership.start()
 
     async def _open_api(self) -> None:

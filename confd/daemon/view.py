@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
 from confd.cluster.agent import Agent, Reply
-from confd.cluster.host import Host, reports
+from confd.cluster.host import Host, Submission, reports
 from confd.cluster.leader import Leader
 from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Conf
-from confd.model.errors import TimedOut, error_from
+from confd.model.errors import NoMaster, TimedOut, error_from
 from confd.model.states import NodeState
 from confd.scheduler.head import Head
 
 S = TypeVar("S")
+
+Submit = Callable[[str, Mapping[str, Any]], Submission]
 
 
 class ClusterView:
@@ -28,6 +30,7 @@ class ClusterView:
         self._watchers: list[Callable[[], None]] = []
         self._services: dict[type[Any], Any] = {}
         self.canceled = False
+        self.submitting: Submit = _nobody
         head.watch(self.tell)
         leader.watch(self.tell)
 
@@ -67,6 +70,10 @@ class ClusterView:
             raise error_from(reply.code, reply.message)
         return command.operation.result(reply.result)
 
+    def submit(self, job: str, params: Mapping[str, Any]) -> Submission:
+        """Submit a job as the system."""
+        return self.submitting(job, params)
+
     def send(self, job_id: str, number: int, command: Command[Any]) -> Future[Reply]:
         """Run a command under a key on its node, on this node, or on the master as such."""
         key = (job_id, number)
@@ -104,6 +111,10 @@ class ClusterView:
         """Return the service object of a class."""
         found: S = self._services[kind]
         return found
+
+
+def _nobody(job: str, params: Mapping[str, Any]) -> Submission:
+    raise NoMaster(f"this node takes no jobs yet; {job} was not submitted")
 
 
 class MasterPlace:

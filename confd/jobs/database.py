@@ -14,6 +14,8 @@ from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, READ, Allow, job
+from confd.services.backup.schedules import describe_schedules, time_zone
+from confd.services.backup.scheduling import Schedules
 from confd.services.database.description import describe_database
 from confd.services.database.instance import remove_instance, usage
 from confd.services.database.observation import Observation
@@ -65,7 +67,10 @@ def db_info(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     volume = ctx.conf.require_volume(database.data_volume)
     seen = ctx.service(Supervision).observe(db_name)
     addresses = {node.id: node.private_ip for node in ctx.conf.nodes.values()}
-    return describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses)
+    described = describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses)
+    runs, zone = ctx.service(Schedules).runs(db_name), time_zone(ctx.committed)
+    described["config"] |= describe_schedules(database, runs, ctx.now(), zone)
+    return described
 
 
 @job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.database("db_name")])
@@ -82,7 +87,7 @@ def db_delete(ctx: Context, db_name: DatabaseName) -> None:
     ctx.conf.delete(key_of(Database, db_name))
     ctx.put_record(PREFIX + db_name, None)
     for node in database.nodes:
-        ctx.settle(remove_instance.on(node, database=db_name))
+        ctx.settle(remove_instance.on(node, database=db_name, uuid=database.id))
 
 
 @job(

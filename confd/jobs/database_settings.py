@@ -17,6 +17,7 @@ from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
 from confd.services.access.accounts import find_owner
+from confd.services.backup.snapshots import check_snapshot_volume
 from confd.services.database import definition
 from confd.services.database.definition import Wishes
 from confd.services.database.instance import check
@@ -49,6 +50,7 @@ Words = str | list[Any]
     locks=[
         locks.database("db_name"),
         locks.volume("data_volume_name", "data_volume_id", share=True),
+        locks.volume("snapshot_sync_volume", share=True),
         locks.node("nodes", share=True),
         locks.ids("volume"),
         locks.owner("owner"),
@@ -114,7 +116,7 @@ def db_create(
     :param owner: Owner, as [uid, gid] or [user, group].
     :param params: Further parameters as '-name=value -name2=value2'.
     :param port: Port for clients.
-    :param snapshot_sync_volume: Object volume to which snapshots go.
+    :param snapshot_sync_volume: Data volume of its own, redundancy 1, to which snapshots go.
     :param volume_quota: Upper size of the data in GiB.
 
     Examples:
@@ -127,6 +129,8 @@ def db_create(
         raise AlreadyExists(f"database {db_name!r} exists already; choose another name, or delete it with db_delete")
     volume = _data_volume(ctx.conf, data_volume_name, data_volume_id)
     definition.check_seats(ctx.conf, volume, nodes, num_active_nodes)
+    if snapshot_sync_volume is not None:
+        check_snapshot_volume(ctx.conf, snapshot_sync_volume, volume.name, nodes[:num_active_nodes])
     wishes = Wishes(
         owner=find_owner(ctx.conf, owner), cache_volume_disk=cache_volume_disk, interfaces=interfaces,
         cloud_data_volume_name=cloud_data_volume_name, snapshot_sync_volume=snapshot_sync_volume,

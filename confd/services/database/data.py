@@ -19,7 +19,7 @@ import msgspec
 from confd.model.errors import NodeError
 from confd.services.database.layout import Account, DataPlace, make_directory
 from confd.services.database.observed import Role
-from confd.services.database.processes import send, start_time
+from confd.services.database.processes import send_group, start_time
 
 MARKER: Final = "confd.json"
 """Inside the data directory, so that a clone has it too."""
@@ -115,6 +115,16 @@ def _used(entry: os.DirEntry[str]) -> int:
         return entry.stat(follow_symlinks=False).st_blocks * 512
     except FileNotFoundError:
         return 0
+
+
+def interrupt(place: DataPlace) -> None:
+    """End a program that makes data here; who waits for it sees it fail."""
+    try:
+        child = json.loads(place.busy.read_text())[2]
+    except (OSError, ValueError):
+        return
+    if child and start_time(child) is not None:
+        send_group(child, signal.SIGKILL)
 
 
 class Workshop:
@@ -231,5 +241,4 @@ class Workshop:
         except ValueError:
             return
         if child and start_time(daemon) != started and start_time(child) is not None:
-            os.killpg(child, signal.SIGKILL)
-            send(child, signal.SIGKILL)
+            send_group(child, signal.SIGKILL)

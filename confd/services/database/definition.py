@@ -115,6 +115,7 @@ def changed(database: Database, wishes: Wishes) -> Database:
         "port": wishes.port,
         "owner": wishes.owner,
         "data_volume": wishes.data_volume,
+        "snapshot_volume": wishes.snapshot_sync_volume,
         "cache_volume_disk": wishes.cache_volume_disk,
         "interfaces": None if wishes.interfaces is None else _listed(wishes.interfaces),
         "ldap_servers": None if wishes.ldap_server is None else _listed(wishes.ldap_server),
@@ -139,13 +140,9 @@ def check_supported(conf: Configuration, wishes: Wishes) -> None:
     :raises NotFound: the object does not exist.
     :raises Unsupported: says what cannot be done.
     """
-    for parameter, name in (
-        ("cloud_data_volume_name", wishes.cloud_data_volume_name),
-        ("snapshot_sync_volume", wishes.snapshot_sync_volume),
-    ):
-        if name is not None:
-            conf.require(ObjectVolume, name)
-            raise Unsupported(f"{parameter}: databases on object volumes are not supported yet; leave it out")
+    if wishes.cloud_data_volume_name is not None:
+        conf.require(ObjectVolume, wishes.cloud_data_volume_name)
+        raise Unsupported("cloud_data_volume_name: databases on object volumes are not supported yet; leave it out")
     if wishes.master_database is not None:
         conf.require_database(wishes.master_database)
         raise Unsupported("master_database: worker databases are not supported yet; leave it out")

@@ -41,7 +41,7 @@ def execute(
         case StartPrimary(node, quorum):
             cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
         case Clone(node, source):
-            password = cluster.call(instance.admit.on(source, database, node))
+            password = cluster.call(instance.admit.on(source, database, node, maintenance))
             cluster.call(instance.clone.on(node, database, source, password), timeout=_DAY)
         case StartStandby(node, primary):
             cluster.call(instance.start_standby.on(node, database, primary, maintenance), timeout=_START)

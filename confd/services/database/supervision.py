@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from confd.services.backup.attendant import Attendant
 from confd.services.database.observation import Observation, Outcome, observation, outcome, primary_serves
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
+
+R = TypeVar("R")
 
 _PARALLEL: Final = 32
 _LOOK: Final = 0.2
@@ -66,10 +68,6 @@ class Supervision:
         self._supervisor(database).change(lambda record: msgspec.structs.replace(record, create_new=create_new))
         return before
 
-    def change(self, database: str, edit: Callable[[Record], Record]) -> Record:
-        """Edit the runtime record of a database, durably and apart from all other edits."""
-        return self._supervisor(database).change(edit)
-
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
         return read_record(self._cluster, database) or Record()
@@ -108,6 +106,35 @@ class Supervision:
         try:
             supervisor.change(lambda record: edit(self._wanting(database, record, wanted, maintenance)), force)
             return self._wait(supervisor, wanted, timeout, canceled, early)
+        finally:
+            supervisor.tell(lambda _: None)
+
+    def change(self, database: str, edit: Callable[[Record], Record]) -> Record:
+        """Edit the record of a database durably; its supervisor acts on it at once."""
+        return self._supervisor(database).change(edit)
+
+    def follow(
+        self,
+        database: str,
+        edit: Callable[[Record], Record],
+        judge: Callable[[Supervisor], R | None],
+        say: Callable[[str], None] = lambda _: None,
+        canceled: Callable[[], bool] = lambda: False,
+    ) -> R:
+        """Edit the record durably and wait until ``judge`` gives something; it is asked with the condition held.
+
+        :raises ConfDError: what ``judge`` raised.
+        """
+        supervisor = self._supervisor(database)
+        supervisor.tell(say)
+        try:
+            supervisor.change(edit)
+            with supervisor.changed:
+                while (judged := judge(supervisor)) is None:
+                    if canceled():
+                        raise Canceled(f"nobody waits any more for database {database}")
+                    supervisor.changed.wait(_LOOK)
+            return judged
         finally:
             supervisor.tell(lambda _: None)
 

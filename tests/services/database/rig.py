@@ -8,15 +8,17 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 
-from confd.cluster.host import Host
+from confd.cluster.host import Host, Submission
 from confd.exaconf import Conf, Database, Disk, Global, Node, Volume, VolumeType
+from confd.model.envelope import Outcome
 from confd.model.errors import ConfDError, NodeOffline, error_from
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
@@ -199,6 +201,7 @@ class LocalCluster:
         self.records: dict[str, Any] = {}
         self.offline: set[int] = set()
         self.called: list[tuple[str, int]] = []
+        self.submitted: list[tuple[str, dict[str, Any]]] = []
         self._watchers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
@@ -233,6 +236,12 @@ class LocalCluster:
         except ConfDError as error:
             raise error_from(error.code, error.message) from error
         return command.operation.result(msgspec.json.decode(msgspec.json.encode(result)))
+
+    def submit(self, job: str, params: Mapping[str, Any]) -> Submission:
+        """Note a job; its outcome stays open until the test gives one."""
+        self.submitted.append((job, dict(params)))
+        outcome: Future[Outcome] = Future()
+        return Submission(f"11.{len(self.submitted)}", outcome)
 
     def watch(self, changed: Callable[[], None]) -> None:
         self._watchers.append(changed)
