@@ -53,6 +53,11 @@ def volume_of_database(parameter: str) -> LockRule:
     return rule
 
 
+def snapshots(parameter: str) -> LockRule:
+    """Claim the snapshots of the database named by a parameter."""
+    return _given("snapshots", False, parameter)
+
+
 def user(*parameters: str, share: bool = False) -> LockRule:
     """Claim the user given by one of several parameters, as name or id."""
 
