@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from confd.cluster.operations import MASTER
 from confd.exaconf import Database, key_of
 from confd.jobs import locks
-from confd.jobs.observing import ask, database_state, require_stopped
+from confd.jobs.observing import ask, database_state, require_idle, require_stopped
 from confd.jobs.types import DatabaseName
 from confd.model.errors import ConfDError, NotFound, WrongState
 from confd.model.states import DatabaseState
@@ -155,6 +155,7 @@ def db_stop(
     state = ctx.learn("state", lambda: database_state(ctx, db_name))
     if state == DatabaseState.SETUP:
         raise WrongState(f"database {db_name} is not running (state {state}); nothing to stop")
+    require_idle(ctx, db_name)
     outcome = ctx.run(
         want.on(MASTER, database=db_name, wanted=Wanted.STOPPED, timeout=timeout or None, force=force),
         undo=unwant.on(MASTER, database=db_name, wanted=Wanted.STOPPED),

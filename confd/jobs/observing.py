@@ -34,6 +34,21 @@ def database_state(ctx: Context, name: str) -> str:
     return str(ctx.service(Supervision).observe(name).state)
 
 
+def require_idle(ctx: Context, name: str) -> Record:
+    """Refuse a database with a running backup or restore; return its record.
+
+    :raises WrongState: says what runs.
+    """
+    record = ctx.service(Supervision).record(name)
+    operation = ctx.learn("operation", lambda: record.operation)
+    if operation:
+        raise WrongState(
+            f"a {operation} of database {name} runs; wait for its end (db_backup_progress), or end a backup with "
+            "db_backup_abort"
+        )
+    return record
+
+
 def require_stopped(ctx: Context, name: str, done: str) -> None:
     """Refuse a database that is not in state setup; ``done`` is what the job would do to it.
 

@@ -89,7 +89,7 @@ def main_file(facts: ServerFacts) -> str:
 
 def access_file(facts: ServerFacts) -> str:
     """Return ``pg_hba.conf``: the daemon by socket, other instances for replication, clients with password."""
-    lines = [f"local all {ADMIN} peer map=confd", "local all all reject"]
+    lines = [f"local all,replication {ADMIN} peer map=confd", "local all all reject"]
     networks = dict.fromkeys(_network(peer) for peer in facts.peers)
     lines += [f"host replication,postgres {REPLICATION} {network} scram-sha-256" for network in networks]
     lines.append(f"host all {ADMIN},{REPLICATION} all reject")
@@ -176,6 +176,7 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
     }
     if facts.major >= 17:
         fixed["allow_alter_system"] = "off"
+        fixed["summarize_wal"] = "on"
     return fixed
 
 

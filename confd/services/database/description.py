@@ -75,10 +75,12 @@ def describe_config(database: Database) -> dict[str, Any]:
 
 
 def describe_problems(seen: Observation) -> str:
-    """Return the info text: empty for a healthy or stopped database."""
+    """Return the info text: empty for a healthy or stopped database whose last operation went well."""
     texts = [seen.info] if seen.info else []
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
+    if (last := seen.record.last) is not None and last.code:
+        texts.append(f"The last {last.kind} ({last.name}) failed: {last.message}")
     return " ".join(texts)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Cluster
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
 
 PREFIX: Final = "database/"
 
@@ -47,6 +48,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     it in place of whatever the volume holds. ``settled``: all instances were up once since the
     database was wanted running, so a missing one does not make it starting again. ``flushed`` is the last WAL
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
+    ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
+    the present data was restored; ``last`` is how the last operation ended.
     """
 
     wanted: Wanted = Wanted.STOPPED
@@ -67,6 +70,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rebuild: tuple[int, ...] = ()
     temporary_volume: int | None = None
     operation: str = ""
+    backup: BackupOrder | None = None
+    restore: RestoreOrder | None = None
+    lineage: tuple[str, ...] = ()
+    last: Ended | None = None
 
 
 def new_generation() -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.services.backup.attendant import Attendant
 from confd.services.database.observation import Observation, Outcome, observation, outcome
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
@@ -35,6 +36,7 @@ class Supervision:
         self._supervisors: dict[str, Supervisor] = {}
         self._lock = threading.Lock()
         self._open = False
+        self.backups = Attendant(cluster, self.change)
 
     def start(self) -> None:
         """Begin to supervise every database of the configuration."""
@@ -42,9 +44,11 @@ class Supervision:
         self._cluster.watch(self._wake)
         for database in self._cluster.conf().databases:
             self._supervisor(database)
+        self.backups.start()
 
     def close(self) -> None:
         """End all supervisors; instances go on running."""
+        self.backups.close()
         with self._lock:
             self._open = False
             supervisors = list(self._supervisors.values())
@@ -60,6 +64,10 @@ class Supervision:
         before = self.record(database).create_new
         self._supervisor(database).change(lambda record: msgspec.structs.replace(record, create_new=create_new))
         return before
+
+    def change(self, database: str, edit: Callable[[Record], Record]) -> Record:
+        """Edit the runtime record of a database, durably and apart from all other edits."""
+        return self._supervisor(database).change(edit)
 
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
