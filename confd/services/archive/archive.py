@@ -119,6 +119,11 @@ class Archive:
         """Order nodes: this one first."""
         return -1 if node == self.node else node
 
+    def close(self) -> None:
+        """Close connections to other nodes that are kept for the next call; it can be used again."""
+        for shelf in self.shelves.values():
+            shelf.close()
+
     def _begin(self, upload: Upload) -> dict[int, Lease]:
         leases: dict[int, Lease] = {}
         try:

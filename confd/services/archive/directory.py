@@ -114,6 +114,9 @@ class Directory:
             for file in files:
                 (self._files.gone / file).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Nothing is kept open."""
+
     def _check_path(self, upload: Upload) -> None:
         if any(index.path == upload.path for index in self._files.read_indexes()):
             raise StorageDuplicate(f"volume {self._files.name} has a file {upload.path} already; delete it first")

@@ -109,3 +109,6 @@ class Shelf(Protocol):
 
     def forget(self, files: Iterable[str]) -> None:
         """Drop tombstones that no node needs any longer."""
+
+    def close(self) -> None:
+        """Close connections that are kept for the next call."""

@@ -47,6 +47,9 @@ _MAKE_SLOT: Final = """
     SELECT pg_create_physical_replication_slot(%(slot)s, true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)
 """
+_DROP_SLOT: Final = """
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %(slot)s AND NOT active
+"""
 _CAUGHT_UP: Final = """
     SELECT count(*) FROM pg_stat_replication
     WHERE application_name = ANY(%s) AND sync_state = 'quorum' AND flush_lsn >= %s::pg_lsn
@@ -98,6 +101,11 @@ class Admin:
     def session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         """Open a connection for statements that may take long."""
         return self._connection(_LONG)
+
+    def drop_slot(self, node: int) -> None:
+        """Keep no more WAL for a node that does not follow any more."""
+        with self._connection() as connection:
+            connection.execute(_DROP_SLOT, {"slot": f"n{node}"})
 
     def await_quorum(self, quorum: Quorum, wait: float) -> None:
         """Wait until a quorum is in force and holds for everything written before.

@@ -9,8 +9,8 @@ import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,7 +19,7 @@ import msgspec
 from confd.model.errors import NodeError
 from confd.services.database.layout import Account, DataPlace, make_directory
 from confd.services.database.observed import Role
-from confd.services.database.processes import send, start_time
+from confd.services.database.processes import send_group, start_time
 
 MARKER: Final = "confd.json"
 """Inside the data directory, so that a clone has it too."""
@@ -28,6 +28,7 @@ _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
 
 _LAST_LINES: Final = 12
+_PIPE: Final = 1 << 20
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -116,6 +117,16 @@ def _used(entry: os.DirEntry[str]) -> int:
         return 0
 
 
+def interrupt(place: DataPlace) -> None:
+    """End a program that makes data here; who waits for it sees it fail."""
+    try:
+        child = json.loads(place.busy.read_text())[2]
+    except (OSError, ValueError):
+        return
+    if child and start_time(child) is not None:
+        send_group(child, signal.SIGKILL)
+
+
 class Workshop:
     """Makes a data directory under an unfinished name; one at a time, also across a crash of the daemon.
 
@@ -125,6 +136,7 @@ class Workshop:
     def __init__(self, place: DataPlace, account: Account) -> None:
         self.place, self.account = place, account
         self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -133,24 +145,60 @@ class Workshop:
             self._end_leftover(self._lock)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._note(0)
-            remove(self.place.unfinished)
+            self.clear()
             yield
+
+    def clear(self) -> None:
+        """Remove what unfinished work left."""
+        remove(self.place.unfinished)
+        remove(self.place.chain)
 
     def run(self, argv: list[str], stdin: str = "", env: dict[str, str] | None = None) -> str:
         """Run a program of the installation as the server's user; return what it printed.
 
         :raises NodeError: it failed; with the last lines it printed.
         """
+        process = self._spawn(argv, env)
+        return self._ended(argv, process, process.communicate(stdin.encode())[0])
+
+    def feed(self, argv: list[str], pieces: Iterable[bytes]) -> None:
+        """Run a program with pieces as its input; it is killed when they end in an error.
+
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv)
+        assert process.stdin
+        with suppress(OSError):
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+        except BrokenPipeError:
+            # It ended first, and says why.
+            pass
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+        self._ended(argv, process, process.communicate()[0])
+
+    def kill(self) -> None:
+        """End the program that runs now, if any; used from another thread."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(self, argv: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         assert self._lock is not None
         root = os.getuid() == 0
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             argv,
-            cwd=self.place.unfinished,
+            cwd=self.place.segment,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
             umask=0o077,
@@ -159,7 +207,10 @@ class Workshop:
             extra_groups=[] if root else None,
         )
         self._note(process.pid)
-        printed, _ = process.communicate(stdin)
+        return process
+
+    def _ended(self, argv: list[str], process: subprocess.Popen[bytes], output: bytes) -> str:
+        printed = output.decode(errors="replace")
         if process.returncode:
             tail = "\n".join(printed.strip().splitlines()[-_LAST_LINES:])
             raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
@@ -190,5 +241,4 @@ class Workshop:
         except ValueError:
             return
         if child and start_time(daemon) != started and start_time(child) is not None:
-            os.killpg(child, signal.SIGKILL)
-            send(child, signal.SIGKILL)
+            send_group(child, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from confd.cluster.host import Cluster
+from confd.services.backup import restoring
 from confd.services.database import instance
 from confd.services.database.situation import (
     Clone,
@@ -33,12 +34,14 @@ def execute(
     :raises ConfDError: what the node said.
     """
     match action:
+        case Initialise(node, generation, _, order) if order:
+            cluster.call(restoring.restore.on(node, database, generation, order), timeout=_DAY)
         case Initialise(node, generation, replace):
             cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
         case StartPrimary(node, quorum):
             cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
         case Clone(node, source):
-            password = cluster.call(instance.admit.on(source, database, node))
+            password = cluster.call(instance.admit.on(source, database, node, maintenance))
             cluster.call(instance.clone.on(node, database, source, password), timeout=_DAY)
         case StartStandby(node, primary):
             cluster.call(instance.start_standby.on(node, database, primary, maintenance), timeout=_START)

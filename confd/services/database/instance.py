@@ -38,9 +38,11 @@ def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool =
 
 
 @operation("database.admit")
-def admit(host: Host, database: str, standby: int) -> str:
-    """Keep WAL for a standby from now on; return the replication password."""
+def admit(host: Host, database: str, standby: int, maintenance: bool = False) -> str:
+    """Let a standby in and keep WAL for it from now on; return the replication password."""
     server = Server(host, database)
+    # Its node may be younger than this server.
+    server.write_access(maintenance)
     server.admin.make_slot(standby)
     return server.password().reveal()
 
@@ -107,8 +109,14 @@ def check(host: Host, version: str, params: str) -> list[str]:
 
 
 @operation("database.remove")
-def remove_instance(host: Host, database: str) -> None:
-    """Stop the instance of a deleted database and remove its configuration; the volume keeps the data."""
+def remove_instance(host: Host, database: str, uuid: str = "") -> None:
+    """Stop the instance of a deleted database and remove its configuration; the volume keeps the data.
+
+    :param uuid: of the database that was deleted; one made again under its name is left alone.
+    """
+    known = host.conf().databases.get(database)
+    if known is not None and known.id != uuid:
+        return
     place = layout(host, database)
     KeeperClient(place.state, place.keeper).leave("fast", 30.0)
     for directory in (place.config, place.state, place.sockets):

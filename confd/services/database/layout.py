@@ -2,6 +2,7 @@
 
 <segment of the data volume>/pgdata       the data; complete when it has this name
 <segment>/pgdata.new                      data being made or copied
+<segment>/pgdata.chain/                   backups that data is being made from
 <segment>/temp                            temporary files of queries
 /exa/etc/dwad/<DB>/                       configuration of the server, outside of what replication copies
 /exa/metadata/dwad/<DB>/                  lock of the keeper
@@ -65,6 +66,11 @@ class DataPlace(msgspec.Struct, frozen=True):
     def unfinished(self) -> Path:
         """Data that is being made."""
         return self.segment / "pgdata.new"
+
+    @property
+    def chain(self) -> Path:
+        """Backups that data is being made from, one directory each."""
+        return self.segment / "pgdata.chain"
 
     @property
     def temp(self) -> Path:

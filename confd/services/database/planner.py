@@ -72,13 +72,18 @@ def _stop_strays(now: Situation) -> Iterator[StopInstance]:
 
 
 def _stray(now: Situation, node: int, instance: Instance) -> str:
-    if node not in now.spec.nodes:
+    if node not in now.spec.nodes and not _counted(now, node):
         return "the node is not among the database's nodes"
     if now.record.create_new or instance.generation != now.record.generation:
         return "its data is not, or no longer, the database's"
     if instance.role is Role.PRIMARY and node != now.record.primary:
         return "another node is primary"
     return ""
+
+
+def _counted(now: Situation, node: int) -> bool:
+    """Whether commits may still wait for a node: the primary has to be told first that they no longer do."""
+    return node in now.record.quorum.standbys and may_follow(now.record, now.seen[node])
 
 
 def _plan_run(now: Situation) -> Plan:

@@ -48,6 +48,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     it in place of whatever the volume holds. ``settled``: all instances were up once since the
     database was wanted running, so a missing one does not make it starting again. ``flushed`` is the last WAL
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
+    While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
+    copies of ``leaving`` nodes.
     ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
     the present data was restored; ``last`` is how the last operation ended.
     """
@@ -70,6 +72,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rebuild: tuple[int, ...] = ()
     temporary_volume: int | None = None
     operation: str = ""
+    guests: tuple[int, ...] = ()
+    leaving: tuple[int, ...] = ()
     backup: BackupOrder | None = None
     restore: RestoreOrder | None = None
     lineage: tuple[str, ...] = ()

@@ -80,6 +80,12 @@ class Server:
         write_owned(self.layout.config / "role.conf", role_file, self.layout.account)
         self.admin.reload()
 
+    def write_access(self, maintenance: bool) -> None:
+        """Let in, while the server runs, whom the present configuration lets in."""
+        access = configuration.access_file(self._facts(maintenance))
+        write_owned(self.layout.config / "pg_hba.conf", access, self.layout.account)
+        self.admin.reload()
+
     def primary_file(self, quorum: Quorum) -> str:
         """Return the role file of a primary."""
         return configuration.primary_file(quorum)
@@ -143,7 +149,8 @@ class Server:
         params = parse_params(database.params)
         plaintext = any(param.name == "allowPlaintext" and param.value == "1" for param in params)
         check_plaintext(self.host.address, plaintext or Capability.TLS in installation.capabilities)
-        peers = tuple(conf.require_node(node).private_ip for node in self.seats.nodes if node != self.host.node)
+        # Any node may be given an instance while this one runs.
+        peers = tuple(node.private_ip for node in conf.nodes.values() if node.id != self.host.node)
         return ServerFacts(
             node=self.host.node,
             address=self.host.address,

@@ -23,7 +23,7 @@ from confd.services.database.observed import Instance
 from confd.services.database.planner import plan
 from confd.services.database.quorum import confirmed
 from confd.services.database.record import PREFIX, Record, read_record, write_record
-from confd.services.database.seats import seats
+from confd.services.database.seats import seats, with_guests
 from confd.services.database.situation import (
     Action,
     NodeAction,
@@ -127,7 +127,8 @@ class Supervisor:
     def observe(self) -> Situation:
         """See all instances now."""
         conf, states = self._cluster.conf(), self._cluster.node_states()
-        spec, record = self._spec(), read_record(self._cluster, self.database) or Record()
+        record = read_record(self._cluster, self.database) or Record()
+        spec = self._spec(record)
         online = [
             node for node in conf.nodes if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
         ]
@@ -156,10 +157,11 @@ class Supervisor:
         reported = self._cluster.status(node, "database") or {}
         return node in spec.nodes or node in record.copies or self.database in reported
 
-    def _spec(self) -> Spec:
+    def _spec(self, record: Record) -> Spec:
         conf = self._cluster.conf()
         database = conf.require_database(self.database)
-        return seats(database, conf.require_volume(database.data_volume))
+        volume = conf.require_volume(database.data_volume)
+        return with_guests(seats(database, volume), record, volume.redundancy)
 
     def _instance(self, node: int) -> Instance | None:
         try:
