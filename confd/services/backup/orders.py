@@ -11,6 +11,7 @@ from confd.cluster.operations import master_operation
 from confd.model.errors import ConfDError, NodeOffline
 from confd.model.states import NodeState
 from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
+from confd.services.backup.removal import make_room
 from confd.services.backup.restoring import cancel_restore
 from confd.services.database.observation import Outcome
 from confd.services.database.record import Record, Wanted
@@ -22,6 +23,7 @@ _UNDO_WITHIN = 60.0
 @master_operation("backup.start")
 def start(master: Master, database: str, order: BackupOrder) -> None:
     """Start a backup and have it attended."""
+    make_room(master.cluster, database, order)
     master.service(Supervision).backups.begin(database, order)
     master.say(f"n{order.node}: backup {order.location.path} on volume {order.volume}")
 

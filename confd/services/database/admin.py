@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from confd.services.database.observed import Follower, Role
 from confd.services.database.record import Quorum
 
 _OPTIONS: Final = "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
+_LONG: Final = "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
 _STEP: Final = 0.005
 
 _SIGHT: Final = """
@@ -97,6 +98,10 @@ class Admin:
             connection.execute(_DROP_LOST, slot)
             connection.execute(_MAKE_SLOT, slot)
 
+    def session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Open a connection for statements that may take long."""
+        return self._connection(_LONG)
+
     def drop_slot(self, node: int) -> None:
         """Keep no more WAL for a node that does not follow any more."""
         with self._connection() as connection:
@@ -128,7 +133,7 @@ class Admin:
             time.sleep(_STEP)
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, options: str = _OPTIONS) -> Iterator[psycopg.Connection[Any]]:
         try:
             with psycopg.connect(
                 host=str(self._sockets),
@@ -136,7 +141,7 @@ class Admin:
                 user=ADMIN,
                 dbname="postgres",
                 connect_timeout=2,
-                options=_OPTIONS,
+                options=options,
                 application_name="confd",
                 autocommit=True,
             ) as connection:

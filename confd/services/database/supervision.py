@@ -14,6 +14,7 @@ from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
 from confd.model.states import DatabaseState
 from confd.services.backup.attendant import Attendant
+from confd.services.backup.removal import retain
 from confd.services.database.observation import Observation, Outcome, observation, outcome, primary_serves
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
@@ -39,7 +40,7 @@ class Supervision:
         self._supervisors: dict[str, Supervisor] = {}
         self._lock = threading.Lock()
         self._open = False
-        self.backups = Attendant(cluster, self.change)
+        self.backups = Attendant(cluster, self.change, retain)
 
     def start(self) -> None:
         """Begin to supervise every database of the configuration."""
