@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,9 @@ from confd.services.database.record import Quorum
 _OPTIONS: Final = (
     "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 "
     "-c default_transaction_read_only=off"
+)
+_LONG: Final = (
+    "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 -c default_transaction_read_only=off"
 )
 _STEP: Final = 0.005
 
@@ -131,6 +134,10 @@ class Admin:
         with self._connection() as connection:
             connection.execute("SELECT pg_logical_emit_message(true, 'confd', '')")
 
+    def session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Open a connection for statements that may take long."""
+        return self._connection(_LONG)
+
     def drop_slot(self, node: int) -> None:
         """Keep no more WAL for a node that does not follow any more."""
         with self._connection() as connection:
@@ -162,7 +169,7 @@ class Admin:
             time.sleep(_STEP)
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, options: str = _OPTIONS) -> Iterator[psycopg.Connection[Any]]:
         try:
             with psycopg.connect(
                 host=str(self._sockets),
@@ -170,7 +177,7 @@ class Admin:
                 user=ADMIN,
                 dbname="postgres",
                 connect_timeout=2,
-                options=_OPTIONS,
+                options=options,
                 application_name="confd",
                 autocommit=True,
             ) as connection:

@@ -9,8 +9,8 @@ import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -28,6 +28,7 @@ _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
 
 _LAST_LINES: Final = 12
+_PIPE: Final = 1 << 20
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -149,6 +150,7 @@ class Workshop:
     def __init__(self, place: DataPlace, account: Account) -> None:
         self.place, self.account = place, account
         self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -157,8 +159,13 @@ class Workshop:
             self._end_leftover(self._lock)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._note(0)
-            remove(self.place.unfinished)
+            self.clear()
             yield
+
+    def clear(self) -> None:
+        """Remove what unfinished work left."""
+        remove(self.place.unfinished)
+        remove(self.place.chain)
 
     def run(
         self,
@@ -174,16 +181,49 @@ class Workshop:
         :param report: adds to what it printed why it failed.
         :raises NodeError: it failed; with the last lines it printed.
         """
+        process = self._spawn(argv, env, place or self.place.unfinished)
+        return self._ended(argv, process, process.communicate(stdin.encode())[0], report)
+
+    def feed(self, argv: list[str], pieces: Iterable[bytes]) -> None:
+        """Run a program with pieces as its input; it is killed when they end in an error.
+
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv)
+        assert process.stdin
+        with suppress(OSError):
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+        except BrokenPipeError:
+            # It ended first, and says why.
+            pass
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+        self._ended(argv, process, process.communicate()[0])
+
+    def kill(self) -> None:
+        """End the program that runs now, if any; used from another thread."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(
+        self, argv: list[str], env: dict[str, str] | None = None, place: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         assert self._lock is not None
         root = os.getuid() == 0
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             argv,
-            cwd=place or self.place.unfinished,
+            cwd=place or self.place.segment,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
             umask=0o077,
@@ -192,7 +232,13 @@ class Workshop:
             extra_groups=[] if root else None,
         )
         self._note(process.pid)
-        printed, _ = process.communicate(stdin)
+        return process
+
+    @staticmethod
+    def _ended(
+        argv: list[str], process: subprocess.Popen[bytes], output: bytes, report: Callable[[str], str] = str
+    ) -> str:
+        printed = output.decode(errors="replace")
         if process.returncode:
             tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
             raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from confd.cluster.host import Cluster
+from confd.services.backup import restoring
 from confd.services.database import instance, upgrading
 from confd.services.database.situation import (
     Clone,
@@ -36,6 +37,8 @@ def execute(
     :raises ConfDError: what the node said.
     """
     match action:
+        case Initialise(node, generation, _, order) if order:
+            cluster.call(restoring.restore.on(node, database, generation, order), timeout=_DAY)
         case Initialise(node, generation, replace):
             cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
         case Upgrade(node, generation):

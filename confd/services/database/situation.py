@@ -8,16 +8,18 @@ from types import NoneType
 import msgspec
 
 from confd.model.states import NodeState
+from confd.services.backup.order import RestoreOrder
 from confd.services.database.observed import Instance, Role
 from confd.services.database.record import Quorum, Record
 
 
 class Initialise(msgspec.Struct, frozen=True, tag=True):
-    """Make empty data; ``replace``: whatever the volume holds there goes."""
+    """Make empty data, or data from a backup; ``replace``: whatever the volume holds there goes."""
 
     node: int
     generation: str
     replace: bool
+    order: RestoreOrder | None = None
 
 
 class Upgrade(msgspec.Struct, frozen=True, tag=True):
@@ -175,6 +177,8 @@ def names(nodes: Iterable[int]) -> str:
 def describe(action: NodeAction) -> str:
     """Say what an action does, for the output of a job."""
     match action:
+        case Initialise(node, _, _, order) if order:
+            return f"n{node}: make the data from backup {order.path}"
         case Initialise(node, _, replace):
             return f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
         case Upgrade(node):

@@ -12,8 +12,10 @@ import msgspec
 
 from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.model.states import DatabaseState
 from confd.services.backup.attendant import Attendant
-from confd.services.database.observation import Observation, Outcome, observation, outcome
+from confd.services.backup.removal import retain
+from confd.services.database.observation import Observation, Outcome, observation, outcome, primary_serves
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
 
@@ -38,7 +40,7 @@ class Supervision:
         self._supervisors: dict[str, Supervisor] = {}
         self._lock = threading.Lock()
         self._open = False
-        self.backups = Attendant(cluster, self.change)
+        self.backups = Attendant(cluster, self.change, retain)
 
     def start(self) -> None:
         """Begin to supervise every database of the configuration."""
@@ -85,11 +87,15 @@ class Supervision:
         maintenance: bool = False,
         say: Callable[[str], None] = lambda _: None,
         canceled: Callable[[], bool] = lambda: False,
+        edit: Callable[[Record], Record] = lambda record: record,
+        early: bool = False,
     ) -> Outcome:
         """Write the wanted state durably and wait until it is reached.
 
         :param timeout: seconds; None waits as long as it takes.
         :param force: when stopping, without a checkpoint.
+        :param edit: further changes of the record, durable together with the wanted state.
+        :param early: when starting, do not wait for the standbys.
         :raises TimedOut: not reached in time; it stays wanted until ``unwant``.
         :raises NodeOffline: a node that is needed does not answer.
         :raises NodeError: a server does not start; with its log.
@@ -99,8 +105,8 @@ class Supervision:
             self._check_volume(database)
         supervisor.tell(say)
         try:
-            supervisor.change(lambda record: self._wanting(database, record, wanted, maintenance), force)
-            return self._wait(supervisor, wanted, timeout, canceled)
+            supervisor.change(lambda record: edit(self._wanting(database, record, wanted, maintenance)), force)
+            return self._wait(supervisor, wanted, timeout, canceled, early)
         finally:
             supervisor.tell(lambda _: None)
 
@@ -161,12 +167,17 @@ class Supervision:
                 raise InUse(f"data volume {volume} is in use by database {other}, which runs; stop it with db_stop")
 
     def _wait(
-        self, supervisor: Supervisor, wanted: Wanted, timeout: float | None, canceled: Callable[[], bool]
+        self,
+        supervisor: Supervisor,
+        wanted: Wanted,
+        timeout: float | None,
+        canceled: Callable[[], bool],
+        early: bool = False,
     ) -> Outcome:
         deadline = None if timeout is None else self._clock() + timeout
         with supervisor.changed:
             while True:
-                if outcome := _reached(supervisor, wanted):
+                if outcome := _reached(supervisor, wanted, early):
                     return outcome
                 if canceled():
                     raise Canceled(f"nobody waits any more for database {supervisor.database} to be {wanted.value}")
@@ -204,7 +215,7 @@ def relocated(record: Record, volume: str) -> Record:
     )
 
 
-def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
+def _reached(supervisor: Supervisor, wanted: Wanted, early: bool) -> Outcome | None:
     """Return the outcome, None while it is open; call with the supervisor's condition held.
 
     :raises ConfDError: it cannot be reached.
@@ -212,6 +223,8 @@ def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
     view = supervisor.view
     if view is None or view.situation.record.wanted is not wanted:
         return None
+    if early and wanted is Wanted.RUNNING and not view.situation.record.create_new and primary_serves(view.situation):
+        return Outcome(DatabaseState.RUNNING)
     for failure in supervisor.failures.values():
         if failure.since == view.situation.record.since:
             raise failure.error
