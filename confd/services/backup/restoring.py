@@ -30,6 +30,7 @@ from confd.services.database.installation import Capability
 from confd.services.database.layout import make_directory
 from confd.services.database.scram import make_verifier
 from confd.services.database.server import Server
+from confd.services.wal.recovery import recover
 
 _LINKS_SINCE: Final = 18
 _MARGIN: Final = 64 << 20
@@ -128,6 +129,9 @@ def make(server: Server, workshop: Workshop, order: RestoreOrder, generation: st
     ticker.check()
     data = workshop.place.unfinished
     (data / MANIFEST).unlink(missing_ok=True)
+    if order.wal is not None:
+        recover(server, workshop, order, order.wal, ticker)
+        ticker.check()
     _personalise(server, workshop, order.database)
     remove(workshop.place.chain)
     write_marker(data, Marker(server.database.name, generation), workshop.account)

@@ -54,7 +54,7 @@ def _adopted(record: Record, node: int, instance: Instance) -> Record:
         create_new=False,
         restore=None,
         operation="" if record.restore else record.operation,
-        lineage=tuple(link.path for link in restored.chain) if restored else known,
+        lineage=restored.lineage if restored else known,
         generation=instance.generation,
         next_generation="",
         system_id=instance.system_id,
