@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench torture docs clean
+.PHONY: setup servers demo test lint bench torture docs clean
 
 $(READY): pyproject.toml scripts/setup
 	scripts/setup $(PYTHON) $(VENV)
 	touch $(READY)
 
 setup: $(READY)
+
+# What tests of TLS, LDAP and Kerberos run against; where it cannot be installed they are skipped.
+servers:
+	scripts/servers
 
 demo: setup
 	$(BIN)/python -m confd.cli.demo
@@ -22,10 +26,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint servers
 	$(BIN)/pytest -n 2 --dist loadfile
 
-torture: setup
+torture: setup servers
 	TORTURE=1 $(BIN)/pytest -n 2 --dist loadfile --timeout=3600
 
 bench: setup

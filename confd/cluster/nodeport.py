@@ -12,30 +12,37 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from confd.cluster.host import Host
 from confd.cluster.link import MAX_FRAME, Link, Method
+from confd.cluster.stream_server import StreamServer
+from confd.cluster.streams import PATH as STREAMS
 from confd.model.errors import ConfDError, NodeOffline
 
 log = structlog.get_logger("nodeport")
 
 _PATH = "/link"
 _CONNECT_SECONDS = 2.0
+_READ_AHEAD = 1 << 20
 
 
 class NodePort:
-    """Listens for other members; every connection becomes a link with the given methods.
+    """Listens for other members; every connection becomes a link with the given methods, or a stream.
 
     :param member: tells whether the node with this UUID belongs to the cluster.
+    :param host: the machine that streams are answered for; none are without it.
     """
 
-    def __init__(self, methods: Mapping[str, Method], member: Callable[[str], bool]) -> None:
+    def __init__(self, methods: Mapping[str, Method], member: Callable[[str], bool], host: Host | None = None) -> None:
         self._methods, self._member = methods, member
+        self._streams = StreamServer(host) if host is not None else None
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> None:
         """Open the port."""
         app = web.Application()
         app.router.add_get(_PATH, self._accept)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        app.router.add_post(STREAMS + "{name}", self._stream)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, read_bufsize=_READ_AHEAD)
         await self._runner.setup()
         await web.TCPSite(self._runner, address, port, ssl_context=tls, reuse_address=True).start()
 
@@ -43,16 +50,28 @@ class NodePort:
         """Close the port and all links."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._streams is not None:
+            self._streams.close()
 
     async def _accept(self, request: web.Request) -> web.StreamResponse:
-        uuid = _peer_uuid(request)
-        if not self._member(uuid):
-            log.warning("stranger_refused", uuid=uuid, peer=request.remote)
-            raise web.HTTPForbidden(text="this node is not a member of the cluster")
+        uuid = self._check_member(request)
         socket = web.WebSocketResponse(max_msg_size=MAX_FRAME, compress=False)
         await socket.prepare(request)
         await Link(socket, self._methods, uuid).serve()
         return socket
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        self._check_member(request)
+        if self._streams is None:
+            raise web.HTTPNotFound(text="this node answers no streams")
+        return await self._streams.answer(request)
+
+    def _check_member(self, request: web.Request) -> str:
+        uuid = _peer_uuid(request)
+        if not self._member(uuid):
+            log.warning("stranger_refused", uuid=uuid, peer=request.remote)
+            raise web.HTTPForbidden(text="this node is not a member of the cluster")
+        return uuid
 
 
 class Connector:

@@ -82,7 +82,7 @@ class Daemon:
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         methods = {**self._follower.methods, "api": self._api_call}
         self._connector = Connector(files.client_tls(), {})
-        self._port = NodePort(methods, self._is_member)
+        self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
         self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
         self._api = ApiServer(self._gateway, self)

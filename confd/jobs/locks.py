@@ -7,10 +7,11 @@ not exist is found by the job.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confd.exaconf import Conf
+from confd.exaconf import Conf, Volume
 from confd.model.errors import ConfDError
 from confd.scheduler.locks import Lock, exclusive, shared
 from confd.scheduler.registry import LockRule
@@ -51,6 +52,22 @@ def volume_of_database(parameter: str) -> LockRule:
         return [exclusive("volume", volume_key(conf, known.data_volume))] if known else []
 
     return rule
+
+
+def databases_of_backups(parameter: str) -> LockRule:
+    """Claim the databases whose backups are named by a parameter: ids, or ``<db>/id_<n>/level_<l>``."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        names = (str(given).partition("/id_")[0] for given in _values(values, (parameter,)))
+        # An id, and what db_backup_list shows as expire_alterable, begin with the number of the volume.
+        return [exclusive("db", re.sub(r"^\s*[0-9]+ ", "", name)) for name in names]
+
+    return rule
+
+
+def snapshots(parameter: str) -> LockRule:
+    """Claim the snapshots of the database named by a parameter."""
+    return _given("snapshots", False, parameter)
 
 
 def user(*parameters: str, share: bool = False) -> LockRule:
@@ -102,6 +119,26 @@ def space(nodes: str, disk: str) -> LockRule:
     return rule
 
 
+def space_of_volume(nodes: str, *parameters: str) -> LockRule:
+    """Claim the free space of the disk of a volume, given by one of several parameters, on nodes."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        disks = [known.disk for known in _known_volumes(conf, values, parameters)]
+        return [exclusive("space", f"n{one}/{disk}") for disk in disks for one in _values(values, (nodes,))]
+
+    return rule
+
+
+def databases_of_volume(*parameters: str, share: bool = False) -> LockRule:
+    """Claim the databases whose data volume is given by one of several parameters."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        volumes = [known.name for known in _known_volumes(conf, values, parameters)]
+        return [lock_of("db", one.name, share) for one in conf.databases.values() if one.data_volume in volumes]
+
+    return rule
+
+
 def section(key: str) -> LockRule:
     """Claim a section of EXAConf that exists once, such as Global."""
     return lambda conf, values: [exclusive("section", key)]
@@ -116,6 +153,11 @@ def volume_key(conf: Conf, given: object) -> object:
     """Return the one name under which a volume is locked."""
     known = conf.volumes.get(str(given)) or conf.remote_volumes.get(str(given))
     return given if known is None or known.id is None else known.id
+
+
+def _known_volumes(conf: Conf, values: Values, parameters: Iterable[str]) -> list[Volume]:
+    keys = [volume_key(conf, given) for given in _values(values, parameters)]
+    return [volume for volume in conf.volumes.values() if volume.id in keys or volume.name in keys]
 
 
 def _user_key(conf: Conf, given: Any) -> object:

@@ -7,10 +7,12 @@ from typing import TypeVar
 import msgspec
 
 from confd.cluster.operations import Command
+from confd.exaconf import Database, Volume
 from confd.model.errors import ConfDError, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.scheduler.context import Context
 from confd.services.database.record import PREFIX, Record, Wanted
+from confd.services.database.seats import behind, seats, with_guests
 from confd.services.database.supervision import Supervision
 from confd.services.storage.description import Observed, User
 from confd.services.storage.devices import device_status
@@ -32,6 +34,21 @@ def ask(ctx: Context, command: Command[R]) -> R:
 def database_state(ctx: Context, name: str) -> str:
     """Return the state of a database as its instances make it."""
     return str(ctx.service(Supervision).observe(name).state)
+
+
+def require_idle(ctx: Context, name: str) -> Record:
+    """Refuse a database with a running backup or restore; return its record.
+
+    :raises WrongState: says what runs.
+    """
+    record = ctx.service(Supervision).record(name)
+    operation = ctx.learn("operation", lambda: record.operation)
+    if operation:
+        raise WrongState(
+            f"a {operation} of database {name} runs; wait for its end (db_backup_progress), or end a backup with "
+            "db_backup_abort"
+        )
+    return record
 
 
 def require_stopped(ctx: Context, name: str, done: str) -> None:
@@ -83,10 +100,17 @@ def _asked(ctx: Context, node: int) -> list[DeviceStatus] | None:
 def _user(ctx: Context, name: str) -> User:
     stored = ctx.record(PREFIX + name)
     record = Record() if stored is None else msgspec.convert(stored, Record)
+    database = ctx.committed.databases[name]
+    volume = ctx.committed.volumes.get(database.data_volume)
     return User(
         name=name,
-        active=ctx.committed.databases[name].active_nodes,
+        active=database.active_nodes,
         primary=record.primary,
         running=record.wanted is Wanted.RUNNING,
         temporary=record.temporary_volume,
+        behind=_behind(database, volume, record) if volume and record.settled else (),
     )
+
+
+def _behind(database: Database, volume: Volume, record: Record) -> tuple[int, ...]:
+    return behind(with_guests(seats(database, volume), record, volume.redundancy), record)

@@ -91,6 +91,11 @@ def check_unused(conf: Conf, volume: Volume) -> None:
             f"volume {volume.name!r} is used by database {', '.join(users)}; delete the database first (db_delete)"
         )
     for database in conf.databases.values():
+        if database.wal_archive_volume == volume.name:
+            raise InUse(
+                f"volume {volume.name!r} keeps the WAL of database {database.name}; end that first: stop the database "
+                "and give db_configure an empty wal_archive_volume"
+            )
         for schedule in database.backups.values():
             if schedule.volume in (volume.name, str(volume.id)):
                 raise InUse(

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from confd.cluster.host import Host, reports
-from confd.cluster.operations import Command
+from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Conf, Disk, ExaStorage, Global, Group, Logging, Node, Section, User
 from confd.model.errors import ConfDError, NodeOffline
 from confd.model.secret import Vault
@@ -132,7 +132,7 @@ class Stage:
             key: value for key, value in {**self.records, **ctx.record_changes}.items() if value is not None
         }
         for command in ctx.settling:
-            if self.states.get(command.node) is NodeState.ONLINE:
+            if command.node == MASTER or self.states.get(command.node) is NodeState.ONLINE:
                 self.call(command)
         return Ran(output, ctx.warnings, ctx.settling)
 
@@ -148,12 +148,12 @@ class Stage:
         return caller_named(self.conf, name)
 
     def call(self, command: Command[Any], timeout: float = 60.0) -> Any:
-        """Run a command on its node, as it travels."""
+        """Run a command on its node or on the master, as it travels."""
+        if command.node == MASTER:
+            return self._travel(command, StageMaster(self, self.services))
         if self.states.get(command.node) is not NodeState.ONLINE:
             raise NodeOffline(f"n{command.node} is offline; {command.name} was not run there")
-        arguments = msgspec.json.decode(msgspec.json.encode(command.arguments))
-        travelled = msgspec.json.encode(command.operation.run(self.host(command.node), arguments))
-        return command.operation.result(msgspec.json.decode(travelled))
+        return self._travel(command, self.host(command.node))
 
     def record(self, key: str) -> Any:
         """Return a runtime record."""
@@ -169,6 +169,12 @@ class Stage:
             return None
         return msgspec.json.decode(msgspec.json.encode(reports(self.host(node)).get(service)))
 
+    @staticmethod
+    def _travel(command: Command[Any], place: Any) -> Any:
+        arguments = msgspec.json.decode(msgspec.json.encode(command.arguments))
+        travelled = msgspec.json.encode(command.operation.run(place, arguments))
+        return command.operation.result(msgspec.json.decode(travelled))
+
     def _context(self, steps: Steps, by: str, peer: str) -> Context:
         self.jobs += 1
         request = {"peer": peer, "node": self.nodes[0]}
@@ -177,6 +183,19 @@ class Stage:
             f"11.{self.jobs}", self.caller(by), request, self.conf, self.records, steps, cluster, self.store,
             self.services.__getitem__,
         )  # fmt: skip
+
+
+class StageMaster:
+    """Where master operations run."""
+
+    canceled = False
+
+    def __init__(self, cluster: Any, services: Mapping[type[Any], Any]) -> None:
+        self.cluster = cluster
+        self.service = services.__getitem__
+
+    def say(self, line: str) -> None:
+        """Nobody reads it."""
 
 
 class DirectSteps:

@@ -41,8 +41,11 @@ class Writer(Protocol):
         :raises NodeOffline: fewer copies than one can be written.
         """
 
-    def commit(self) -> File:
-        """Make the file durable and visible; return what it is."""
+    def commit(self, sha256: str = "") -> File:
+        """Make the file durable and visible; return what it is.
+
+        :param sha256: digest of the content, as far as the caller knows it; kept with the file.
+        """
 
     def abort(self) -> None:
         """Give everything back; fine when done already."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,13 @@ from confd.services.database.configuration import ADMIN
 from confd.services.database.observed import Follower, Role
 from confd.services.database.record import Quorum
 
-_OPTIONS: Final = "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000"
+_OPTIONS: Final = (
+    "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 "
+    "-c default_transaction_read_only=off"
+)
+_LONG: Final = (
+    "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 -c default_transaction_read_only=off"
+)
 _STEP: Final = 0.005
 _PROMOTED_WITHIN: Final = 40.0
 
@@ -36,7 +42,19 @@ _SIGHT: Final = """
              AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
                          AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream')) AS detached,
            coalesce((SELECT min(substr(name, 9)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'), '') AS oldest_file,
-           pg_size_bytes(current_setting('wal_segment_size')) AS segment_size
+           pg_size_bytes(current_setting('wal_segment_size')) AS segment_size,
+           current_setting('confd.read_only', true) IS NOT DISTINCT FROM 'on' AS read_only,
+           coalesce((SELECT split_part(word, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS word
+                     WHERE setrole = 'exa_replication'::regrole AND word LIKE 'confd.sys_password=%'), '')
+               AS password_mark,
+           (SELECT count(*) FROM pg_stat_activity AS one JOIN pg_roles ON oid = one.usesysid
+            WHERE one.backend_xid IS NOT NULL AND one.backend_type = 'client backend'
+                  AND rolname NOT IN ('sys', 'exa_admin', 'exa_replication'))::int AS writers
+"""
+_END_WRITERS: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity AS one JOIN pg_roles ON oid = one.usesysid
+    WHERE one.backend_xid IS NOT NULL AND one.backend_type = 'client backend'
+          AND rolname NOT IN ('sys', 'exa_admin', 'exa_replication')
 """
 _FOLLOWERS: Final = """
     SELECT substr(application_name, 2)::int, state, sync_state, coalesce(flush_lsn, '0/0')::text
@@ -53,6 +71,9 @@ _DROP_LOST: Final = """
 _MAKE_SLOT: Final = """
     SELECT pg_create_physical_replication_slot(%(slot)s, true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)
+"""
+_DROP_SLOT: Final = """
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %(slot)s AND NOT active
 """
 _CAUGHT_UP: Final = """
     SELECT count(*) FROM pg_stat_replication
@@ -72,6 +93,9 @@ class Sight(msgspec.Struct, frozen=True):
     detached: bool
     oldest_file: str
     segment_size: int
+    read_only: bool
+    password_mark: str
+    writers: int
 
     @property
     def oldest(self) -> str:
@@ -107,6 +131,17 @@ class Admin:
         with self._connection() as connection:
             connection.execute("SELECT pg_reload_conf()")
 
+    def run(self, statements: Iterable[str]) -> None:
+        """Run statements as one transaction."""
+        with self._connection() as connection, connection.transaction():
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def end_writers(self) -> None:
+        """End the sessions that write, except for those of sys."""
+        with self._connection() as connection:
+            connection.execute(_END_WRITERS)
+
     def make_slot(self, node: int, checkpoint: bool = False) -> None:
         """Keep WAL for a standby from now on; fine when it is kept already."""
         slot = {"slot": f"n{node}"}
@@ -135,6 +170,20 @@ class Admin:
                 scalar.execute("SELECT pg_promote(false)")
             self._until(deadline, lambda: not scalar.execute("SELECT pg_is_in_recovery()").fetchone())
 
+    def mark(self) -> None:
+        """Commit something that changes nothing."""
+        with self._connection() as connection:
+            connection.execute("SELECT pg_logical_emit_message(true, 'confd', '')")
+
+    def session(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Open a connection for statements that may take long."""
+        return self._connection(_LONG)
+
+    def drop_slot(self, node: int) -> None:
+        """Keep no more WAL for a node that does not follow any more."""
+        with self._connection() as connection:
+            connection.execute(_DROP_SLOT, {"slot": f"n{node}"})
+
     def await_quorum(self, quorum: Quorum, wait: float) -> None:
         """Wait until a quorum is in force and holds for everything written before.
 
@@ -161,7 +210,7 @@ class Admin:
             time.sleep(_STEP)
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, options: str = _OPTIONS) -> Iterator[psycopg.Connection[Any]]:
         try:
             with psycopg.connect(
                 host=str(self._sockets),
@@ -169,7 +218,7 @@ class Admin:
                 user=ADMIN,
                 dbname="postgres",
                 connect_timeout=2,
-                options=_OPTIONS,
+                options=options,
                 application_name="confd",
                 autocommit=True,
             ) as connection:

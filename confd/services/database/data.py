@@ -10,8 +10,8 @@ import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,7 +20,7 @@ import msgspec
 from confd.model.errors import NodeError
 from confd.services.database.layout import Account, DataPlace, make_directory
 from confd.services.database.observed import Role
-from confd.services.database.processes import send, start_time
+from confd.services.database.processes import clear, send_group, start_time
 
 MARKER: Final = "confd.json"
 """Inside the data directory, so that a clone has it too."""
@@ -32,6 +32,7 @@ _SHUT_DOWN: Final = 1
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 
 _LAST_LINES: Final = 12
+_PIPE: Final = 1 << 20
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Content(msgspec.Struct, frozen=True):
     role: Role
     redo: str = ""
     ended: str = ""
+    major: int = 0
 
 
 def read_content(data: Path) -> Content | None:
@@ -66,7 +68,9 @@ def read_content(data: Path) -> Content | None:
     system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
     ended = _position(checkpoint) if state == _SHUT_DOWN else ""
-    return Content(marker, str(system_id), max(timeline, _newest_timeline(data)), role, _position(redo), ended)
+    major = int((data / "PG_VERSION").read_text())
+    newest = max(timeline, _newest_timeline(data))
+    return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
 
 
 def _newest_timeline(data: Path) -> int:
@@ -140,6 +144,29 @@ def _used(entry: os.DirEntry[str]) -> int:
         return 0
 
 
+def interrupt(place: DataPlace) -> None:
+    """End a program that makes data here; who waits for it sees it fail."""
+    try:
+        child = json.loads(place.busy.read_text())[2]
+    except (OSError, ValueError):
+        return
+    if child and start_time(child) is not None:
+        send_group(child, signal.SIGKILL)
+
+
+def recover(place: DataPlace) -> None:
+    """Put kept data back where a crash came between taking their name away and giving it to the new ones."""
+    if place.data.exists() or not place.replaced.exists():
+        return
+    with place.busy.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if not place.data.exists():
+            place.replaced.rename(place.data)
+
+
 class Workshop:
     """Makes a data directory under an unfinished name; one at a time, also across a crash of the daemon.
 
@@ -149,6 +176,7 @@ class Workshop:
     def __init__(self, place: DataPlace, account: Account) -> None:
         self.place, self.account = place, account
         self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -157,24 +185,71 @@ class Workshop:
             self._end_leftover(self._lock)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._note(0)
-            remove(self.place.unfinished)
+            self.clear()
             yield
 
-    def run(self, argv: list[str], stdin: str = "", env: dict[str, str] | None = None) -> str:
+    def clear(self) -> None:
+        """Remove what unfinished work left."""
+        remove(self.place.unfinished)
+        remove(self.place.chain)
+
+    def run(
+        self,
+        argv: list[str],
+        stdin: str = "",
+        env: dict[str, str] | None = None,
+        place: Path | None = None,
+        report: Callable[[str], str] = str,
+    ) -> str:
         """Run a program of the installation as the server's user; return what it printed.
+
+        :param place: where it works; in the unfinished data when left out.
+        :param report: adds to what it printed why it failed.
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv, env, place or self.place.unfinished)
+        return self._ended(argv, process, process.communicate(stdin.encode())[0], report)
+
+    def feed(self, argv: list[str], pieces: Iterable[bytes]) -> None:
+        """Run a program with pieces as its input; it is killed when they end in an error.
 
         :raises NodeError: it failed; with the last lines it printed.
         """
+        process = self._spawn(argv)
+        assert process.stdin
+        with suppress(OSError):
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+        except BrokenPipeError:
+            # It ended first, and says why.
+            pass
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+        self._ended(argv, process, process.communicate()[0])
+
+    def kill(self) -> None:
+        """End the program that runs now, if any; used from another thread."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(
+        self, argv: list[str], env: dict[str, str] | None = None, place: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         assert self._lock is not None
         root = os.getuid() == 0
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             argv,
-            cwd=self.place.unfinished,
+            cwd=place or self.place.segment,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
             umask=0o077,
@@ -183,9 +258,15 @@ class Workshop:
             extra_groups=[] if root else None,
         )
         self._note(process.pid)
-        printed, _ = process.communicate(stdin)
+        return process
+
+    @staticmethod
+    def _ended(
+        argv: list[str], process: subprocess.Popen[bytes], output: bytes, report: Callable[[str], str] = str
+    ) -> str:
+        printed = output.decode(errors="replace")
         if process.returncode:
-            tail = "\n".join(printed.strip().splitlines()[-_LAST_LINES:])
+            tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
             raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
         return printed
 
@@ -200,11 +281,26 @@ class Workshop:
         sync_directory(self.place.segment)
         return self.place.unfinished
 
-    def finish(self) -> None:
-        """Give the data its name, in place of what was there."""
+    def finish(self, *, keep: bool = False) -> None:
+        """Give the data its name, in place of what was there; ``keep``: that stays as ``replaced``."""
         sync_directory(self.place.unfinished)
+        if keep:
+            remove(self.place.replaced)
+            self.place.data.rename(self.place.replaced)
         remove(self.place.data)
         self.place.unfinished.rename(self.place.data)
+        sync_directory(self.place.segment)
+
+    def stop_servers(self) -> None:
+        """Stop servers that a killed program started on unfinished data; they would hold the lock for ever."""
+        for directory in (self.place.unfinished, self.place.aside / "data"):
+            if directory.exists():
+                clear(directory, patience=2.0)
+
+    def take_back(self) -> None:
+        """Put the data back that were replaced and kept."""
+        remove(self.place.data)
+        self.place.replaced.rename(self.place.data)
         sync_directory(self.place.segment)
 
     def _note(self, child: int) -> None:
@@ -220,5 +316,5 @@ class Workshop:
         except ValueError:
             return
         if child and start_time(daemon) != started and start_time(child) is not None:
-            os.killpg(child, signal.SIGKILL)
-            send(child, signal.SIGKILL)
+            send_group(child, signal.SIGKILL)
+            self.stop_servers()

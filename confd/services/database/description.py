@@ -75,10 +75,12 @@ def describe_config(database: Database) -> dict[str, Any]:
 
 
 def describe_problems(seen: Observation) -> str:
-    """Return the info text: empty for a healthy or stopped database."""
+    """Return the info text: empty for a healthy or stopped database whose last operation went well."""
     texts = [seen.info] if seen.info else []
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
+    if (last := seen.record.last) is not None and last.code:
+        texts.append(f"The last {last.kind} ({last.name}) failed: {last.message}")
     return " ".join(texts)
 
 
@@ -132,13 +134,14 @@ def _setting(name: str, value: Any) -> Any:
         case tuple():
             return list(value)
         case dict():
-            return {key: _entry(entry) for key, entry in value.items()}
+            return {key: describe_entry(entry) for key, entry in value.items()}
         case DriverSource():
-            return _entry(value)
+            return describe_entry(value)
     return format_size(value) if name in _SIZES else value
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: Entry) -> dict[str, Any]:
+    """Return the settings of a part of a database, without those that are not set."""
     shown = {name: getattr(entry, name) for name in entry.__struct_fields__ if name not in _NOT_SETTINGS}
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in shown.items() if value is not None

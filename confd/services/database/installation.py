@@ -1,6 +1,7 @@
 """PostgreSQL installations of a node: what is there, which version a database means, what each can do.
 
-Nothing is guessed: version and settings are asked from the server, capabilities from what it is linked with.
+Nothing is guessed: version and settings are asked from the server, capabilities from how it says it was built or,
+where its ``pg_config`` is missing, from what it is linked with.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import fcntl
 import os
 import pwd
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -44,6 +46,14 @@ class Capability(StrEnum):
     INCREMENTAL_BACKUP = "incremental backup"
 
 
+_OPTIONS: Final = {
+    Capability.TLS: ("--with-openssl", "--with-ssl=openssl"),
+    Capability.LDAP: ("--with-ldap",),
+    Capability.GSSAPI: ("--with-gssapi",),
+    Capability.PAM: ("--with-pam",),
+    Capability.ZSTD: ("--with-zstd",),
+    Capability.LZ4: ("--with-lz4",),
+}
 _LIBRARIES: Final = {
     Capability.TLS: b"libssl",
     Capability.LDAP: b"libldap",
@@ -109,9 +119,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 def find(directories: Iterable[Path]) -> tuple[Installation, ...]:
     """Return the installations in given prefixes, then those in the usual place, newest first."""
-    usual = sorted(_USUAL_PLACE.glob("*/"), key=lambda path: path.name, reverse=True)
-    found = [inspect(prefix) for prefix in dict.fromkeys([*directories, *usual])]
-    return tuple(installation for installation in found if installation and installation.major >= _OLDEST)
+    given = [inspect(prefix) for prefix in directories]
+    usual = sorted(filter(None, map(inspect, _USUAL_PLACE.glob("*/"))), key=lambda one: -one.major)
+    found = dict.fromkeys(filter(None, [*given, *usual]))
+    return tuple(installation for installation in found if installation.major >= _OLDEST)
 
 
 def embedded() -> Path | None:
@@ -218,11 +229,22 @@ def _named(version: str, installations: tuple[Installation, ...]) -> Installatio
 def _inspected(binary: Path, _changed: int) -> Installation:
     shown = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
     version = shown.split(")", 1)[-1].split()[0]
-    content = binary.read_bytes()
-    able = {capability for capability, library in _LIBRARIES.items() if library in content}
+    program = binary.with_name("pg_config")
+    able = set(_built_with(program) if program.exists() else _linked_with(binary))
     if int(version.partition(".")[0]) >= _INCREMENTAL_SINCE:
         able.add(Capability.INCREMENTAL_BACKUP)
     return Installation(str(binary.parent.parent), version, frozenset(able))
+
+
+def _built_with(program: Path) -> Iterator[Capability]:
+    asked = subprocess.run([program, "--configure"], capture_output=True, text=True, check=True)
+    options = set(shlex.split(asked.stdout))
+    return (capability for capability, words in _OPTIONS.items() if options & set(words))
+
+
+def _linked_with(binary: Path) -> Iterator[Capability]:
+    content = binary.read_bytes()
+    return (capability for capability, library in _LIBRARIES.items() if library in content)
 
 
 @lru_cache(maxsize=16)

@@ -56,6 +56,11 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     of a ready instance only. ``flushed`` is the end of its WAL, of a stopped one a place that it has certainly reached.
     ``detached``: it receives nothing, and ``flushed`` counts all it ever received. ``ended`` is the last record of
     a primary that was stopped in order: who has it has everything.
+
+    ``certificate`` is the fingerprint of what clients are shown. ``stale``: the running server lacks something that
+    the configuration says now. ``fits``: the data are of the version that the database is to run with.
+    ``used``: bytes of data, of a writable instance with a quota. ``read_only``: sessions are, except for those of sys.
+    ``writers``: sessions, not of sys, that write although they should not.
     """
 
     node: int
@@ -76,6 +81,12 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     detached: bool = False
     ended: str = ""
     place: Place | None = None
+    certificate: str = ""
+    stale: bool = False
+    fits: bool = True
+    used: int = 0
+    read_only: bool = False
+    writers: int = 0
 
     @property
     def running(self) -> bool:

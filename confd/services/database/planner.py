@@ -44,11 +44,13 @@ from confd.services.database.situation import (
     StartPrimary,
     StartStandby,
     StopInstance,
+    Upgrade,
     can_follow,
     holds,
     may_follow,
     usable,
 )
+from confd.services.database.upkeep import plan_upkeep
 
 
 def plan(now: Situation) -> Plan:
@@ -90,15 +92,24 @@ def _stray(now: Situation, node: int, instance: Instance) -> str:
     return ""
 
 
+def _counted(now: Situation, node: int) -> bool:
+    """Whether commits may still wait for a node: the primary has to be told first that they no longer do."""
+    return node in now.record.quorum.standbys and may_follow(now.record, now.seen[node])
+
+
 def _plan_run(now: Situation) -> Plan:
     primary = now.record.primary
     instance = now.seen.get(primary) if primary is not None else None
-    if primary is None or instance is None or not holds(now.record, instance):
+    if primary is None or instance is None:
+        return _plan_without(now, primary)
+    if instance.generation and instance.generation == now.record.next_generation:
+        return plan_data(now)
+    if not holds(now.record, instance):
         return _plan_without(now, primary)
     if instance.role is Role.STANDBY:
         return plan_promotion(now, instance)
     if instance.state is InstanceState.STOPPED:
-        return _plan_stopped(now, primary)
+        return _plan_stopped(now, primary) if instance.fits else _upgrade(now, primary)
     if instance.state is not InstanceState.READY:
         return Plan()
     if (known := _known(now, instance)) != now.record:
@@ -124,6 +135,10 @@ def _plan_stopped(now: Situation, primary: int) -> Plan:
         if not elected.blocked or primary in now.record.suspended:
             return elected
     return _start_primary(now, primary)
+
+
+def _upgrade(now: Situation, primary: int) -> Plan:
+    return Plan((Upgrade(primary, now.record.next_generation),) if now.free(primary) else ())
 
 
 def _start_primary(now: Situation, primary: int) -> Plan:
@@ -156,7 +171,7 @@ def _plan_standbys(now: Situation, primary: int, instance: Instance) -> Plan:
     if isinstance(quorum, Remember):
         return Plan((quorum,))
     joins = tuple(_joins(now, instance))
-    actions = (*joins, quorum) if quorum else joins
+    actions = (*joins, quorum) if quorum else (*joins, *plan_upkeep(now, instance))
     if actions or now.busy or not _all_follow(now, instance):
         return Plan(actions)
     copies = tuple(node for node in now.spec.nodes if node in now.seen or node in now.record.copies)

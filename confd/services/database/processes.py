@@ -86,6 +86,14 @@ def send(pid: int, number: signal.Signals) -> None:
         return
 
 
+def send_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to a process and all of its group; one that is gone already is fine."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return
+
+
 def clear(data: Path, patience: float = 10.0) -> None:
     """Stop every process of a server that nobody looks after: first in order, then by force."""
     if postmaster := postmaster_of(data):

@@ -23,6 +23,13 @@ def transition(old: Quorum, new: Quorum) -> Quorum:
     return Quorum(tuple(sorted({*old.standbys, *new.standbys})), acks) if acks else Quorum()
 
 
+def without(quorum: Quorum, node: int) -> Quorum:
+    """Return what still holds of a quorum when a node is not asked any more."""
+    rest = tuple(one for one in quorum.standbys if one != node)
+    acks = quorum.acks - (node in quorum.standbys)
+    return Quorum(rest, acks) if acks > 0 else Quorum()
+
+
 def quorum_step(now: Situation, primary: int, instance: Instance) -> SetQuorum | Remember | None:
     """Return the next step of a change of quorum, None when there is none to take now."""
     if not now.free(primary):

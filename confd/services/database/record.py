@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Cluster
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
 from confd.services.database.observed import Place
 
 PREFIX: Final = "database/"
@@ -59,6 +60,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ``promoting``: the primary is still to become writable. ``place``: where the primary's processes are. ``rebuild``:
     nodes whose copy may have gone another way and is made anew. ``suspended``: nodes that an administrator took from
     the database. ``accept_loss``: he accepts that rows which only absent nodes have are lost.
+    While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
+    copies of ``leaving`` nodes.
+    ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
+    the present data was restored; ``last`` is how the last operation ended.
     """
 
     wanted: Wanted = Wanted.STOPPED
@@ -84,6 +89,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     suspended: tuple[int, ...] = ()
     accept_loss: bool = False
     moving: tuple[Move, ...] = ()
+    guests: tuple[int, ...] = ()
+    leaving: tuple[int, ...] = ()
+    backup: BackupOrder | None = None
+    restore: RestoreOrder | None = None
+    lineage: tuple[str, ...] = ()
+    last: Ended | None = None
 
 
 def new_generation() -> str:

@@ -9,16 +9,25 @@ from typing import Final
 import msgspec
 
 from confd.model.states import NodeState
+from confd.services.backup.order import RestoreOrder
 from confd.services.database.observed import Instance, Role, lsn
 from confd.services.database.record import Quorum, Record
 
 
 class Initialise(msgspec.Struct, frozen=True, tag=True):
-    """Make empty data; ``replace``: whatever the volume holds there goes."""
+    """Make empty data, or data from a backup; ``replace``: whatever the volume holds there goes."""
 
     node: int
     generation: str
     replace: bool
+    order: RestoreOrder | None = None
+
+
+class Upgrade(msgspec.Struct, frozen=True, tag=True):
+    """Bring the data of the stopped primary to the version that the database is to run with."""
+
+    node: int
+    generation: str
 
 
 class StartPrimary(msgspec.Struct, frozen=True, tag=True):
@@ -77,6 +86,19 @@ class SetQuorum(msgspec.Struct, frozen=True, tag=True):
     recorded: Quorum
 
 
+class Refresh(msgspec.Struct, frozen=True, tag=True):
+    """Bring a running instance in line with the configuration."""
+
+    node: int
+
+
+class Restrict(msgspec.Struct, frozen=True, tag=True):
+    """Let nobody but sys write, or everybody again."""
+
+    node: int
+    read_only: bool
+
+
 class StopInstance(msgspec.Struct, frozen=True, tag=True):
     """Stop the instance and its keeper."""
 
@@ -91,7 +113,19 @@ class Remember(msgspec.Struct, frozen=True, tag=True):
 
 
 NodeAction = (
-    Initialise | StartPrimary | Clone | Rewind | StartStandby | Follow | Detach | Promote | SetQuorum | StopInstance
+    Initialise
+    | Upgrade
+    | StartPrimary
+    | Clone
+    | Rewind
+    | StartStandby
+    | Follow
+    | Detach
+    | Promote
+    | SetQuorum
+    | Refresh
+    | Restrict
+    | StopInstance
 )
 Action = NodeAction | Remember
 
@@ -100,11 +134,13 @@ class Spec(msgspec.Struct, frozen=True):
     """What the configuration says.
 
     ``active``: nodes with clients; ``copies``: nodes with further copies; ``redundancy``: how many a commit reaches.
+    ``quota``: most bytes of data, 0 for no limit.
     """
 
     active: tuple[int, ...]
     copies: tuple[int, ...]
     redundancy: int
+    quota: int = 0
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -218,12 +254,32 @@ def names(nodes: Iterable[int]) -> str:
 def describe(action: NodeAction) -> str:
     """Say what an action does, for the output of a job."""
     match action:
+        case Initialise(node, _, _, order) if order:
+            return f"n{node}: make the data from backup {order.path}"
         case Initialise(node, _, replace):
             return f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
+        case Upgrade(node):
+            return f"n{node}: bring the data to the version that is to run"
         case StartPrimary(node):
             return f"n{node}: start as primary"
         case Clone(node, source):
             return f"n{node}: copy the data of n{source}"
+        case StopInstance(node, reason):
+            return f"n{node}: stop, {reason}"
+        case SetQuorum(_, quorum) if quorum.acks:
+            return f"commits now wait for {quorum.acks} of {names(quorum.standbys)}"
+        case SetQuorum():
+            return "commits wait for no other node"
+        case Refresh(node):
+            return f"n{node}: take over changed settings"
+        case Restrict(node, read_only):
+            return f"n{node}: {'at its quota: only sys may write' if read_only else 'below its quota: all may write'}"
+        case _:
+            return _describe_standby(action)
+
+
+def _describe_standby(action: Rewind | StartStandby | Follow | Detach | Promote) -> str:
+    match action:
         case Rewind(node, source):
             return f"n{node}: take back what n{source} does not know"
         case StartStandby(node, None):
@@ -236,9 +292,3 @@ def describe(action: NodeAction) -> str:
             return f"n{node}: follow nobody"
         case Promote(node):
             return f"n{node}: become primary"
-        case SetQuorum(_, quorum) if quorum.acks:
-            return f"commits now wait for {quorum.acks} of {names(quorum.standbys)}"
-        case SetQuorum():
-            return "commits wait for no other node"
-        case StopInstance(node, reason):
-            return f"n{node}: stop, {reason}"

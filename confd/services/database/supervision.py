@@ -6,15 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
-from confd.services.database.observation import Observation, Outcome, observation, outcome
+from confd.model.states import DatabaseState
+from confd.services.backup.attendant import Attendant
+from confd.services.backup.removal import retain
+from confd.services.database.observation import Observation, Outcome, observation, outcome, primary_serves
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
+
+R = TypeVar("R")
 
 _PARALLEL: Final = 32
 _LOOK: Final = 0.2
@@ -35,6 +40,7 @@ class Supervision:
         self._supervisors: dict[str, Supervisor] = {}
         self._lock = threading.Lock()
         self._open = False
+        self.backups = Attendant(cluster, self.change, retain)
 
     def start(self) -> None:
         """Begin to supervise every database of the configuration."""
@@ -42,9 +48,11 @@ class Supervision:
         self._cluster.watch(self._wake)
         for database in self._cluster.conf().databases:
             self._supervisor(database)
+        self.backups.start()
 
     def close(self) -> None:
         """End all supervisors; instances go on running."""
+        self.backups.close()
         with self._lock:
             self._open = False
             supervisors = list(self._supervisors.values())
@@ -94,12 +102,16 @@ class Supervision:
         accept_loss: bool = False,
         say: Callable[[str], None] = lambda _: None,
         canceled: Callable[[], bool] = lambda: False,
+        edit: Callable[[Record], Record] = lambda record: record,
+        early: bool = False,
     ) -> Outcome:
         """Write the wanted state durably and wait until it is reached.
 
         :param timeout: seconds; None waits as long as it takes.
         :param force: when stopping, without a checkpoint.
         :param accept_loss: when starting, also without rows that only absent nodes have.
+        :param edit: further changes of the record, durable together with the wanted state.
+        :param early: when starting, do not wait for the standbys.
         :raises TimedOut: not reached in time; it stays wanted until ``unwant``.
         :raises NodeOffline: a node that is needed does not answer.
         :raises NodeError: a server does not start; with its log.
@@ -109,8 +121,39 @@ class Supervision:
             self._check_volume(database)
         supervisor.tell(say)
         try:
-            supervisor.change(lambda record: self._wanting(database, record, wanted, maintenance, accept_loss), force)
-            return self._wait(supervisor, wanted, timeout, canceled)
+            supervisor.change(
+                lambda record: edit(self._wanting(database, record, wanted, maintenance, accept_loss)), force
+            )
+            return self._wait(supervisor, wanted, timeout, canceled, early)
+        finally:
+            supervisor.tell(lambda _: None)
+
+    def change(self, database: str, edit: Callable[[Record], Record]) -> Record:
+        """Edit the record of a database durably; its supervisor acts on it at once."""
+        return self._supervisor(database).change(edit)
+
+    def follow(
+        self,
+        database: str,
+        edit: Callable[[Record], Record],
+        judge: Callable[[Supervisor], R | None],
+        say: Callable[[str], None] = lambda _: None,
+        canceled: Callable[[], bool] = lambda: False,
+    ) -> R:
+        """Edit the record durably and wait until ``judge`` gives something; it is asked with the condition held.
+
+        :raises ConfDError: what ``judge`` raised.
+        """
+        supervisor = self._supervisor(database)
+        supervisor.tell(say)
+        try:
+            supervisor.change(edit)
+            with supervisor.changed:
+                while (judged := judge(supervisor)) is None:
+                    if canceled():
+                        raise Canceled(f"nobody waits any more for database {database}")
+                    supervisor.changed.wait(_LOOK)
+            return judged
         finally:
             supervisor.tell(lambda _: None)
 
@@ -148,12 +191,17 @@ class Supervision:
                 raise InUse(f"data volume {volume} is in use by database {other}, which runs; stop it with db_stop")
 
     def _wait(
-        self, supervisor: Supervisor, wanted: Wanted, timeout: float | None, canceled: Callable[[], bool]
+        self,
+        supervisor: Supervisor,
+        wanted: Wanted,
+        timeout: float | None,
+        canceled: Callable[[], bool],
+        early: bool = False,
     ) -> Outcome:
         deadline = None if timeout is None else self._clock() + timeout
         with supervisor.changed:
             while True:
-                if outcome := _reached(supervisor, wanted):
+                if outcome := _reached(supervisor, wanted, early):
                     return outcome
                 if canceled():
                     raise Canceled(f"nobody waits any more for database {supervisor.database} to be {wanted.value}")
@@ -191,7 +239,7 @@ def relocated(record: Record, volume: str) -> Record:
     )
 
 
-def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
+def _reached(supervisor: Supervisor, wanted: Wanted, early: bool) -> Outcome | None:
     """Return the outcome, None while it is open; call with the supervisor's condition held.
 
     :raises ConfDError: it cannot be reached.
@@ -199,6 +247,8 @@ def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
     view = supervisor.view
     if view is None or view.situation.record.wanted is not wanted:
         return None
+    if early and wanted is Wanted.RUNNING and not view.situation.record.create_new and primary_serves(view.situation):
+        return Outcome(DatabaseState.RUNNING)
     for failure in supervisor.failures.values():
         if failure.since == view.situation.record.since:
             raise failure.error

@@ -25,7 +25,7 @@ from confd.services.database.planner import plan
 from confd.services.database.proof import gone
 from confd.services.database.quorum import cloned, confirmed
 from confd.services.database.record import PREFIX, Record, read_record, write_record
-from confd.services.database.seats import seats
+from confd.services.database.seats import seats, with_guests
 from confd.services.database.situation import (
     Action,
     Clone,
@@ -142,7 +142,8 @@ class Supervisor:
     def observe(self) -> Situation:
         """See all instances now."""
         conf, states = self._cluster.conf(), self._cluster.node_states()
-        spec, record = self._spec(), read_record(self._cluster, self.database) or Record()
+        record = read_record(self._cluster, self.database) or Record()
+        spec = self._spec(record)
         online = [
             node for node in conf.nodes if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
         ]
@@ -185,11 +186,11 @@ class Supervisor:
         named = (record.primary, *spec.nodes, *record.copies, *record.quorum.standbys)
         return node in named or self.database in reported
 
-    def _spec(self) -> Spec:
+    def _spec(self, record: Record) -> Spec:
         conf = self._cluster.conf()
         database = conf.require_database(self.database)
-        record = read_record(self._cluster, self.database) or Record()
-        return seats(database, conf.require_volume(database.data_volume), record.suspended)
+        volume = conf.require_volume(database.data_volume)
+        return with_guests(seats(database, volume, record.suspended), record, volume.redundancy)
 
     def _instance(self, node: int) -> Instance | None:
         try:

@@ -23,13 +23,17 @@ _FIRST_PARTITION: Final = 30
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A database as a user of volumes: where it is active, its primary, its temporary volume while it runs."""
+    """A database as a user of volumes: where it is active, its primary, its temporary volume while it runs.
+
+    ``behind``: nodes whose copy is being made or catches up.
+    """
 
     name: str
     active: tuple[int, ...]
     primary: int | None = None
     running: bool = False
     temporary: int | None = None
+    behind: tuple[int, ...] = ()
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +94,13 @@ def describe_volume(conf: Configuration, observed: Observed, volume: Volume) -> 
     missing = [node for node in volume.nodes if not observed.online(node, volume.disk)]
     user = _user_of(conf, observed, volume)
     state = volume_state(volume, missing, user.primary if user else None)
-    parts = [_describe_segment(conf, volume, sid, part, missing) for sid, part in enumerate(_segments(volume, user))]
+    # Temporary volumes have no copies.
+    behind = user.behind if user and user.running and volume.name in conf.volumes else ()
+    if state is VolumeState.ONLINE and behind:
+        state = VolumeState.RECOVERING
+    parts = [
+        _describe_segment(conf, volume, sid, part, missing, behind) for sid, part in enumerate(_segments(volume, user))
+    ]
     return {
         "app_io_enabled": True,
         "block_distribution": "vertical",
@@ -140,9 +150,11 @@ def logical_nodes(conf: Configuration) -> dict[int, int]:
 
 
 def _describe_segment(
-    conf: Configuration, volume: Volume, sid: int, segment: Segment, missing: Sequence[int]
+    conf: Configuration, volume: Volume, sid: int, segment: Segment, missing: Sequence[int], behind: Sequence[int]
 ) -> dict[str, Any]:
-    state = DeviceState.OFFLINE if segment.node in missing else DeviceState.ONLINE
+    state: DeviceState | VolumeState = VolumeState.RECOVERING if segment.node in behind else DeviceState.ONLINE
+    if segment.node in missing:
+        state = DeviceState.OFFLINE
     return {
         "end_block": str(segment.end),
         "index": str(segment.index),

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from confd.model.errors import InvalidParameter, NodeError, Unsupported, WrongState
+from confd.model.errors import NodeError, Unsupported, WrongState
 from confd.services.database import instance
+from confd.services.database.files import check_plaintext
 from confd.services.database.installation import embedded, find
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.processes import processes_in
 from confd.services.database.record import Quorum
-from confd.services.database.server import check_plaintext
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.test_supervision import until
 
@@ -56,7 +56,7 @@ def test_one_instance(rig: Rig, version: str) -> None:
     assert instance.report(rig.hosts[11]) == {}
     run(rig, instance.wipe)
     assert run(rig, instance.observe).state is InstanceState.EMPTY
-    run(rig, instance.remove_instance)
+    run(rig, instance.remove_instance, "x")
     assert not rig.layout(11).config.exists()
 
 
@@ -134,6 +134,15 @@ def test_other_data_is_not_replaced_unasked(rig: Rig) -> None:
     assert run(rig, instance.observe).generation == "h"
 
 
+def test_a_late_removal_spares_a_database_made_again(rig: Rig) -> None:
+    """What is owed to a node that was away does not hit a new database with the name of the deleted one."""
+    run(rig, instance.initialise, "g", False)
+    run(rig, instance.start_primary, Quorum())
+    run(rig, instance.remove_instance, "the uuid of the deleted one")
+    assert run(rig, instance.observe).state is InstanceState.READY
+    assert rig.layout(11).config.exists()
+
+
 def test_taken_port_is_named(rig: Rig) -> None:
     """The error names port, address and node."""
     run(rig, instance.initialise, "g", False)
@@ -158,14 +167,6 @@ def test_standby_is_not_started_as_primary(make_rig: Callable[..., Rig]) -> None
     assert run(rig, instance.start_standby, 11, node=12) is InstanceState.READY
     seen = run(rig, instance.observe, node=12)
     assert (seen.role, seen.generation) == (Role.STANDBY, "g")
-
-
-def test_parameters_are_checked_by_the_server(rig: Rig) -> None:
-    """A bad value is refused before anything is stored, a word of another system only warned of."""
-    host = rig.hosts[11]
-    assert len(instance.check.function(host, "8.32.0", "-forceProtocolEncryption=1 -work_mem=8MB")) == 2
-    with pytest.raises(InvalidParameter, match="work_mem"):
-        instance.check.function(host, "18", "-work_mem=8apples")
 
 
 def test_plaintext_between_machines_must_be_accepted() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from confd.exaconf import Database, Volume, VolumeType
 from confd.model.sizes import Bytes
 from confd.services.database.record import Quorum, Record, Wanted
-from confd.services.database.seats import seats
+from confd.services.database.seats import behind, seats, with_guests
+from confd.services.database.situation import Spec
 
 NODES = (11, 12, 13, 14)
 
@@ -43,6 +44,30 @@ def test_record_format() -> None:
         "next_generation": "h", "create_new": False, "volume": "v", "system_id": "s", "primary": 11, "timeline": 2,
         "moves": 1, "quorum": {"standbys": [12, 13], "acks": 1}, "flushed": "", "copies": [11, 12], "rebuild": [],
         "temporary_volume": 1, "operation": "", "promoting": False, "place": None, "suspended": [],
-        "accept_loss": False, "moving": [],
+        "accept_loss": False, "moving": [], "guests": [], "leaving": [],
+        "backup": None, "last": None, "lineage": [], "restore": None,
     }  # fmt: skip
     assert msgspec.convert(stored | {"later": 1}, Record) == record
+
+
+nodes = st.sets(st.sampled_from((11, 12, 13, 14, 15)))
+
+
+@given(nodes, nodes, nodes, st.integers(1, 5))
+def test_guests_come_and_leaving_nodes_go(active: set[int], guests: set[int], leaving: set[int], wanted: int) -> None:
+    """While copies move, guests have a seat and leaving nodes have none; a commit never asks for more than there are."""
+    spec = Spec(tuple(active), (), min(wanted, len(active)))
+    record = Record(guests=tuple(guests), leaving=tuple(leaving))
+    after = with_guests(spec, record, wanted)
+    assert set(after.nodes) == (active | guests) - leaving
+    assert len(set(after.nodes)) == len(after.nodes)
+    assert after.redundancy == min(wanted, len(after.nodes))
+    assert set(after.active) == active - leaving
+    assert with_guests(spec, Record(), wanted) == spec
+
+
+def test_behind_is_what_commits_do_not_count() -> None:
+    """A copy is behind until commits can wait for it, or until it was there once where none are waited for."""
+    record = Record(primary=11, quorum=Quorum((12,), 1), copies=(11, 13))
+    assert behind(Spec((11, 12, 13), (), 2), record) == (13,)
+    assert behind(Spec((11, 12, 13), (), 1), record) == (12,)

@@ -84,6 +84,19 @@ def test_a_damaged_device_counts_as_missing() -> None:
     assert [part["state"] for part in described["segments"]] == ["ONLINE", "OFFLINE", "ONLINE"]
 
 
+def test_copies_in_the_making_are_recovering() -> None:
+    """While a running database makes copies, its volume is recovering; a missing node weighs more."""
+    conf = _conf(_volume(), _database())
+    user = User(name="DB1", active=(11, 12), primary=11, running=True, behind=(13,))
+    described = describe_volume(conf, _observed((), user), conf.volumes["V1"])
+    assert (described["state"], described["segments"][2]["state"]) == ("RECOVERING", "RECOVERING")
+    assert described["nodes_list"][2] == {"id": 13, "unrecovered_segments": 1}
+    degraded = describe_volume(conf, _observed((13,), user), conf.volumes["V1"])
+    assert (degraded["state"], degraded["segments"][2]["state"]) == ("DEGRADED", "OFFLINE")
+    stopped = msgspec.structs.replace(user, running=False)
+    assert describe_volume(conf, _observed((), stopped), conf.volumes["V1"])["state"] == "ONLINE"
+
+
 def test_masters_are_where_the_database_is_active() -> None:
     """After a reserve node took over, it holds a master."""
     conf = _conf(_volume(masters=2), _database())

@@ -1,0 +1,190 @@
+"""Looks after running backups on the master: asks their workers, records how they ended, cleans up after dead ones.
+
+Everything is in the databases' runtime records, so the next master goes on with what is recorded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import structlog
+
+from confd.cluster.host import Cluster
+from confd.model.errors import ConfDError, Interrupted, NodeOffline, TimedOut, WrongState, error_from
+from confd.services.backup import restoring, running
+from confd.services.backup.order import BackupOrder, Ended, Progress, RestoreOrder
+from confd.services.database.record import Record, read_record
+
+_log = structlog.get_logger()
+
+_TICK: Final = 0.5
+_CALM: Final = 20.0
+_LOST_AFTER: Final = 90.0
+"""Seconds after which a backup is given up whose node does not answer: its worker has ended itself by then."""
+
+Change = Callable[[str, Callable[[Record], Record]], Record]
+Retention = Callable[[Cluster, str, BackupOrder], None]
+
+
+def keep_all(cluster: Cluster, database: str, order: BackupOrder) -> None:
+    """Delete nothing after a backup."""
+
+
+class Attendant:
+    """Attends the backups of all databases.
+
+    :param change: edits a database's record, durably and apart from all other edits.
+    :param retention: called after every backup that went well, to delete what has expired.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        change: Change,
+        retention: Retention = keep_all,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster, self._change, self._retention = cluster, change, retention
+        self._clock, self._wall = clock, wall
+        self._silent: dict[str, float] = {}
+        self._beginning: set[str] = set()
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._cluster.watch(self._wake.set)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; running backups go on and are attended by the next master."""
+        self._closed.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    def begin(self, database: str, order: BackupOrder) -> None:
+        """Record a backup, then start it; fine when it was started before.
+
+        :raises WrongState: another one runs.
+        :raises ConfDError: it does not start; nothing is left of it.
+        """
+        self._beginning.add(database)
+        try:
+            record = self._change(database, lambda record: _with(record, order))
+            if record.backup == order:
+                self._begin(database, order)
+            elif record.last is not None and record.last.code:
+                raise error_from(record.last.code, record.last.message)
+        finally:
+            self._beginning.discard(database)
+            self._wake.set()
+
+    def _begin(self, database: str, order: BackupOrder) -> None:
+        try:
+            self._cluster.call(running.begin.on(order.node, database, order))
+        except ConfDError as error:
+            self._end(database, order, _ended(order, self._wall(), error.code, error.message))
+            raise
+
+    def abort(self, database: str, order: BackupOrder) -> None:
+        """End a backup and leave nothing of it; fine when it has ended."""
+        record = read_record(self._cluster, database) or Record()
+        if record.backup == order:
+            self._cluster.call(running.abort.on(order.node, database, order), timeout=120.0)
+            self._look(database, order)
+
+    def progress(self, database: str) -> Progress | None:
+        """Return how far the running backup of a database is, None when there is none."""
+        record = read_record(self._cluster, database) or Record()
+        if record.backup is not None:
+            shown: Progress = self._cluster.call(running.look.on(record.backup.node, database, record.backup))
+            return shown
+        return self._restoring(database, record.restore) if record.restore else None
+
+    def _restoring(self, database: str, order: RestoreOrder) -> Progress:
+        for node in self._cluster.conf().require_database(database).active_nodes:
+            with suppress(ConfDError):
+                found: Progress | None = self._cluster.call(restoring.progress.on(node, database))
+                if found is not None:
+                    return found
+        return Progress(name=order.path, total=sum(link.plain for link in order.chain))
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._wake.clear()
+            busy = False
+            for database in self._cluster.conf().databases:
+                try:
+                    record = read_record(self._cluster, database)
+                    if record is not None and record.backup is not None and database not in self._beginning:
+                        busy = True
+                        self._look(database, record.backup)
+                except Exception:
+                    # The backups of other databases are attended nevertheless, and this one again.
+                    _log.exception("backup_not_attended", database=database)
+            if busy:
+                # What wakes is mostly of other databases.
+                self._closed.wait(_TICK)
+            else:
+                self._wake.wait(_CALM)
+
+    def _look(self, database: str, order: BackupOrder) -> None:
+        now = self._clock()
+        try:
+            seen: Progress = self._cluster.call(running.look.on(order.node, database, order), timeout=10.0)
+        except (NodeOffline, TimedOut):
+            since = self._silent.setdefault(order.location.path, now)
+            if now - since < _LOST_AFTER:
+                return
+            lost = f"n{order.node}, which took the backup, does not answer"
+            seen = Progress(name=order.location.path, ended=_ended(order, self._wall(), Interrupted.code, lost))
+        self._silent.pop(order.location.path, None)
+        if seen.ended:
+            self._end(database, order, seen.ended)
+
+    def _end(self, database: str, order: BackupOrder, ended: Ended) -> None:
+        if ended.code:
+            self._clean(order)
+        shown = msgspec.structs.replace(ended, at=ended.at or self._wall())
+        self._change(database, lambda record: _without(record, order, shown))
+        log = _log.warning if ended.code else _log.info
+        log("backup_ended", database=database, backup=ended.name, code=ended.code, reason=ended.message)
+        if not ended.code:
+            self._retention(self._cluster, database, order)
+
+    def _clean(self, order: BackupOrder) -> None:
+        volume = self._cluster.conf().volumes.get(order.volume)
+        for node in (order.node, *(volume.nodes if volume else ())):
+            try:
+                self._cluster.call(running.clean.on(node, order))
+            except ConfDError as error:
+                # Another node may do it; at the worst what is left shows as an unusable backup.
+                _log.warning("backup_not_cleaned", backup=order.location.path, node=node, reason=error.message)
+            else:
+                return
+
+
+def _with(record: Record, order: BackupOrder) -> Record:
+    if record.backup == order or (record.last is not None and record.last.name == order.location.path):
+        return record
+    if record.operation:
+        raise WrongState(f"operation {record.operation} of the database runs; wait for its end (db_info shows it)")
+    return msgspec.structs.replace(record, backup=order, operation="backup")
+
+
+def _without(record: Record, order: BackupOrder, ended: Ended) -> Record:
+    if record.backup != order:
+        return record
+    return msgspec.structs.replace(record, backup=None, operation="", last=ended)
+
+
+def _ended(order: BackupOrder, at: float, code: int, message: str) -> Ended:
+    return Ended(kind="backup", name=order.location.path, at=at, code=code, message=message)
