@@ -92,6 +92,10 @@ def primary_file(quorum: Quorum) -> str:
     return f"synchronous_standby_names = {_quote(quorum.names())}\n"
 
 
+DETACHED_FILE: Final = "primary_conninfo = ''\nsynchronous_standby_names = ''\n"
+"""``role.conf`` of a standby that follows nobody."""
+
+
 def link(address: str, port: int, passwords: Path, tls: bool, binds: bool = True) -> str:
     """Return how instances connect to each other, as libpq takes it.
 
@@ -130,7 +134,8 @@ def _defaults(facts: ServerFacts) -> dict[str, str]:
         "maintenance_work_mem": f"{sizes.maintenance_work_mem}MB",
         "effective_cache_size": f"{sizes.effective_cache_size}MB",
         "max_slot_wal_keep_size": f"{facts.slot_limit // _MIB}MB",
-        "wal_retrieve_retry_interval": "500ms",
+        "wal_retrieve_retry_interval": "200ms",
+        "wal_keep_size": f"{facts.slot_limit // 4 // _MIB}MB",
         "log_timezone": "'UTC'",
         "log_line_prefix": _quote(_LOG_LINE),
     }
@@ -156,6 +161,10 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
         "max_wal_senders": "20",
         "max_replication_slots": "20",
         "hot_standby": "on",
+        "recovery_target_timeline": "latest",
+        "wal_sender_timeout": "6s",
+        "wal_receiver_timeout": "6s",
+        "wal_receiver_status_interval": "1s",
         "temp_file_limit": f"{facts.temp_limit // 1024}kB",
         "logging_collector": "off",
         "log_destination": "'stderr'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -27,6 +28,9 @@ MARKER: Final = "confd.json"
 _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
 
+_SHUT_DOWN: Final = 1
+_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+
 _LAST_LINES: Final = 12
 _PIPE: Final = 1 << 20
 
@@ -39,12 +43,18 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a complete data directory says of itself."""
+    """What a complete data directory says of itself.
+
+    ``redo``: a position that its WAL has certainly reached. ``ended``: its last record, if it was shut down in order
+    as a primary.
+    """
 
     marker: Marker
     system_id: str
     timeline: int
     role: Role
+    redo: str = ""
+    ended: str = ""
     major: int = 0
 
 
@@ -55,9 +65,25 @@ def read_content(data: Path) -> Content | None:
         marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
     except FileNotFoundError:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
-    system_id, *_, timeline = _CONTROL.unpack_from(control)
+    system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
-    return Content(marker, str(system_id), timeline, role, int((data / "PG_VERSION").read_text()))
+    ended = _position(checkpoint) if state == _SHUT_DOWN else ""
+    major = int((data / "PG_VERSION").read_text())
+    newest = max(timeline, _newest_timeline(data))
+    return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
+
+
+def _newest_timeline(data: Path) -> int:
+    """Return the timeline of the newest WAL: the control file learns of a new one with the next checkpoint only."""
+    try:
+        names = [entry.name for entry in os.scandir(data / "pg_wal")]
+    except FileNotFoundError:
+        return 0
+    return max((int(name[:8], 16) for name in names if _SEGMENT.fullmatch(name)), default=0)
+
+
+def _position(value: int) -> str:
+    return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
 
 
 def write_marker(data: Path, marker: Marker, account: Account) -> None:
@@ -247,6 +273,12 @@ class Workshop:
     def make(self) -> Path:
         """Make the empty unfinished directory."""
         make_directory(self.place.unfinished, self.account)
+        return self.place.unfinished
+
+    def take(self) -> Path:
+        """Take the present data for work on it; it is unfinished until then."""
+        self.place.data.rename(self.place.unfinished)
+        sync_directory(self.place.segment)
         return self.place.unfinished
 
     def finish(self, *, keep: bool = False) -> None:

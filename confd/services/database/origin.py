@@ -62,6 +62,9 @@ def _adopted(record: Record, node: int, instance: Instance) -> Record:
         timeline=instance.timeline,
         copies=(node,),
         quorum=Quorum(),
+        promoting=False,
+        place=instance.place,
+        rebuild=(),
         moves=record.moves + (record.primary != node),
     )
 

@@ -102,8 +102,10 @@ class Server:
         """Return the role file of a primary."""
         return configuration.primary_file(quorum)
 
-    def standby_file(self, primary: int) -> str:
-        """Return the role file of a follower of a node."""
+    def standby_file(self, primary: int | None) -> str:
+        """Return the role file of a follower of a node, or of nobody."""
+        if primary is None:
+            return configuration.DETACHED_FILE
         return configuration.standby_file(self.host.node, self.link(primary))
 
     def link(self, node: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -69,6 +69,20 @@ class Supervision:
         self._supervisor(database).change(lambda record: msgspec.structs.replace(record, create_new=create_new))
         return before
 
+    def suspend(self, database: str, nodes: Collection[int]) -> None:
+        """Take nodes from a database: the next primary is another one, and of an absent one somebody answers."""
+        self._supervisor(database).change(
+            lambda record: msgspec.structs.replace(record, suspended=tuple(sorted({*record.suspended, *nodes})))
+        )
+
+    def resume(self, database: str, nodes: Collection[int]) -> None:
+        """Give suspended nodes back to a database."""
+        self._supervisor(database).change(
+            lambda record: msgspec.structs.replace(
+                record, suspended=tuple(node for node in record.suspended if node not in nodes)
+            )
+        )
+
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
         return read_record(self._cluster, database) or Record()
@@ -85,6 +99,7 @@ class Supervision:
         timeout: float | None = None,
         force: bool = False,
         maintenance: bool = False,
+        accept_loss: bool = False,
         say: Callable[[str], None] = lambda _: None,
         canceled: Callable[[], bool] = lambda: False,
         edit: Callable[[Record], Record] = lambda record: record,
@@ -94,6 +109,7 @@ class Supervision:
 
         :param timeout: seconds; None waits as long as it takes.
         :param force: when stopping, without a checkpoint.
+        :param accept_loss: when starting, also without rows that only absent nodes have.
         :param edit: further changes of the record, durable together with the wanted state.
         :param early: when starting, do not wait for the standbys.
         :raises TimedOut: not reached in time; it stays wanted until ``unwant``.
@@ -105,7 +121,9 @@ class Supervision:
             self._check_volume(database)
         supervisor.tell(say)
         try:
-            supervisor.change(lambda record: edit(self._wanting(database, record, wanted, maintenance)), force)
+            supervisor.change(
+                lambda record: edit(self._wanting(database, record, wanted, maintenance, accept_loss)), force
+            )
             return self._wait(supervisor, wanted, timeout, canceled, early)
         finally:
             supervisor.tell(lambda _: None)
@@ -145,8 +163,14 @@ class Supervision:
         failures = [failure.error for failure in list(supervisor.failures.values())]
         return observation(supervisor.observe(), failures)
 
-    def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool) -> Record:
-        changes: dict[str, object] = {"wanted": wanted, "since": self._wall(), "maintenance": maintenance}
+    def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool, accept_loss: bool) -> Record:
+        changes: dict[str, object] = {
+            "wanted": wanted,
+            "since": self._wall(),
+            "maintenance": maintenance,
+            "accept_loss": accept_loss,
+            "moving": () if wanted is Wanted.STOPPED else record.moving,
+        }
         if wanted is Wanted.RUNNING:
             record = relocated(record, self._cluster.conf().require_database(database).data_volume)
             changes["next_generation"] = record.next_generation or new_generation()
