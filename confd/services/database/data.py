@@ -63,12 +63,12 @@ def read_content(data: Path) -> Content | None:
     try:
         control = (data / "global" / "pg_control").read_bytes()
         marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
+        major = int((data / "PG_VERSION").read_text())
     except FileNotFoundError:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
     system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
     ended = _position(checkpoint) if state == _SHUT_DOWN else ""
-    major = int((data / "PG_VERSION").read_text())
     newest = max(timeline, _newest_timeline(data))
     return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
 

@@ -27,7 +27,9 @@ def drop_copy(host: Host, database: str, vid: int, devices: list[str], maker: st
 
     :param maker: take only a segment that this job made.
     """
-    remove_instance.function(host, database)
+    known = host.conf().databases.get(database)
+    # The database lives on elsewhere.
+    remove_instance.function(host, database, known.id if known else "")
     if (segment := segment_of(host, vid, devices)) is None:
         delete_segment.function(host, vid, devices, maker)
         return
