@@ -52,11 +52,12 @@ def read_content(data: Path) -> Content | None:
     try:
         control = (data / "global" / "pg_control").read_bytes()
         marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
+        major = int((data / "PG_VERSION").read_text())
     except FileNotFoundError:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
     system_id, *_, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
-    return Content(marker, str(system_id), timeline, role, int((data / "PG_VERSION").read_text()))
+    return Content(marker, str(system_id), timeline, role, major)
 
 
 def write_marker(data: Path, marker: Marker, account: Account) -> None:
