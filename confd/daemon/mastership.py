@@ -29,6 +29,7 @@ from confd.scheduler.scheduler import Scheduler
 from confd.scheduler.steps import as_command
 from confd.services.backup.scheduling import Schedules
 from confd.services.database.supervision import Supervision
+from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
 from confd.store.reserve import check_free
@@ -48,7 +49,7 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, Schedules)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules)
 """Services that a master starts. A new one is added here."""
 
 

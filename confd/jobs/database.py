@@ -26,6 +26,7 @@ from confd.services.database.observed import Usage
 from confd.services.database.orders import set_create_new, unwant, want
 from confd.services.database.record import PREFIX, Wanted
 from confd.services.database.supervision import Supervision
+from confd.services.wal.archive import WalArchive
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 _EVERYBODY: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm", "exausers"))
@@ -74,6 +75,7 @@ def db_info(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     described = describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses, fingerprint)
     runs, zone = ctx.service(Schedules).runs(db_name), time_zone(ctx.committed)
     described["config"] |= describe_schedules(database, runs, ctx.now(), zone)
+    described["info"] = " ".join(filter(None, [described["info"], ctx.service(WalArchive).problem(db_name)]))
     return described
 
 

@@ -15,10 +15,11 @@ from confd.jobs.types import DatabaseName, NodeIds, Owner, VolumeName
 from confd.model.errors import AlreadyExists, NotFound
 from confd.model.sizes import parse_size
 from confd.scheduler.context import Context
-from confd.scheduler.parameters import Rule
+from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
 from confd.services.access.accounts import find_owner
 from confd.services.backup.snapshots import check_snapshot_volume
+from confd.services.backup.targets import archive_volume
 from confd.services.database import definition
 from confd.services.database.definition import Wishes
 from confd.services.database.orders import set_create_new
@@ -41,6 +42,7 @@ Ldap = Annotated[str, Rule(check=definition.check_ldap)]
 CacheDisk = Annotated[str, Rule(check=definition.check_cache)]
 PathName = Annotated[str, Rule(check=definition.check_path)]
 Urls = list[Any] | tuple[Any, ...]
+OwnVolumeName = Annotated[str, Rule(live=Live.VOLUME, own=True)]
 Words = str | list[Any]
 
 
@@ -49,7 +51,7 @@ Words = str | list[Any]
     allow=_ADMINISTRATORS,
     locks=[
         locks.database("db_name"),
-        locks.volume("data_volume_name", "data_volume_id", share=True),
+        locks.volume("data_volume_name", "data_volume_id", "wal_archive_volume", share=True),
         locks.volume("snapshot_sync_volume", share=True),
         locks.node("nodes", share=True),
         locks.ids("volume"),
@@ -86,6 +88,7 @@ def db_create(
     port: Port = 8563,
     snapshot_sync_volume: str | None = None,
     volume_quota: Gibibytes | None = None,
+    wal_archive_volume: OwnVolumeName = "",
 ) -> None:
     """Define a new database on existing nodes and an existing data volume.
 
@@ -118,6 +121,7 @@ def db_create(
     :param port: Port for clients.
     :param snapshot_sync_volume: Data volume of its own, redundancy 1, to which snapshots go.
     :param volume_quota: Upper size of the data in GiB.
+    :param wal_archive_volume: Archive volume that keeps the WAL for restores to a point in time; empty for none.
 
     Examples:
     {db_name: db2, version: 6.1.1, data_volume_name: DataVolume1, owner: [1000, 1000], mem_size: 2048MiB, port: 3333, nodes: [11, 12], num_active_nodes: 2}
@@ -139,6 +143,7 @@ def db_create(
         ldap_server=ldap_server, oracle_url=oracle_url, volume_move_delay=volume_move_delay,
         master_database=master_database, auto_start=auto_start, enable_auditing=enable_auditing,
         volume_quota=None if volume_quota is None else f"{volume_quota} GiB", params=edit_params("", params),
+        wal_archive_volume=_wal_archive(ctx.conf, wal_archive_volume),
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
     database = Database(
@@ -167,7 +172,7 @@ def db_create(
     allow=_ADMINISTRATORS,
     locks=[
         locks.database("db_name"),
-        locks.volume("data_volume_name", "data_volume_id", share=True),
+        locks.volume("data_volume_name", "data_volume_id", "wal_archive_volume", share=True),
         locks.owner("owner"),
     ],
     substitutes=[_VOLUME],
@@ -200,6 +205,7 @@ def db_configure(
     port: Port | None = None,
     version: str | None = None,
     volume_quota: Quota | None = None,
+    wal_archive_volume: OwnVolumeName | None = None,
 ) -> None:
     """Change settings of a stopped database; they are used at its next start.
 
@@ -231,6 +237,7 @@ def db_configure(
     :param port: Port for clients.
     :param version: PostgreSQL version, such as 18 or 18.4; a release of Exasol means the default.
     :param volume_quota: Upper size of the data, with unit.
+    :param wal_archive_volume: Archive volume that keeps the WAL for restores to a point in time; empty ends that.
 
     Examples:
     {db_name: exa_db, mem_size: 2048MiB, owner: [1000, 1000], port: '3000', version: 8.0.0}
@@ -258,6 +265,7 @@ def db_configure(
         volume_move_delay=volume_move_delay, auto_start=auto_start, enable_auditing=enable_auditing,
         volume_quota=volume_quota, params=text, mem_size=mem_size, version=version, data_volume=moved,
         max_system_heap_memory=max_system_heap_memory,
+        wal_archive_volume=_wal_archive(ctx.conf, wal_archive_volume),
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
     after = definition.changed(database, wishes)
@@ -277,6 +285,10 @@ def _data_volume(conf: Configuration, name: str | None, number: str | int | None
     volume = conf.require_volume(name) if number is None and name is not None else _volume_by_id(conf, number)
     definition.check_data_volume(volume)
     return volume
+
+
+def _wal_archive(conf: Configuration, name: str | None) -> str | None:
+    return archive_volume(conf, name, None).name if name else name
 
 
 def _volume_by_id(conf: Configuration, number: str | int | None) -> Volume:

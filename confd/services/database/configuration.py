@@ -77,7 +77,8 @@ def main_file(facts: ServerFacts) -> str:
     lines = [
         f"{name} = {value}" for name, value in (_defaults(facts) | _quoted(facts.settings) | _fixed(facts)).items()
     ]
-    return "\n".join([*lines, f"include_if_exists '{QUOTA_FILE}'", "include 'role.conf'", ""])
+    includes = (f"include_if_exists '{QUOTA_FILE}'", "include_if_exists 'archive.conf'", "include 'role.conf'")
+    return "\n".join([*lines, *includes, ""])
 
 
 def quota_file(read_only: bool) -> str:
@@ -89,6 +90,10 @@ def quota_file(read_only: bool) -> str:
 def primary_file(quorum: Quorum) -> str:
     """Return ``role.conf`` of a primary."""
     return f"synchronous_standby_names = {_quote(quorum.names())}\n"
+
+
+DETACHED_FILE: Final = "primary_conninfo = ''\nsynchronous_standby_names = ''\n"
+"""``role.conf`` of a standby that follows nobody."""
 
 
 def link(address: str, port: int, passwords: Path, tls: bool, binds: bool = True) -> str:
@@ -129,7 +134,8 @@ def _defaults(facts: ServerFacts) -> dict[str, str]:
         "maintenance_work_mem": f"{sizes.maintenance_work_mem}MB",
         "effective_cache_size": f"{sizes.effective_cache_size}MB",
         "max_slot_wal_keep_size": f"{facts.slot_limit // _MIB}MB",
-        "wal_retrieve_retry_interval": "500ms",
+        "wal_retrieve_retry_interval": "200ms",
+        "wal_keep_size": f"{facts.slot_limit // 4 // _MIB}MB",
         "log_timezone": "'UTC'",
         "log_line_prefix": _quote(_LOG_LINE),
     }
@@ -155,6 +161,10 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
         "max_wal_senders": "20",
         "max_replication_slots": "20",
         "hot_standby": "on",
+        "recovery_target_timeline": "latest",
+        "wal_sender_timeout": "6s",
+        "wal_receiver_timeout": "6s",
+        "wal_receiver_status_interval": "1s",
         "temp_file_limit": f"{facts.temp_limit // 1024}kB",
         "logging_collector": "off",
         "log_destination": "'stderr'",

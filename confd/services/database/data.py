@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -27,7 +28,11 @@ MARKER: Final = "confd.json"
 _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
 
+_SHUT_DOWN: Final = 1
+_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+
 _LAST_LINES: Final = 12
+_PIPE: Final = 1 << 20
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -38,12 +43,18 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a complete data directory says of itself."""
+    """What a complete data directory says of itself.
+
+    ``redo``: a position that its WAL has certainly reached. ``ended``: its last record, if it was shut down in order
+    as a primary.
+    """
 
     marker: Marker
     system_id: str
     timeline: int
     role: Role
+    redo: str = ""
+    ended: str = ""
     major: int = 0
 
 
@@ -55,9 +66,24 @@ def read_content(data: Path) -> Content | None:
         major = int((data / "PG_VERSION").read_text())
     except FileNotFoundError:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
-    system_id, *_, timeline = _CONTROL.unpack_from(control)
+    system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
-    return Content(marker, str(system_id), timeline, role, major)
+    ended = _position(checkpoint) if state == _SHUT_DOWN else ""
+    newest = max(timeline, _newest_timeline(data))
+    return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
+
+
+def _newest_timeline(data: Path) -> int:
+    """Return the timeline of the newest WAL: the control file learns of a new one with the next checkpoint only."""
+    try:
+        names = [entry.name for entry in os.scandir(data / "pg_wal")]
+    except FileNotFoundError:
+        return 0
+    return max((int(name[:8], 16) for name in names if _SEGMENT.fullmatch(name)), default=0)
+
+
+def _position(value: int) -> str:
+    return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
 
 
 def write_marker(data: Path, marker: Marker, account: Account) -> None:
@@ -150,6 +176,7 @@ class Workshop:
     def __init__(self, place: DataPlace, account: Account) -> None:
         self.place, self.account = place, account
         self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -158,8 +185,13 @@ class Workshop:
             self._end_leftover(self._lock)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._note(0)
-            remove(self.place.unfinished)
+            self.clear()
             yield
+
+    def clear(self) -> None:
+        """Remove what unfinished work left."""
+        remove(self.place.unfinished)
+        remove(self.place.chain)
 
     def run(
         self,
@@ -175,16 +207,49 @@ class Workshop:
         :param report: adds to what it printed why it failed.
         :raises NodeError: it failed; with the last lines it printed.
         """
+        process = self._spawn(argv, env, place or self.place.unfinished)
+        return self._ended(argv, process, process.communicate(stdin.encode())[0], report)
+
+    def feed(self, argv: list[str], pieces: Iterable[bytes]) -> None:
+        """Run a program with pieces as its input; it is killed when they end in an error.
+
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv)
+        assert process.stdin
+        with suppress(OSError):
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+        except BrokenPipeError:
+            # It ended first, and says why.
+            pass
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+        self._ended(argv, process, process.communicate()[0])
+
+    def kill(self) -> None:
+        """End the program that runs now, if any; used from another thread."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(
+        self, argv: list[str], env: dict[str, str] | None = None, place: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         assert self._lock is not None
         root = os.getuid() == 0
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             argv,
-            cwd=place or self.place.unfinished,
+            cwd=place or self.place.segment,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
             umask=0o077,
@@ -193,7 +258,13 @@ class Workshop:
             extra_groups=[] if root else None,
         )
         self._note(process.pid)
-        printed, _ = process.communicate(stdin)
+        return process
+
+    @staticmethod
+    def _ended(
+        argv: list[str], process: subprocess.Popen[bytes], output: bytes, report: Callable[[str], str] = str
+    ) -> str:
+        printed = output.decode(errors="replace")
         if process.returncode:
             tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
             raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
@@ -202,6 +273,12 @@ class Workshop:
     def make(self) -> Path:
         """Make the empty unfinished directory."""
         make_directory(self.place.unfinished, self.account)
+        return self.place.unfinished
+
+    def take(self) -> Path:
+        """Take the present data for work on it; it is unfinished until then."""
+        self.place.data.rename(self.place.unfinished)
+        sync_directory(self.place.segment)
         return self.place.unfinished
 
     def finish(self, *, keep: bool = False) -> None:

@@ -98,6 +98,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     ldap_server: str | None = None
     volume_move_delay: int | None = None
     volume_quota: str | None = None
+    wal_archive_volume: str | None = None
     max_system_heap_memory: str | None = None
     master_database: str | None = None
     auto_start: bool | None = None
@@ -123,6 +124,7 @@ def changed(database: Database, wishes: Wishes) -> Database:
         "ldap_servers": None if wishes.ldap_server is None else _listed(wishes.ldap_server),
         "volume_move_delay": wishes.volume_move_delay,
         "volume_quota": None if wishes.volume_quota is None else parse_size(wishes.volume_quota),
+        "wal_archive_volume": wishes.wal_archive_volume,
         "auto_start": wishes.auto_start,
         "enable_auditing": wishes.enable_auditing,
         "params": wishes.params,

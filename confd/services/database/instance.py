@@ -10,15 +10,16 @@ import msgspec
 
 from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
-from confd.model.errors import NodeError, NotFound, StorageNotFound
+from confd.model.errors import ConfDError, NodeError, NotFound, StorageNotFound
 from confd.model.secret import Secret
-from confd.services.database import making, refreshing
+from confd.services.database import making, refreshing, turns
 from confd.services.database.data import Content, read_content, recover, remove, used
 from confd.services.database.keeper_client import KeeperClient, KeeperStatus
 from confd.services.database.keytab import keytab_path
 from confd.services.database.layout import layout
-from confd.services.database.observed import Instance, InstanceState, Role, Usage
+from confd.services.database.observed import Instance, InstanceState, Place, Role, Usage
 from confd.services.database.processes import clear
+from confd.services.database.proof import machine
 from confd.services.database.record import Quorum
 from confd.services.database.server import Server
 
@@ -33,7 +34,8 @@ def initialise(host: Host, database: str, generation: str, replace: bool) -> Non
 def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool = False) -> InstanceState:
     """Start the instance writable, with a quorum in force from the first moment; in maintenance for sys only."""
     server = Server(host, database)
-    state = server.start(Role.PRIMARY, server.primary_file(quorum), maintenance)
+    with turns.turn(server.place.data):
+        state = server.start(Role.PRIMARY, server.primary_file(quorum), maintenance)
     if state is InstanceState.READY:
         # Data of another version were kept until the present ones had been used.
         remove(server.place.replaced)
@@ -41,12 +43,15 @@ def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool =
 
 
 @operation("database.admit")
-def admit(host: Host, database: str, standby: int, maintenance: bool = False) -> str:
-    """Let a standby in and keep WAL for it from now on; return the replication password."""
+def admit(host: Host, database: str, standby: int, maintenance: bool = False, checkpoint: bool = False) -> str:
+    """Let a standby in and keep WAL for it from now on; return the replication password.
+
+    :param checkpoint: write one first: a rewind looks there for the primary's timeline.
+    """
     server = Server(host, database)
     # Its node may be younger than this server.
     server.write_access(maintenance)
-    server.admin.make_slot(standby)
+    server.admin.make_slot(standby, checkpoint)
     return server.password().reveal()
 
 
@@ -56,11 +61,44 @@ def clone(host: Host, database: str, primary: int, password: str) -> None:
     making.clone(Server(host, database), primary, Secret(password))
 
 
+@operation("database.rewind")
+def rewind(host: Host, database: str, primary: int, password: str) -> None:
+    """Make a standby of a stopped instance whose history parted from the primary's, which has admitted this node."""
+    making.rewind(Server(host, database), primary, Secret(password))
+
+
 @operation("database.start_standby")
-def start_standby(host: Host, database: str, primary: int, maintenance: bool = False) -> InstanceState:
-    """Start the instance as follower of the primary."""
+def start_standby(host: Host, database: str, primary: int | None, maintenance: bool = False) -> InstanceState:
+    """Start the instance as follower of the primary, or of nobody."""
     server = Server(host, database)
-    return server.start(Role.STANDBY, server.standby_file(primary), maintenance)
+    with turns.turn(server.place.data):
+        return server.start(Role.STANDBY, server.standby_file(primary), maintenance)
+
+
+@operation("database.follow")
+def follow(host: Host, database: str, primary: int) -> None:
+    """Have the running standby follow a primary."""
+    server = Server(host, database)
+    with turns.turn(server.place.data):
+        server.write_role(server.standby_file(primary))
+
+
+@operation("database.detach")
+def detach(host: Host, database: str, wait: float) -> None:
+    """Have the running standby follow nobody, and wait until it has replayed all that it received."""
+    server = Server(host, database)
+    with turns.turn(server.place.data):
+        server.write_role(server.standby_file(None))
+        server.admin.await_detached(wait)
+
+
+@operation("database.promote")
+def promote(host: Host, database: str, quorum: Quorum, maintenance: bool = False) -> None:
+    """Make the detached standby writable, with a quorum in force; fine when it is writable already."""
+    server = Server(host, database)
+    with turns.turn(server.place.data):
+        server.write_role(server.primary_file(quorum))
+        server.admin.promote(quorum)
 
 
 @operation("database.set_quorum")
@@ -87,10 +125,20 @@ def restrict(host: Host, database: str, read_only: bool) -> None:
 def stop(host: Host, database: str, immediate: bool, patience: float) -> None:
     """Stop the instance and its keeper; fine when there is none. By force after ``patience`` seconds."""
     place = layout(host, database)
+    if not immediate:
+        _mark_end(host, database)
     KeeperClient(place.state, place.keeper).leave("immediate" if immediate else "fast", patience)
     # Without the database or its segment here there is no data that an orphan could work on.
     with suppress(NotFound, StorageNotFound):
         clear(Server(host, database).place.data)
+
+
+def _mark_end(host: Host, database: str) -> None:
+    """Leave a commit as the last thing in an archived log: restores reach any time up to it."""
+    with suppress(ConfDError):
+        server = Server(host, database)
+        if server.database.wal_archive_volume and server.state() is InstanceState.READY:
+            server.admin.mark()
 
 
 @operation("database.observe")
@@ -98,7 +146,11 @@ def observe(host: Host, database: str) -> Instance:
     """Return what the instance does and holds."""
     server = Server(host, database)
     recover(server.place)
-    return _seen(server, server.state(), read_content(server.place.data))
+    state = server.state()
+    if state is InstanceState.STOPPED and turns.taken(server.place.data):
+        # A start that the master no longer waits for still counts: nobody may take the server for stopped.
+        state = InstanceState.STARTING
+    return _seen(server, state, read_content(server.place.data))
 
 
 @operation("database.usage")
@@ -181,11 +233,18 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
         owner=content.marker.database,
         system_id=content.system_id,
         timeline=content.timeline,
+        flushed=content.redo,
+        ended=content.ended if state is InstanceState.STOPPED and content.role is Role.PRIMARY else "",
+        place=Place(machine(), str(server.host.root), str(server.place.data)),
         restarts=status.restarts if status else 0,
         certificate=certificate.fingerprint if certificate else "",
         fits=refreshing.fits(server),
     )
     return _asked(server, held) if state is InstanceState.READY else held
+
+
+def _node_at(host: Host, address: str) -> int | None:
+    return next((node.id for node in host.conf().nodes.values() if address and node.private_ip == address), None)
 
 
 def _asked(server: Server, held: Instance) -> Instance:
@@ -202,7 +261,10 @@ def _asked(server: Server, held: Instance) -> Instance:
         followers=followers,
         kept=kept,
         flushed=sight.flushed,
+        oldest=sight.oldest,
         streaming=sight.streaming,
+        follows=_node_at(server.host, sight.source),
+        detached=sight.detached,
         stale=refreshing.is_stale(server, sight.role, sight.password_mark),
         used=refreshing.counted(server) if sight.role is Role.PRIMARY and server.database.volume_quota else 0,
         read_only=sight.read_only,

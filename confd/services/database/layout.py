@@ -3,6 +3,7 @@
 <segment of the data volume>/pgdata       the data; complete when it has this name
 <segment>/pgdata.new                      data being made or copied
 <segment>/pgdata.old                      data before an upgrade, until the new ones have been used
+<segment>/pgdata.chain/                   backups that data is being made from
 <segment>/temp                            temporary files of queries
 /exa/etc/dwad/<DB>/                       configuration of the server, outside of what replication copies
 /exa/metadata/dwad/<DB>/                  lock of the keeper
@@ -76,6 +77,11 @@ class DataPlace(msgspec.Struct, frozen=True):
     def aside(self) -> Path:
         """Where an upgrade works, with a copy of the data in ``data``."""
         return self.segment / "upgrade"
+
+    @property
+    def chain(self) -> Path:
+        """Backups that data is being made from, one directory each."""
+        return self.segment / "pgdata.chain"
 
     @property
     def temp(self) -> Path:

@@ -45,6 +45,22 @@ def clone(server: Server, primary: int, password: Secret) -> None:
         workshop.finish()
 
 
+def rewind(server: Server, primary: int, password: Secret) -> None:
+    """Take back what this stopped instance has beyond the history of the primary.
+
+    While it works the data has its unfinished name: what is left of an interrupted rewind is no data at all.
+    """
+    server.write_password(password)
+    workshop = Workshop(server.place, server.layout.account)
+    with workshop.alone():
+        target = workshop.take()
+        tool = server.choice().installation.tool("pg_rewind")
+        login = f"{server.link(primary)} dbname=postgres"
+        workshop.run([tool, "--target-pgdata", str(target), "--source-server", login])
+        write_owned(target / "standby.signal", "", server.layout.account)
+        workshop.finish()
+
+
 def make_empty(server: Server, workshop: Workshop) -> str:
     """Make data without anything of ours in it; return where."""
     installation, target = server.choice().installation, str(workshop.make())

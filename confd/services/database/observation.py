@@ -35,7 +35,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observation:
     """Return what a situation means; ``failures`` are of actions that will be tried again."""
     wanted = now.record.wanted is Wanted.RUNNING
-    serves = _primary_serves(now)
+    serves = primary_serves(now)
     missing = tuple(node for node in now.spec.nodes if not _ready(now.seen.get(node)))
     problems = [plan(now).blocked, *map(str, failures)] if wanted else []
     return Observation(
@@ -77,7 +77,8 @@ def _state(now: Situation, wanted: bool, serves: bool) -> DatabaseState:
     return DatabaseState.SHUTDOWN if running else DatabaseState.SETUP
 
 
-def _primary_serves(now: Situation) -> bool:
+def primary_serves(now: Situation) -> bool:
+    """Tell whether the primary that is recorded is ready and writable."""
     instance = now.seen.get(now.record.primary) if now.record.primary is not None else None
     return _ready(instance) and instance is not None and instance.role is Role.PRIMARY
 

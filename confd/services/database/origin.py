@@ -30,7 +30,8 @@ def _plan_new(now: Situation) -> Plan:
     candidates = [node for node in now.spec.active if node in now.seen]
     if not candidates:
         return Plan(blocked=f"no active node answers: {names(now.spec.active)}", offline=True)
-    return Plan((Initialise(candidates[0], now.record.next_generation, now.record.create_new),))
+    record = now.record
+    return Plan((Initialise(candidates[0], record.next_generation, record.create_new, record.restore),))
 
 
 def _is_own(now: Situation, instance: Instance) -> bool:
@@ -46,9 +47,14 @@ def _is_own(now: Situation, instance: Instance) -> bool:
 
 
 def _adopted(record: Record, node: int, instance: Instance) -> Record:
+    restored = record.restore if record.restore and instance.generation == record.next_generation else None
+    known = record.lineage if instance.generation == record.generation else ()
     return msgspec.structs.replace(
         record,
         create_new=False,
+        restore=None,
+        operation="" if record.restore else record.operation,
+        lineage=restored.lineage if restored else known,
         generation=instance.generation,
         next_generation="",
         system_id=instance.system_id,
@@ -56,6 +62,9 @@ def _adopted(record: Record, node: int, instance: Instance) -> Record:
         timeline=instance.timeline,
         copies=(node,),
         quorum=Quorum(),
+        promoting=False,
+        place=instance.place,
+        rebuild=(),
         moves=record.moves + (record.primary != node),
     )
 

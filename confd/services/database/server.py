@@ -25,6 +25,7 @@ from confd.services.database.observed import InstanceState, Role
 from confd.services.database.processes import postmaster_status
 from confd.services.database.record import Quorum
 from confd.services.database.seats import seats
+from confd.services.wal.preparing import prepare
 
 if TYPE_CHECKING:
     from confd.services.database.admin import Admin
@@ -101,8 +102,10 @@ class Server:
         """Return the role file of a primary."""
         return configuration.primary_file(quorum)
 
-    def standby_file(self, primary: int) -> str:
-        """Return the role file of a follower of a node."""
+    def standby_file(self, primary: int | None) -> str:
+        """Return the role file of a follower of a node, or of nobody."""
+        if primary is None:
+            return configuration.DETACHED_FILE
         return configuration.standby_file(self.host.node, self.link(primary))
 
     def link(self, node: int) -> str:
@@ -135,6 +138,7 @@ class Server:
 
     def _write_files(self, role_file: str, maintenance: bool) -> None:
         write_files(self, role_file, maintenance)
+        prepare(self.database, self.volume, self.layout, self.place)
         # A copied or older one would override what is written here.
         (self.place.data / "postgresql.auto.conf").unlink(missing_ok=True)
         write_owned(self.place.data / "postgresql.auto.conf", "", self.layout.account)

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 
 from confd.cluster.certificates import Pair, new_self_signed
-from confd.cluster.host import Host, Submission
+from confd.cluster.host import Host, Submission, reports
 from confd.cluster.identity import write_private
 from confd.exaconf import Conf, Database, Disk, Global, Node, Volume, VolumeType
 from confd.model.envelope import Outcome
@@ -25,7 +25,6 @@ from confd.model.errors import ConfDError, NodeOffline, error_from
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
-from confd.services.database import instance
 from confd.services.database.keeper_client import KeeperClient
 from confd.services.database.layout import Layout, data_place, layout
 from confd.services.database.processes import clear, processes_in
@@ -235,7 +234,7 @@ class LocalCluster:
         return {node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts}
 
     def status(self, node: int, service: str) -> Any:
-        return None if node in self.offline else instance.report(self._rig.hosts[node])
+        return None if node in self.offline else reports(self._rig.hosts[node]).get(service)
 
     def call(self, command: Any, timeout: float = 60.0) -> Any:
         if command.node in self.offline:

@@ -1,0 +1,130 @@
+"""Restoring databases from backups."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from confd.cluster.operations import MASTER
+from confd.exaconf import Database
+from confd.jobs import locks
+from confd.jobs.observing import ask, require_stopped
+from confd.jobs.shelves import find_backup
+from confd.jobs.types import DatabaseName
+from confd.model.errors import StorageCorrupted, WrongState
+from confd.scheduler.context import Context
+from confd.scheduler.parameters import Rule
+from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.backup.backup import Backup, Backups, Status
+from confd.services.backup.location import FORM
+from confd.services.backup.order import WalOrder
+from confd.services.backup.orders import put_back, unput
+from confd.services.backup.restoring import fits
+from confd.services.backup.verification import restore_order
+from confd.services.database.record import new_generation
+from confd.services.database.supervision import Supervision
+from confd.services.wal.recovery import FORM as TIME_FORM
+from confd.services.wal.recovery import check_reached, check_time, reach, read_time, show_time
+from confd.services.wal.segment import directory
+
+_ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
+_BLOCKING: Final = "blocking"
+_NONBLOCKING: Final = "nonblocking"
+_VIRTUAL: Final = "virtual access"
+
+BackupId = Annotated[str, Rule(form=FORM)]
+RestoreTime = Annotated[str, Rule(check=check_time, form=TIME_FORM, own=True)]
+RestoreType = Annotated[str, Rule(choices=(_BLOCKING, _NONBLOCKING, _VIRTUAL))]
+
+
+@job(
+    MODIFY,
+    allow=_ADMINISTRATORS,
+    locks=[locks.database("db_name"), locks.volume_of_database("db_name")],
+)
+def db_restore(
+    ctx: Context,
+    backup_id: BackupId,
+    db_name: DatabaseName,
+    restore_type: RestoreType,
+    *,
+    restore_time: RestoreTime | None = None,
+) -> None:
+    """Restore a stopped database from a backup, also from one of another database, and start it.
+
+    Every file of the backup and of what it builds on is checked against its hash before the present data is replaced.
+    blocking returns when all instances are up, nonblocking when the primary takes connections. virtual access
+    opens the backup for reading beside the present data, which is back after the next db_stop; such a backup must have
+    no expiry.
+
+    :param backup_id: Id of the backup, as db_backup_list shows it.
+    :param db_name: Database to restore into; it must be stopped.
+    :param restore_type: blocking, nonblocking or virtual access.
+    :param restore_time: Point in time to go on to with the archived WAL, as 'YYYY-MM-DD hh:mm:ss' in UTC.
+
+    Examples:
+    {db_name: exa_db, backup_id: 1 exa_db/id_1/level_0/node_0/backup_201811131114 exa_db, restore_type: blocking}
+    {db_name: VIRTUAL_DB, backup_id: 9 MY_DATABASE/id_2/level_0/node_0/backup_202305081443 MY_DATABASE, restore_type: virtual access}
+    {db_name: qa, backup_id: 10002 EXA_VAL_QUAL/id_1/level_0/node_0/backup_202501271310 EXA_VAL_QUAL, restore_type: blocking}
+    """  # noqa: E501
+    database = ctx.conf.require_database(db_name)
+    _, backups, backup = find_backup(ctx, backup_id)
+    require_stopped(ctx, db_name, "restored")
+    chain = _chain(backups, backup)
+    status = backup.status
+    assert status is not None
+    if status.active_nodes != database.num_active_nodes:
+        raise WrongState(
+            f"backup_id: the backup is of a database with {status.active_nodes} active nodes, {db_name} has "
+            f"{database.num_active_nodes}; restore into one with as many"
+        )
+    ask(ctx, fits.on(database.active_nodes[0], database=db_name, postgresql=status.postgresql, levels=len(chain)))
+    order = restore_order(chain)
+    if restore_time is not None:
+        order = msgspec.structs.replace(order, wal=_wal(ctx, database, backup, status, restore_time))
+    record = ctx.service(Supervision).record(db_name)
+    create_new = ctx.learn("create_new", lambda: record.create_new)
+    before = ctx.learn("next_generation", lambda: record.next_generation)
+    generation = ctx.learn("generation", new_generation)
+    outcome = ctx.run(
+        put_back.on(
+            MASTER, database=db_name, order=order, generation=generation,
+            early=restore_type == _NONBLOCKING,
+        ),
+        undo=unput.on(
+            MASTER, database=db_name, generation=generation, create_new=create_new, next_generation=before
+        ),
+    )  # fmt: skip
+    for warning in outcome.warnings:
+        ctx.warn(warning)
+
+
+def _wal(ctx: Context, database: Database, backup: Backup, status: Status, restore_time: str) -> WalOrder:
+    """Find the WAL that leads from a backup to a point in time.
+
+    :raises InvalidParameter: there is none that leads there; says how far it leads.
+    """
+    source = ctx.committed.databases.get(backup.database)
+    archives = [one.wal_archive_volume for one in (source, database) if one is not None]
+    volumes = [name for name in dict.fromkeys((*archives, backup.volume_name)) if name in ctx.committed.volumes]
+    found = ask(
+        ctx,
+        reach.on(
+            database.active_nodes[0], database=database.name, source=backup.database, generation=status.generation,
+            volume=backup.volume_name, location=backup.location, candidates=[name for name in volumes if name],
+        ),
+    )  # fmt: skip
+    wanted = read_time(restore_time)
+    check_reached(wanted, status.ended, found)
+    prefix = directory(backup.database, status.generation)
+    return WalOrder(volume=found.volume, prefix=prefix, first=found.first, until=show_time(wanted))
+
+
+def _chain(backups: Backups, backup: Backup) -> tuple[Backup, ...]:
+    chain = backups.chain(backup)
+    if chain is None:
+        raise StorageCorrupted(
+            f"backup_id: {backup.path} is not usable: a part of it, or of what it builds on, is missing"
+        )
+    return chain
