@@ -15,7 +15,7 @@ from confd.services.database.certificate import Certificate
 from confd.services.database.configuration import CERTIFICATE, KEY, LDAP_AUTHORITY, TEMP_LIMIT, ServerFacts
 from confd.services.database.data import write_owned
 from confd.services.database.definition import HEAP_KEY
-from confd.services.database.installation import Capability
+from confd.services.database.installation import Capability, find
 from confd.services.database.keytab import keytab_path
 from confd.services.database.ldap import parse_servers
 from confd.services.database.memory import maximum
@@ -117,7 +117,7 @@ def access_facts(server: Server, maintenance: bool) -> AccessFacts:
         (kerberos, Capability.GSSAPI, "Kerberos"),
     ):
         if needed:
-            installation.require(capability, purpose)
+            installation.require(capability, purpose, find(server.host.installations))
     return AccessFacts(
         clients=_clients(server, maintenance),
         peers=tuple(conf.require_node(node).private_ip for node in server.seats.nodes if node != server.host.node),
