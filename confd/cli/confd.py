@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import click
+import uvloop
 
 from confd import __version__
 
@@ -43,7 +44,8 @@ def main(root: Path, log_level: str) -> None:
     _save_memory()
     logs.set_up(root / "logs/logd/ConfD.log", log_level.upper())
     try:
-        status = asyncio.run(_run(Daemon, root, write_pid))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            status = runner.run(_run(Daemon, root, write_pid))
     except (ValueError, OSError) as error:
         _fail(str(error))
     lock.close()

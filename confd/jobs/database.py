@@ -86,7 +86,7 @@ def db_delete(ctx: Context, db_name: DatabaseName) -> None:
     ctx.conf.delete(key_of(Database, db_name))
     ctx.put_record(PREFIX + db_name, None)
     for node in database.nodes:
-        ctx.settle(remove_instance.on(node, database=db_name))
+        ctx.settle(remove_instance.on(node, database=db_name, uuid=database.id))
 
 
 @job(

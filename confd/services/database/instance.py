@@ -107,8 +107,14 @@ def usage(host: Host, database: str) -> Usage:
 
 
 @operation("database.remove")
-def remove_instance(host: Host, database: str) -> None:
-    """Stop the instance of a deleted database and remove its configuration; the volume keeps the data."""
+def remove_instance(host: Host, database: str, uuid: str = "") -> None:
+    """Stop the instance of a deleted database and remove its configuration; the volume keeps the data.
+
+    :param uuid: of the database that was deleted; one made again under its name is left alone.
+    """
+    known = host.conf().databases.get(database)
+    if known is not None and known.id != uuid:
+        return
     place = layout(host, database)
     KeeperClient(place.state, place.keeper).leave("fast", 30.0)
     for directory in (place.config, place.state, place.sockets):

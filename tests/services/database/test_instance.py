@@ -56,7 +56,7 @@ def test_one_instance(rig: Rig, version: str) -> None:
     assert instance.report(rig.hosts[11]) == {}
     run(rig, instance.wipe)
     assert run(rig, instance.observe).state is InstanceState.EMPTY
-    run(rig, instance.remove_instance)
+    run(rig, instance.remove_instance, "x")
     assert not rig.layout(11).config.exists()
 
 
@@ -132,6 +132,15 @@ def test_other_data_is_not_replaced_unasked(rig: Rig) -> None:
         run(rig, instance.initialise, "h", False)
     run(rig, instance.initialise, "h", True)
     assert run(rig, instance.observe).generation == "h"
+
+
+def test_a_late_removal_spares_a_database_made_again(rig: Rig) -> None:
+    """What is owed to a node that was away does not hit a new database with the name of the deleted one."""
+    run(rig, instance.initialise, "g", False)
+    run(rig, instance.start_primary, Quorum())
+    run(rig, instance.remove_instance, "the uuid of the deleted one")
+    assert run(rig, instance.observe).state is InstanceState.READY
+    assert rig.layout(11).config.exists()
 
 
 def test_taken_port_is_named(rig: Rig) -> None:
