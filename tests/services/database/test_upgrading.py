@@ -51,11 +51,14 @@ def old(make_rig: Callable[..., Rig]) -> Rig:
     return rig
 
 
-def test_data_come_along(old: Rig) -> None:
+def test_data_come_along(old: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next start has all rows, users and passwords in the new version; standbys follow; old data go then."""
     supervision, said = old.supervisions[0], []
     before = read_record(old.cluster, NAME)
     old.database(version="18")
+    with monkeypatch.context() as without, pytest.raises(Unsupported, match="PostgreSQL 15"):
+        without.setattr(installation, "_USUAL_PLACE", old.base)
+        upgrading.check_version.function(old.hosts[11], NAME, "18")
     assert "from PostgreSQL 15 to 18" in upgrading.check_version.function(old.hosts[11], NAME, "18")
     supervision.want(NAME, Wanted.RUNNING, say=said.append)
     assert said[0] == "n11: bring the data to the version that is to run"
@@ -100,10 +103,3 @@ def test_killed_in_the_middle(old: Rig) -> None:
     back = read_content(old.data(11))
     assert back
     assert (back.major, back.marker.generation, back.system_id) == (15, "back", before.system_id)
-
-
-def test_an_installation_that_is_gone_is_named(old: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the version of the data there is no upgrade; the message says what to install."""
-    monkeypatch.setattr(installation, "_USUAL_PLACE", old.base)
-    with pytest.raises(Unsupported, match="PostgreSQL 15"):
-        upgrading.check_version.function(old.hosts[11], NAME, "18")
