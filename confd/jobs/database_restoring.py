@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
+
 from confd.cluster.operations import MASTER
+from confd.exaconf import Database
 from confd.jobs import locks
 from confd.jobs.observing import ask, require_stopped
-from confd.jobs.shelves import find_backup
+from confd.jobs.shelves import find_backup, find_snapshot
 from confd.jobs.types import DatabaseName
-from confd.model.errors import StorageCorrupted, WrongState
+from confd.model.errors import StorageCorrupted, Unsupported, WrongState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import FORM
+from confd.services.backup.order import RestoreOrder
 from confd.services.backup.orders import put_back, unput
 from confd.services.backup.restoring import fits
+from confd.services.backup.snapshots import is_snapshot_id, snapshot_order
 from confd.services.backup.verification import restore_order
 from confd.services.database.record import new_generation
 from confd.services.database.supervision import Supervision
@@ -43,7 +48,7 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
     opens the backup for reading beside the present data, which is back after the next db_stop; such a backup must have
     no expiry.
 
-    :param backup_id: Id of the backup, as db_backup_list shows it.
+    :param backup_id: Id of the backup, as db_backup_list shows it, or of a snapshot (db_snapshot_backup_list).
     :param db_name: Database to restore into; it must be stopped.
     :param restore_type: blocking, nonblocking or virtual access.
 
@@ -53,24 +58,28 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
     {db_name: qa, backup_id: 10002 EXA_VAL_QUAL/id_1/level_0/node_0/backup_202501271310 EXA_VAL_QUAL, restore_type: blocking}
     """  # noqa: E501
     database = ctx.conf.require_database(db_name)
-    _, backups, backup = find_backup(ctx, backup_id)
+    source = _snapshot(ctx, database, backup_id) if is_snapshot_id(backup_id) else _backup(ctx, backup_id)
     require_stopped(ctx, db_name, "restored")
-    chain = _chain(backups, backup)
-    status = backup.status
-    assert status is not None
-    if status.active_nodes != database.num_active_nodes:
+    if source.order.node is not None and restore_type == _VIRTUAL:
+        raise Unsupported("restore_type: a snapshot is not opened beside the present data; use blocking")
+    if source.active_nodes != database.num_active_nodes:
         raise WrongState(
-            f"backup_id: the backup is of a database with {status.active_nodes} active nodes, {db_name} has "
+            f"backup_id: the backup is of a database with {source.active_nodes} active nodes, {db_name} has "
             f"{database.num_active_nodes}; restore into one with as many"
         )
-    ask(ctx, fits.on(database.active_nodes[0], database=db_name, postgresql=status.postgresql, levels=len(chain)))
+    ask(
+        ctx,
+        fits.on(
+            database.active_nodes[0], database=db_name, postgresql=source.postgresql, levels=len(source.order.chain)
+        ),
+    )
     record = ctx.service(Supervision).record(db_name)
     create_new = ctx.learn("create_new", lambda: record.create_new)
     before = ctx.learn("next_generation", lambda: record.next_generation)
     generation = ctx.learn("generation", new_generation)
     outcome = ctx.run(
         put_back.on(
-            MASTER, database=db_name, order=restore_order(chain), generation=generation,
+            MASTER, database=db_name, order=source.order, generation=generation,
             early=restore_type == _NONBLOCKING,
         ),
         undo=unput.on(
@@ -79,6 +88,28 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
     )  # fmt: skip
     for warning in outcome.warnings:
         ctx.warn(warning)
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """What is restored, and what wrote it."""
+
+    order: RestoreOrder
+    active_nodes: int
+    postgresql: str
+
+
+def _backup(ctx: Context, backup_id: str) -> _Source:
+    _, backups, backup = find_backup(ctx, backup_id)
+    order, status = restore_order(_chain(backups, backup)), backup.status
+    assert status is not None
+    return _Source(order, status.active_nodes, status.postgresql)
+
+
+def _snapshot(ctx: Context, database: Database, path: str) -> _Source:
+    volume, node, snapshot = find_snapshot(ctx, database, path)
+    if node not in database.active_nodes:
+        raise WrongState(f"backup_id: the snapshot lies on n{node}, which is no active node of {database.name}")
+    return _Source(snapshot_order(snapshot, volume, node), snapshot.active_nodes, snapshot.postgresql)
 
 
 def _chain(backups: Backups, backup: Backup) -> tuple[Backup, ...]:

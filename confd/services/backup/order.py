@@ -32,7 +32,10 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Data is made from a backup: ``chain`` lists what is fetched, level 0 first. ``database`` wrote the backup."""
+    """Data is made from a backup: ``chain`` lists what is fetched, level 0 first. ``database`` wrote the backup.
+
+    ``node``: it is a snapshot, and lies there.
+    """
 
     id: str
     volume: str
@@ -40,6 +43,7 @@ class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
     level: int
     database: str
     chain: tuple[Link, ...]
+    node: int | None = None
 
     @property
     def path(self) -> str:

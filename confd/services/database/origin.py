@@ -30,6 +30,10 @@ def _plan_new(now: Situation) -> Plan:
     if not candidates:
         return Plan(blocked=f"no active node answers: {names(now.spec.active)}", offline=True)
     record = now.record
+    if record.restore is not None and record.restore.node is not None:
+        candidates = [node for node in candidates if node == record.restore.node]
+        if not candidates:
+            return Plan(blocked=f"n{record.restore.node}, which holds the snapshot, does not answer", offline=True)
     return Plan((Initialise(candidates[0], record.next_generation, record.create_new, record.restore),))
 
 
@@ -48,12 +52,14 @@ def _is_own(now: Situation, instance: Instance) -> bool:
 def _adopted(record: Record, node: int, instance: Instance) -> Record:
     restored = record.restore if record.restore and instance.generation == record.next_generation else None
     known = record.lineage if instance.generation == record.generation else ()
+    # A snapshot is no backup that others build on, though its path may look like the one of a backup.
+    chain = restored.chain if restored and restored.node is None else ()
     return msgspec.structs.replace(
         record,
         create_new=False,
         restore=None,
         operation="" if record.restore else record.operation,
-        lineage=tuple(link.path for link in restored.chain) if restored else known,
+        lineage=tuple(link.path for link in chain) if restored else known,
         generation=instance.generation,
         next_generation="",
         system_id=instance.system_id,
