@@ -15,10 +15,12 @@ from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import FORM
-from confd.services.backup.orders import put_back, unput
+from confd.services.backup.order import VirtualOrder
+from confd.services.backup.orders import open_backup, put_back, unput
 from confd.services.backup.restoring import fits
 from confd.services.backup.verification import restore_order
-from confd.services.database.record import new_generation
+from confd.services.database.orders import unwant
+from confd.services.database.record import Wanted, new_generation
 from confd.services.database.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -68,6 +70,9 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
     create_new = ctx.learn("create_new", lambda: record.create_new)
     before = ctx.learn("next_generation", lambda: record.next_generation)
     generation = ctx.learn("generation", new_generation)
+    if restore_type == _VIRTUAL:
+        _open(ctx, db_name, VirtualOrder(database.active_nodes[0], generation, restore_order(chain)), backup)
+        return
     outcome = ctx.run(
         put_back.on(
             MASTER, database=db_name, order=restore_order(chain), generation=generation,
@@ -77,6 +82,20 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
             MASTER, database=db_name, generation=generation, create_new=create_new, next_generation=before
         ),
     )  # fmt: skip
+    for warning in outcome.warnings:
+        ctx.warn(warning)
+
+
+def _open(ctx: Context, database: str, virtual: VirtualOrder, backup: Backup) -> None:
+    if backup.expires is not None:
+        raise WrongState(
+            f"backup_id: {backup.path} expires, and would be deleted while it is open; take the expiry away first "
+            "(db_backup_change_expiration)"
+        )
+    outcome = ctx.run(
+        open_backup.on(MASTER, database=database, virtual=virtual),
+        undo=unwant.on(MASTER, database=database, wanted=Wanted.RUNNING),
+    )
     for warning in outcome.warnings:
         ctx.warn(warning)
 
