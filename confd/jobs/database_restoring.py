@@ -18,12 +18,13 @@ from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import FORM
-from confd.services.backup.order import RestoreOrder
-from confd.services.backup.orders import put_back, unput
+from confd.services.backup.order import RestoreOrder, VirtualOrder
+from confd.services.backup.orders import open_backup, put_back, unput
 from confd.services.backup.restoring import fits
 from confd.services.backup.snapshots import is_snapshot_id, snapshot_order
 from confd.services.backup.verification import restore_order
-from confd.services.database.record import new_generation
+from confd.services.database.orders import unwant
+from confd.services.database.record import Wanted, new_generation
 from confd.services.database.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -77,6 +78,9 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
     create_new = ctx.learn("create_new", lambda: record.create_new)
     before = ctx.learn("next_generation", lambda: record.next_generation)
     generation = ctx.learn("generation", new_generation)
+    if restore_type == _VIRTUAL:
+        _open(ctx, db_name, VirtualOrder(database.active_nodes[0], generation, source.order), source.expires)
+        return
     outcome = ctx.run(
         put_back.on(
             MASTER, database=db_name, order=source.order, generation=generation,
@@ -90,26 +94,41 @@ def db_restore(ctx: Context, backup_id: BackupId, db_name: DatabaseName, restore
         ctx.warn(warning)
 
 
+def _open(ctx: Context, database: str, virtual: VirtualOrder, expires: float | None) -> None:
+    if expires is not None:
+        raise WrongState(
+            f"backup_id: {virtual.order.path} expires, and would be deleted while it is open; take the expiry away "
+            "first (db_backup_change_expiration)"
+        )
+    outcome = ctx.run(
+        open_backup.on(MASTER, database=database, virtual=virtual),
+        undo=unwant.on(MASTER, database=database, wanted=Wanted.RUNNING),
+    )
+    for warning in outcome.warnings:
+        ctx.warn(warning)
+
+
 class _Source(msgspec.Struct, frozen=True):
     """What is restored, and what wrote it."""
 
     order: RestoreOrder
     active_nodes: int
     postgresql: str
+    expires: float | None
 
 
 def _backup(ctx: Context, backup_id: str) -> _Source:
     _, backups, backup = find_backup(ctx, backup_id)
     order, status = restore_order(_chain(backups, backup)), backup.status
     assert status is not None
-    return _Source(order, status.active_nodes, status.postgresql)
+    return _Source(order, status.active_nodes, status.postgresql, backup.expires)
 
 
 def _snapshot(ctx: Context, database: Database, path: str) -> _Source:
     volume, node, snapshot = find_snapshot(ctx, database, path)
     if node not in database.active_nodes:
         raise WrongState(f"backup_id: the snapshot lies on n{node}, which is no active node of {database.name}")
-    return _Source(snapshot_order(snapshot, volume, node), snapshot.active_nodes, snapshot.postgresql)
+    return _Source(snapshot_order(snapshot, volume, node), snapshot.active_nodes, snapshot.postgresql, snapshot.expires)
 
 
 def _chain(backups: Backups, backup: Backup) -> tuple[Backup, ...]:

@@ -51,6 +51,14 @@ class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
         return self.chain[-1].path
 
 
+class VirtualOrder(msgspec.Struct, frozen=True):
+    """A backup is open for reading on a node, beside the present data; its data has a generation of its own."""
+
+    node: int
+    generation: str
+    order: RestoreOrder
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How an operation ended: ``code`` is 0 when it went well, else that of an error. ``at``: UTC seconds."""
 

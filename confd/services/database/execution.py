@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from confd.cluster.host import Cluster
-from confd.services.backup import restoring
+from confd.services.backup import opening, restoring
 from confd.services.database import instance
 from confd.services.database.situation import (
     Clone,
+    CloseVirtual,
     Initialise,
     NodeAction,
+    OpenVirtual,
     SetQuorum,
     StartPrimary,
     StartStandby,
@@ -40,6 +42,10 @@ def execute(
             cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
         case StartPrimary(node, quorum):
             cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
+        case OpenVirtual(node, order):
+            cluster.call(opening.open_virtual.on(node, database, order), timeout=_DAY)
+        case CloseVirtual(node):
+            cluster.call(opening.close_virtual.on(node, database), timeout=STOP_PATIENCE)
         case Clone(node, source):
             password = cluster.call(instance.admit.on(source, database, node, maintenance))
             cluster.call(instance.clone.on(node, database, source, password), timeout=_DAY)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Cluster
-from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder, VirtualOrder
 
 PREFIX: Final = "database/"
 
@@ -50,7 +50,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
     While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
     copies of ``leaving`` nodes.
-    ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
+    ``backup`` is being taken; new data is made from ``restore``; ``virtual`` is open instead of the
+    data; ``lineage`` are the paths of the backups from which
     the present data was restored; ``last`` is how the last operation ended.
     """
 
@@ -76,6 +77,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     leaving: tuple[int, ...] = ()
     backup: BackupOrder | None = None
     restore: RestoreOrder | None = None
+    virtual: VirtualOrder | None = None
     lineage: tuple[str, ...] = ()
     last: Ended | None = None
 

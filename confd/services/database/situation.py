@@ -8,8 +8,8 @@ from types import NoneType
 import msgspec
 
 from confd.model.states import NodeState
-from confd.services.backup.order import RestoreOrder
-from confd.services.database.observed import Instance, Role
+from confd.services.backup.order import RestoreOrder, VirtualOrder
+from confd.services.database.observed import Instance, InstanceState, Role
 from confd.services.database.record import Quorum, Record
 
 
@@ -58,13 +58,26 @@ class StopInstance(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class OpenVirtual(msgspec.Struct, frozen=True, tag=True):
+    """Fetch a backup beside the data, and open it for reading."""
+
+    node: int
+    order: VirtualOrder
+
+
+class CloseVirtual(msgspec.Struct, frozen=True, tag=True):
+    """Stop and remove what was opened from a backup."""
+
+    node: int
+
+
 class Remember(msgspec.Struct, frozen=True, tag=True):
     """Write the runtime record; always alone in its plan."""
 
     record: Record
 
 
-NodeAction = Initialise | StartPrimary | Clone | StartStandby | SetQuorum | StopInstance
+NodeAction = Initialise | StartPrimary | Clone | StartStandby | SetQuorum | StopInstance | OpenVirtual | CloseVirtual
 Action = NodeAction | Remember
 
 
@@ -96,6 +109,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[int, NodeState]
     seen: dict[int, Instance]
     busy: dict[int, NodeAction] = {}
+    virtual: InstanceState | None = None
 
     def free(self, node: int) -> bool:
         """Whether something may be begun on a node."""
@@ -165,6 +179,10 @@ def describe(action: NodeAction) -> str:
             return f"n{node}: copy the data of n{source}"
         case StartStandby(node, primary):
             return f"n{node}: start as standby of n{primary}"
+        case OpenVirtual(node, order):
+            return f"n{node}: open backup {order.order.path} for reading"
+        case CloseVirtual(node):
+            return f"n{node}: close the backup"
         case SetQuorum(_, quorum) if quorum.acks:
             return f"commits now wait for {quorum.acks} of {names(quorum.standbys)}"
         case SetQuorum():

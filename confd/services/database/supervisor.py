@@ -17,9 +17,10 @@ import structlog
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Internal, NotFound
 from confd.model.states import NodeState
+from confd.services.backup import opening
 from confd.services.database import instance
 from confd.services.database.execution import execute
-from confd.services.database.observed import Instance
+from confd.services.database.observed import Instance, InstanceState
 from confd.services.database.planner import plan
 from confd.services.database.quorum import confirmed
 from confd.services.database.record import PREFIX, Record, read_record, write_record
@@ -142,7 +143,19 @@ class Supervisor:
             nodes=states,
             busy=busy,
             seen={node: one for node, one in seen if one is not None},
+            virtual=self._virtual(record, states),
         )
+
+    def _virtual(self, record: Record, states: dict[int, NodeState]) -> InstanceState | None:
+        opened = record.virtual
+        if opened is None or states.get(opened.node) is not NodeState.ONLINE:
+            return None
+        command = opening.observe_virtual.on(opened.node, self.database)
+        try:
+            state: InstanceState = self._cluster.call(command, timeout=_OBSERVE_WITHIN)
+        except ConfDError:
+            return None
+        return state
 
     def _facts(self) -> object:
         # Revisions come in hundreds a second; looking at the instances for each would cost more than all else.
