@@ -21,6 +21,7 @@ from confd.model.secret import Secret
 from confd.model.sizes import format_size
 from confd.services.backup.order import Link, Progress, RestoreOrder
 from confd.services.backup.reading import unpacked
+from confd.services.backup.snapshotting import copy_back
 from confd.services.backup.taking import MANIFEST, Ticker
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
@@ -116,6 +117,9 @@ def make(server: Server, workshop: Workshop, order: RestoreOrder, generation: st
     :raises ConfDError: see ``restore``.
     """
     _check_room(workshop.place.segment, server, order)
+    if order.node is not None:
+        copy_back(server, workshop, order, ticker)
+        return _complete(server, workshop, order, generation, ticker)
     target = open_target(server.host, order.volume)
     if len(order.chain) == 1:
         _fetch(target, order.chain[0], workshop, workshop.make(), ticker)
@@ -126,6 +130,10 @@ def make(server: Server, workshop: Workshop, order: RestoreOrder, generation: st
             make_directory(part, workshop.account)
             _fetch(target, link, workshop, part, ticker)
         _combine(server, workshop, parts)
+    return _complete(server, workshop, order, generation, ticker)
+
+
+def _complete(server: Server, workshop: Workshop, order: RestoreOrder, generation: str, ticker: Ticker) -> None:
     ticker.check()
     data = workshop.place.unfinished
     (data / MANIFEST).unlink(missing_ok=True)
