@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterable
 from typing import IO
 
@@ -108,11 +109,12 @@ class Directory:
                 if file not in writing and not (self._files.indexes / file).exists():
                     self._files.discard(file)
 
-    def forget(self, files: Iterable[str]) -> None:
-        """Drop tombstones."""
+    def forget(self, files: Iterable[str], seconds: float = 0.0) -> None:
+        """Drop tombstones that are older than some seconds."""
         with self._files.changing():
-            for file in files:
-                (self._files.gone / file).unlink(missing_ok=True)
+            for path in (self._files.gone / file for file in files):
+                if path.exists() and time.time() - path.stat().st_mtime >= seconds:
+                    path.unlink()
 
     def close(self) -> None:
         """Nothing is kept open."""
