@@ -20,6 +20,7 @@ from confd.model.errors import ConfDError
 from confd.model.states import NodeState
 from confd.services.archive.layout import Layout, is_archive, layout_of
 from confd.services.archive.repair import look, repair
+from confd.services.archive.report import report_of
 from confd.services.archive.serving import serve
 from confd.services.archive.shelf import Look
 from confd.services.archive.survey import forgettable, lacks, undeleted
