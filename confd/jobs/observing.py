@@ -8,10 +8,11 @@ import msgspec
 
 from confd.cluster.operations import Command
 from confd.exaconf import Database, Volume
-from confd.model.errors import ConfDError, WrongState
+from confd.model.errors import ConfDError, InUse, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.scheduler.context import Context
 from confd.services.archive.layout import is_archive, layout_of
+from confd.services.archive.repair import written_paths
 from confd.services.archive.report import report_of, total_used
 from confd.services.archive.upkeep import Upkeep
 from confd.services.database.record import PREFIX, Record, Wanted
@@ -80,6 +81,20 @@ def observe(ctx: Context, *, fresh: bool = False) -> Observed:
             volume.name: _content(ctx, volume) for volume in ctx.committed.volumes.values() if is_archive(volume)
         },
     )
+
+
+def check_not_written(ctx: Context, volume: Volume) -> None:
+    """Refuse an archive volume that takes a file at this moment; nodes that are away are not asked.
+
+    :raises InUse: names the files.
+    """
+    if not is_archive(volume):
+        return
+    states = ctx.cluster.node_states()
+    layout = layout_of(ctx.committed, volume.name)
+    for node in layout.nodes:
+        if states.get(node) is NodeState.ONLINE and (paths := ask(ctx, written_paths.on(node, layout=layout))):
+            raise InUse(f"volume {volume.name!r} is being written ({paths[0]}); wait for the backup or abort it")
 
 
 def free_devices(ctx: Context, nodes: list[int], disk: str) -> dict[int, list[DeviceStatus]]:

@@ -116,6 +116,12 @@ class Directory:
                 if path.exists() and time.time() - path.stat().st_mtime >= seconds:
                     path.unlink()
 
+    def written_paths(self) -> list[str]:
+        """Return the paths of uploads whose writers live."""
+        with self._files.changing():
+            writing, _ = self._files.uploading()
+            return sorted(read_upload(self._files.uploads / name).path for name in writing)
+
     def close(self) -> None:
         """Nothing is kept open."""
 

@@ -15,7 +15,7 @@ import structlog
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.model.errors import ConfDError, InsufficientSpace
+from confd.model.errors import ConfDError, InsufficientSpace, StorageError
 from confd.model.sizes import format_size
 from confd.services.archive.archive import Archive
 from confd.services.archive.directory import Directory
@@ -46,6 +46,16 @@ class Repaired(msgspec.Struct, frozen=True):
 def look(host: Host, layout: Layout) -> Look:
     """Return what is on this node's shelf of a volume."""
     return local_shelf(host.node, host.root, layout).look()
+
+
+@operation("archive.written")
+def written_paths(host: Host, layout: Layout) -> list[str]:
+    """Return the paths of files that are being written to this node's shelf."""
+    try:
+        return local_shelf(host.node, host.root, layout).written_paths()
+    except StorageError:
+        # What cannot be looked at takes no files either.
+        return []
 
 
 @operation("archive.repair")
