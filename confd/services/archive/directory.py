@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import time
 from collections.abc import Iterable
 from typing import IO
 
@@ -31,11 +30,12 @@ class Directory:
             files = tuple(self._files.read_indexes())
             held, used = self._files.copies(), self._files.usage()[0]
             known = {index.id for index in files}
-            gone = frozenset(names_in(self._files.gone))
+            gone, aged = self._files.tombstones()
         strays = {file: left.get(file, ()) for file in (*left, *held) if file not in known | writing}
         return Look(
             files=files,
             gone=gone,
+            aged=aged,
             held={file: tuple(numbers) for file, numbers in held.items()},
             writing=frozenset(writing),
             left=strays,
@@ -109,12 +109,11 @@ class Directory:
                 if file not in writing and not (self._files.indexes / file).exists():
                     self._files.discard(file)
 
-    def forget(self, files: Iterable[str], seconds: float = 0.0) -> None:
-        """Drop tombstones that are older than some seconds."""
+    def forget(self, files: Iterable[str]) -> None:
+        """Drop tombstones."""
         with self._files.changing():
-            for path in (self._files.gone / file for file in files):
-                if path.exists() and time.time() - path.stat().st_mtime >= seconds:
-                    path.unlink()
+            for file in files:
+                (self._files.gone / file).unlink(missing_ok=True)
 
     def written_paths(self) -> list[str]:
         """Return the paths of uploads whose writers live."""

@@ -30,7 +30,6 @@ from confd.services.archive.uploading import DirectoryLease
 
 log = structlog.get_logger("archive")
 
-_TOMBSTONE_SECONDS: Final = 3600.0
 _NEVER: Final = 1 << 30
 
 
@@ -83,8 +82,8 @@ def _clear(archive: Archive, shelf: Directory, node: int, before: dict[int, Look
     after = archive.looks()
     if dead := dead_uploads(archive.layout, before, after) & set(before[node].left):
         shelf.clear(dead)
-    if old := forgettable(archive.layout, after) & after[node].gone:
-        shelf.forget(old, _TOMBSTONE_SECONDS)
+    if old := forgettable(archive.layout, after) & after[node].aged:
+        shelf.forget(old)
 
 
 def _fetch_all(

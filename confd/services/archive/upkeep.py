@@ -155,7 +155,7 @@ class Upkeep:
 def _has_work(layout: Layout, looks: dict[int, Look], node: int) -> bool:
     look = looks[node]
     return bool(
-        lacks(layout, looks, node) or undeleted(looks, node) or look.left or forgettable(layout, looks) & look.gone
+        lacks(layout, looks, node) or undeleted(looks, node) or look.left or forgettable(layout, looks) & look.aged
     )
 
 

@@ -53,7 +53,8 @@ class ArchiveWriter:
         self._parts: list[Part] = []
         self._holders: list[set[int]] = []
         self._part: _Open | None = None
-        self._buffer = bytearray()
+        # Small pieces are collected; the leases write what they are given before they return.
+        self._buffer, self._filled = bytearray(_BUFFER), 0
         self._size = 0
         self._ended = False
 
@@ -159,17 +160,21 @@ class ArchiveWriter:
         assert self._part is not None
         self._part.taken += len(piece)
         self._size += len(piece)
-        if self._buffer or len(piece) < _BUFFER:
-            self._buffer += piece
-            if len(self._buffer) >= _BUFFER:
-                self._flush()
-        else:
+        if not self._filled and len(piece) >= _BUFFER:
             self._append(piece)
+            return
+        while piece:
+            head = piece[: _BUFFER - self._filled]
+            self._buffer[self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            piece = piece[len(head) :]
+            if self._filled == _BUFFER:
+                self._flush()
 
     def _flush(self) -> None:
-        if self._buffer:
-            full, self._buffer = self._buffer, bytearray()
-            self._append(full)
+        if self._filled:
+            filled, self._filled = self._filled, 0
+            self._append(memoryview(self._buffer)[:filled])
 
     def _append(self, data: Data) -> None:
         assert self._part is not None

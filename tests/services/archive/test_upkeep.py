@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,24 @@ def test_a_volume_that_is_gone_is_forgotten(net: Network, view: View) -> None:
     net.conf = net.conf.with_changes({net.conf.volumes["Archive1"].key: None}, 3)
     care.tend()
     assert care.health("Archive1") == Health()
+
+
+def test_tombstones_go_after_an_hour(net: Network, view: View) -> None:
+    """Once every node knows of a deletion nobody needs to remember it; a node that is away keeps it alive."""
+    put(net.archive(), "a", content(MIB))
+    net.archive().delete(["a"])
+    for node in net.nodes:
+        for path in net.segment(node).glob("gone/*"):
+            os.utime(path, (0, 0))
+    net.stop(13)
+    upkeep(view).tend()
+    assert all(list(net.segment(node).glob("gone/*")) for node in net.nodes)
+    net.start(13)
+    upkeep(view).tend()
+    assert not any(list(net.segment(node).glob("gone/*")) for node in net.nodes)
+    put(net.archive(), "b", content(MIB))
+    net.archive().delete(["b"])
+    view.called.clear()
+    upkeep(view).tend()
+    assert all(list(net.segment(node).glob("gone/*")) for node in net.nodes)
+    assert {name for name, _ in view.called} == {"archive.look"}
