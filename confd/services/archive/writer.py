@@ -29,6 +29,7 @@ log = structlog.get_logger("archive")
 R = TypeVar("R")
 
 _BUFFER: Final = 1 << 20
+_LOCAL_PIECE: Final = 64 << 10
 _GRANT: Final = 16 << 20
 
 
@@ -135,7 +136,7 @@ class ArchiveWriter:
         while shares := rank(self._layout.shares, self._free(), self._local, full):
             share = shares[0]
             nodes = {node for node in self._layout.shares[share].nodes if node in self._leases}
-            self._part = _Open(share, nodes, Checksums(self._layout.stripe))
+            self._part = _Open(share, nodes, Checksums(self._layout.stripe), _enough(nodes, self._local))
             self._each(methodcaller("open", share, len(self._parts)))
             self._part.room = self._reserve(min(self._layout.partition, _GRANT))
             if self._part.room:
@@ -160,7 +161,7 @@ class ArchiveWriter:
         assert self._part is not None
         self._part.taken += len(piece)
         self._size += len(piece)
-        if not self._filled and len(piece) >= _BUFFER:
+        if not self._filled and len(piece) >= self._part.enough:
             self._append(piece)
             return
         while piece:
@@ -235,9 +236,14 @@ class ArchiveWriter:
 class _Open:
     """The part being written: bytes taken so far, and bytes there is room for on all its nodes."""
 
-    def __init__(self, share: int, nodes: set[int], checksums: Checksums) -> None:
-        self.share, self.nodes, self.checksums = share, nodes, checksums
+    def __init__(self, share: int, nodes: set[int], checksums: Checksums, enough: int) -> None:
+        self.share, self.nodes, self.checksums, self.enough = share, nodes, checksums, enough
         self.taken, self.room = 0, 0
+
+
+def _enough(nodes: set[int], local: int) -> int:
+    """Return how many bytes are worth a write of their own: a message to a node costs more than a call of the system."""
+    return _LOCAL_PIECE if nodes == {local} else _BUFFER
 
 
 def _fatal(node: int, error: ConfDError) -> ConfDError:
