@@ -27,6 +27,7 @@ from confd.scheduler.caller import Caller, authorise, caller_named
 from confd.scheduler.context import Context
 from confd.scheduler.registry import load
 from confd.scheduler.steps import PlannedSteps, Steps
+from confd.services.archive.upkeep import Upkeep
 from confd.services.storage.devices import NewDevice, add_device
 
 MIB = 2**20
@@ -96,6 +97,8 @@ class Stage:
     def __post_init__(self) -> None:
         self.conf = Conf(1, sections(nodes=self.nodes))
         self.states = dict.fromkeys(self.nodes, NodeState.ONLINE)
+        cluster: Any = self
+        self.services.setdefault(Upkeep, Upkeep(cluster))
         for node in self.nodes:
             device = NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=self.capacity // 4096)
             add_device.function(self.host(node), device)
