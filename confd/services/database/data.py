@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -28,6 +29,8 @@ _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
 
 _LAST_LINES: Final = 12
+_HERE, _EXCHANGE = -100, 2
+_renameat2 = ctypes.CDLL(None).renameat2
 _PIPE: Final = 1 << 20
 
 
@@ -152,6 +155,8 @@ class Workshop:
         """Remove what unfinished work left."""
         remove(self.place.unfinished)
         remove(self.place.chain)
+        for dead in self.place.segment.glob("pgdata.*.dead"):
+            shutil.rmtree(dead, ignore_errors=True)
 
     def run(self, argv: list[str], stdin: str = "", env: dict[str, str] | None = None) -> str:
         """Run a program of the installation as the server's user; return what it printed.
@@ -223,9 +228,18 @@ class Workshop:
 
     def finish(self) -> None:
         """Give the data its name, in place of what was there."""
+        self.exchange()
+        remove(self.place.unfinished)
+
+    def exchange(self) -> None:
+        """Give the data its name; what was there has the unfinished name then, at no moment there is neither."""
         sync_directory(self.place.unfinished)
-        remove(self.place.data)
-        self.place.unfinished.rename(self.place.data)
+        if not self.place.data.exists():
+            self.place.unfinished.rename(self.place.data)
+        elif _renameat2(_HERE, bytes(self.place.unfinished), _HERE, bytes(self.place.data), _EXCHANGE):
+            # A file system that cannot exchange names.
+            remove(self.place.data)
+            self.place.unfinished.rename(self.place.data)
         sync_directory(self.place.segment)
 
     def _note(self, child: int) -> None:
