@@ -157,7 +157,7 @@ def _hand(cluster: Cluster) -> Hand:
     """Find the server's tools, user and sockets by its process; make a directory of its own on the same disk."""
     words = [process for process in cluster.processes() if "/bin/postgres" in " ".join(process.cmdline())]
     server: psutil.Process = words[0]
-    config = next(word for word in server.cmdline() if "config_file" in word).partition("=")[2].partition("=")[2]
+    config = next(word.partition("=")[2] for word in server.cmdline() if word.startswith("config_file="))
     settings = dict(line.split(" = ", 1) for line in Path(config).read_text().splitlines() if " = " in line)
     place = Path(settings["data_directory"].strip("'")).parent / "hand"
     place.mkdir(mode=0o700)

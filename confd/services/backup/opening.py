@@ -48,7 +48,8 @@ def open_virtual(host: Host, database: str, virtual: VirtualOrder) -> InstanceSt
             make(server, workshop, virtual.order, virtual.generation, Ticker())
             # Recovery that never ends is what nobody can write into.
             write_owned(workshop.place.unfinished / "standby.signal", "", server.layout.account)
-            workshop.finish()
+            workshop.exchange()
+            workshop.clear()
     return server.start(Role.STANDBY, _ROLE, maintenance=False)
 
 
