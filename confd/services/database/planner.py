@@ -95,11 +95,6 @@ def _stray(now: Situation, node: int, instance: Instance) -> str:
     return ""
 
 
-def _counted(now: Situation, node: int) -> bool:
-    """Whether commits may still wait for a node: the primary has to be told first that they no longer do."""
-    return node in now.record.quorum.standbys and may_follow(now.record, now.seen[node])
-
-
 def _plan_run(now: Situation) -> Plan:
     primary = now.record.primary
     instance = now.seen.get(primary) if primary is not None else None

@@ -98,6 +98,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     last: Ended | None = None
 
 
+# msgspec gets a type ready when it is first used, and crashes when two threads do so at once.
+msgspec.convert({}, Record)
+
+
 def new_generation() -> str:
     """Name data that is to be made."""
     return uuid.uuid4().hex
