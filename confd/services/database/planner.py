@@ -51,10 +51,13 @@ from confd.services.database.situation import (
     usable,
 )
 from confd.services.database.upkeep import plan_upkeep
+from confd.services.database.virtual import plan_virtual
 
 
 def plan(now: Situation) -> Plan:
     """Return the next actions towards the wanted state."""
+    if now.record.virtual is not None:
+        return plan_virtual(now, now.record.virtual)
     if now.record.wanted is Wanted.STOPPED:
         return _plan_stop(now)
     if strays := tuple(_stop_strays(now)):
