@@ -135,7 +135,7 @@ class Stage:
             key: value for key, value in {**self.records, **ctx.record_changes}.items() if value is not None
         }
         for command in ctx.settling:
-            if self.can_settle(command):
+            if command.node == MASTER or self.states.get(command.node) is NodeState.ONLINE:
                 self.call(command)
         return Ran(output, ctx.warnings, ctx.settling)
 
@@ -145,10 +145,6 @@ class Stage:
         ctx = self._context(steps, by, "unix")
         job.function(ctx, **job.read(given))
         return Planned(ctx.conf.changes, [*steps.commands, *ctx.settling])
-
-    def can_settle(self, command: Command[Any]) -> bool:
-        """Tell whether a settling command is run; what the master would do is only listed."""
-        return self.states.get(command.node) is NodeState.ONLINE
 
     def caller(self, name: str) -> Caller:
         """Return a user as caller."""
