@@ -27,6 +27,7 @@ from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
 from confd.scheduler.scheduler import Scheduler
 from confd.scheduler.steps import as_command
+from confd.services.archive.upkeep import Upkeep
 from confd.services.backup.scheduling import Schedules
 from confd.services.database.supervision import Supervision
 from confd.services.wal.archive import WalArchive
@@ -49,7 +50,7 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep)
 """Services that a master starts. A new one is added here."""
 
 

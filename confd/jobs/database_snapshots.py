@@ -6,17 +6,18 @@ from typing import Annotated, Any, Final
 
 from confd.exaconf import Database, Volume
 from confd.jobs import locks
-from confd.jobs.observing import ask
+from confd.jobs.shelves import snapshots_on
 from confd.jobs.types import DatabaseName
-from confd.model.errors import ConfDError, InvalidParameter, NodeOffline, NotFound, WrongState
+from confd.model.errors import InvalidParameter, NodeOffline, NotFound, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, READ, Allow, job
 from confd.services.backup.expiry import check_lifetime, expires
 from confd.services.backup.location import Location, stamp_of
-from confd.services.backup.snapshots import Snapshot, describe_snapshots, parse_snapshot_id, require_snapshot_volume
-from confd.services.backup.snapshotting import list_snapshots, remove_expired, remove_snapshots, take_snapshot
+from confd.services.backup.snapshots import describe_snapshots, parse_snapshot_id, require_snapshot_volume
+from confd.services.backup.snapshotting import remove_expired, remove_snapshots, take_snapshot
+from confd.services.database.situation import names
 from confd.services.database.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -79,9 +80,9 @@ def db_snapshot_backup_list(ctx: Context, db_name: DatabaseName) -> list[dict[st
     if database.snapshot_volume is None:
         return []
     volume = ctx.conf.require_volume(database.snapshot_volume)
-    found, away = _snapshots(ctx, db_name, volume)
+    found, away = snapshots_on(ctx, db_name, volume)
     if away:
-        ctx.warn(f"{_names(away)} cannot be asked; snapshots there are not shown")
+        ctx.warn(f"{names(away)} cannot be asked; snapshots there are not shown")
     return describe_snapshots(found.values(), volume.name, ctx.now())
 
 
@@ -98,12 +99,12 @@ def db_snapshot_backups_delete(ctx: Context, db_name: DatabaseName, snapshot_bac
     database = ctx.conf.require_database(db_name)
     volume = require_snapshot_volume(ctx.conf, database)
     wanted = [parse_snapshot_id(str(given)).path for given in snapshot_backup_list]
-    found, away = _snapshots(ctx, db_name, volume)
+    found, away = snapshots_on(ctx, db_name, volume)
     for path in wanted:
         if path not in {one.id for one in found.values()}:
             text = f"snapshot_backup_list: database {db_name} has no snapshot {path!r}"
             if away:
-                raise NodeOffline(f"{text} on the nodes that answer; it may be on {_names(away)}")
+                raise NodeOffline(f"{text} on the nodes that answer; it may be on {names(away)}")
             raise NotFound(f"{text}; db_snapshot_backup_list shows all")
     for node, path in ((node, one.id) for (node, _), one in found.items() if one.id in wanted):
         ctx.settle(remove_snapshots.on(node, volume=volume.name, paths=[path]))
@@ -124,21 +125,3 @@ def _primary(ctx: Context, database: Database, volume: Volume) -> int:
 def _state_and_primary(ctx: Context, name: str) -> list[Any]:
     seen = ctx.service(Supervision).observe(name)
     return [str(seen.state), seen.record.primary]
-
-
-def _snapshots(ctx: Context, name: str, volume: Volume) -> tuple[dict[tuple[int, str], Snapshot], list[int]]:
-    """Return the snapshots of a database by node and path, and the nodes that could not be asked."""
-    found: dict[tuple[int, str], Snapshot] = {}
-    away: list[int] = []
-    for node in volume.nodes:
-        try:
-            answer = ask(ctx, list_snapshots.on(node, volume=volume.name, database=name))
-        except ConfDError:
-            away.append(node)
-            continue
-        found |= {(node, one.id): one for one in answer}
-    return found, away
-
-
-def _names(nodes: list[int]) -> str:
-    return ", ".join(f"n{node}" for node in nodes)

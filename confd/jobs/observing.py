@@ -8,13 +8,17 @@ import msgspec
 
 from confd.cluster.operations import Command
 from confd.exaconf import Database, Volume
-from confd.model.errors import ConfDError, WrongState
+from confd.model.errors import ConfDError, InUse, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.scheduler.context import Context
+from confd.services.archive.layout import is_archive, layout_of
+from confd.services.archive.repair import written_paths
+from confd.services.archive.report import report_of, total_used
+from confd.services.archive.upkeep import Upkeep
 from confd.services.database.record import PREFIX, Record, Wanted
 from confd.services.database.seats import behind, seats, with_guests
 from confd.services.database.supervision import Supervision
-from confd.services.storage.description import Observed, User
+from confd.services.storage.description import Content, Observed, User
 from confd.services.storage.devices import device_status
 from confd.services.storage.places import node_devices
 from confd.services.storage.space import DeviceStatus
@@ -73,12 +77,36 @@ def observe(ctx: Context, *, fresh: bool = False) -> Observed:
         states=states,
         devices={node: found for node in looked_at if (found := read(ctx, node)) is not None},
         users=tuple(_user(ctx, name) for name in ctx.committed.databases),
+        contents={
+            volume.name: _content(ctx, volume) for volume in ctx.committed.volumes.values() if is_archive(volume)
+        },
     )
+
+
+def check_not_written(ctx: Context, volume: Volume) -> None:
+    """Refuse an archive volume that takes a file at this moment; nodes that are away are not asked.
+
+    :raises InUse: names the files.
+    """
+    if not is_archive(volume):
+        return
+    states = ctx.cluster.node_states()
+    layout = layout_of(ctx.committed, volume.name)
+    for node in layout.nodes:
+        if states.get(node) is NodeState.ONLINE and (paths := ask(ctx, written_paths.on(node, layout=layout))):
+            raise InUse(f"volume {volume.name!r} is being written ({paths[0]}); wait for the backup or abort it")
 
 
 def free_devices(ctx: Context, nodes: list[int], disk: str) -> dict[int, list[DeviceStatus]]:
     """Return the devices of a disk on each node with what is free on them now."""
     return {node: ask(ctx, device_status.on(node, disk=disk)) for node in nodes}
+
+
+def _content(ctx: Context, volume: Volume) -> Content:
+    layout = layout_of(ctx.committed, volume.name)
+    reports = {node: report for node in layout.nodes if (report := report_of(ctx.cluster, layout, node)) is not None}
+    health = ctx.service(Upkeep).health(volume.name)
+    return Content(used=total_used(layout, reports), behind=health.behind, recovering=health.recovering)
 
 
 def _reported(ctx: Context, node: int) -> list[DeviceStatus] | None:

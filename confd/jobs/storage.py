@@ -8,7 +8,7 @@ import msgspec
 
 from confd.exaconf import Volume, VolumeType, key_of
 from confd.jobs import locks
-from confd.jobs.observing import free_devices, observe
+from confd.jobs.observing import check_not_written, free_devices, observe
 from confd.jobs.types import (
     BlockSize,
     Count,
@@ -206,6 +206,7 @@ def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeName | 
     volume = find_volume(ctx.committed, vid, vname)
     check_caller(ctx.caller, volume)
     check_unused(ctx.committed, volume)
+    check_not_written(ctx, volume)
     ctx.conf.delete(key_of(Volume, volume.name))
     if volume.id is None:
         return

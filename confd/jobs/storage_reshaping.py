@@ -225,9 +225,10 @@ def _check_movable(
     :raises WrongState: says what to do first.
     """
     if running is not None:
-        if running.record.primary in sources:
+        if running.record.primary in sources and running.record.operation:
             raise WrongState(
-                f"n{running.record.primary} is the primary of database {running.database.name}, which runs"
+                f"n{running.record.primary} is the primary of database {running.database.name}, whose operation "
+                f"{running.record.operation} runs there; wait for its end (db_info shows it)"
             )
         return
     for use in using:

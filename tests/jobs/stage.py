@@ -27,6 +27,7 @@ from confd.scheduler.caller import Caller, authorise, caller_named
 from confd.scheduler.context import Context
 from confd.scheduler.registry import load
 from confd.scheduler.steps import PlannedSteps, Steps
+from confd.services.archive.upkeep import Upkeep
 from confd.services.storage.devices import NewDevice, add_device
 
 MIB = 2**20
@@ -96,6 +97,8 @@ class Stage:
     def __post_init__(self) -> None:
         self.conf = Conf(1, sections(nodes=self.nodes))
         self.states = dict.fromkeys(self.nodes, NodeState.ONLINE)
+        cluster: Any = self
+        self.services.setdefault(Upkeep, Upkeep(cluster))
         for node in self.nodes:
             device = NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=self.capacity // 4096)
             add_device.function(self.host(node), device)
@@ -185,13 +188,27 @@ class Stage:
         )  # fmt: skip
 
 
+class StageCluster:
+    """The stage as services see the cluster: its configuration is asked for."""
+
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+
+    def conf(self) -> Any:
+        """Return the configuration."""
+        return self._stage.conf
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+
 class StageMaster:
     """Where master operations run."""
 
     canceled = False
 
-    def __init__(self, cluster: Any, services: Mapping[type[Any], Any]) -> None:
-        self.cluster = cluster
+    def __init__(self, stage: Any, services: Mapping[type[Any], Any]) -> None:
+        self.cluster = StageCluster(stage)
         self.service = services.__getitem__
 
     def say(self, line: str) -> None:

@@ -72,8 +72,8 @@ def expiry(stage: Stage, location: Location) -> float | None:
     return found.status.expires
 
 
-def settle(stage: Stage, ran: Any) -> list[str]:
-    """Carry out what was settled on the master; return the paths."""
+def settled(ran: Any) -> list[str]:
+    """Return the paths that were deleted, by the master, once the job could not go back."""
     paths = [path for command in ran.settled for path in command.arguments["paths"]]
     assert {(one.name, one.node) for one in ran.settled} <= {("backup.delete_backups", 0)}
     return paths
@@ -82,10 +82,15 @@ def settle(stage: Stage, ran: Any) -> list[str]:
 def test_backups_of_several_databases_are_deleted(site: Stage) -> None:
     """In one call; what builds on them becomes unusable, and the job says so."""
     ran = site.run("db_backups_delete", db_name="DB1", backup_list=[FULL.id(1), OTHER.id(1)])
-    assert settle(site, ran) == [FULL.path, OTHER.path]
+    assert settled(ran) == [FULL.path, OTHER.path]
     assert ran.warnings == [f"backup {FIRST.id(1)} cannot be restored any more: it builds on what is deleted"]
+    assert held(site) == [FIRST.path]
+
+
+def test_a_base_is_deleted_last(site: Stage) -> None:
+    """So that at no moment a backup lacks its base; an id that is given twice is deleted once, without a warning."""
     ran = site.run("db_backups_delete", db_name="DB1", backup_list=[FULL.id(1), FIRST.id(1), FIRST.id(1)])
-    assert (settle(site, ran), ran.warnings) == ([FIRST.path, FULL.path], [])
+    assert (settled(ran), ran.warnings, held(site)) == ([FIRST.path, FULL.path], [], [OTHER.path])
 
 
 @pytest.mark.parametrize(
@@ -169,8 +174,9 @@ def test_unusable_backups_are_deleted(site: Stage) -> None:
     torn, lost = Location("DB1", 5, 0, 0, STAMP), Location("DB2", 5, 1, 0, STAMP)
     write(target, torn, whole=False)
     write(target, lost, Location("DB2", 4, 0, 0, STAMP))
-    assert settle(site, site.run("db_backup_delete_unusable", db_name="DB1")) == [torn.path]
-    assert settle(site, site.run("db_backup_delete_unusable", db_name="DB2")) == [lost.path]
+    assert settled(site.run("db_backup_delete_unusable", db_name="DB1")) == [torn.path]
+    assert settled(site.run("db_backup_delete_unusable", db_name="DB2")) == [lost.path]
+    assert settled(site.run("db_backup_delete_unusable", db_name="DB2")) == []
     with pytest.raises(NotFound):
         site.run("db_backup_delete_unusable", db_name="DB9")
 

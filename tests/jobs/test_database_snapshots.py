@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from confd.model.errors import InvalidParameter, NodeOffline, NotFound, WrongState
+from confd.model.errors import InvalidParameter, NodeOffline, NotFound, Unsupported, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.services.backup.location import Location
 from confd.services.backup.snapshots import Snapshot
@@ -118,3 +118,19 @@ def test_one_is_taken_where_the_primary_is(site: Stage) -> None:
     assert first["expires"] == first["taken"] + 7 * 86400
     with pytest.raises(InvalidParameter, match="expire: 'soon'"):
         site.run("db_snapshot_backup_start", db_name="DB1", expire="soon")
+
+
+def test_a_snapshot_is_restored_by_its_path(site: Stage) -> None:
+    """The id of a snapshot has no volume; it is restored on the node where it lies, which has to be an active one."""
+    seen(site, DatabaseState.SETUP, 11)
+    site.services[Supervision].record = lambda name: Record()
+    with pytest.raises(NotFound, match="snapshot volume Snaps has no snapshot DB1/id_9"):
+        site.run("db_restore", db_name="DB1", backup_id=ID.replace("id_1", "id_9"), restore_type="blocking")
+    with pytest.raises(WrongState, match="DB2 has no snapshot volume"):
+        site.run("db_restore", db_name="DB2", backup_id=ID, restore_type="blocking")
+    with pytest.raises(Unsupported, match="restore_type: a snapshot"):
+        site.run("db_restore", db_name="DB1", backup_id=ID, restore_type="virtual access")
+    narrow = msgspec.structs.replace(site.conf.databases["DB1"], nodes=(12,), num_active_nodes=1)
+    site.put(narrow)
+    with pytest.raises(WrongState, match="lies on n11, which is no active node of DB1"):
+        site.run("db_restore", db_name="DB1", backup_id=ID, restore_type="blocking")

@@ -20,7 +20,7 @@ from confd.services.archive.layout import Layout
 from confd.services.archive.placement import room
 from confd.services.archive.reader import ArchiveReader
 from confd.services.archive.shelf import Lease, Look, Shelf
-from confd.services.archive.survey import by_path, dead_uploads, deleted, undeleted
+from confd.services.archive.survey import by_path, dead_uploads, undeleted
 from confd.services.archive.writer import ArchiveWriter
 from confd.services.backup.target import File
 
@@ -58,6 +58,8 @@ class Archive:
         looks = self.looks()
         if path in by_path(looks):
             raise StorageDuplicate(f"volume {self.name} has a file {path} already; delete it first")
+        # A shelf that was away may still have a deleted file of this path.
+        self._ask(looks, lambda node: self._finish_deletions(node, looks))
         upload = Upload(id=uuid.uuid4().hex, path=path, nodes=tuple(looks))
         return ArchiveWriter(self.layout, upload, self._begin(upload), self.node, self._withdraw)
 
@@ -149,7 +151,7 @@ class Archive:
         self._ask(self.layout.nodes, lambda node: self.shelves[node].remove([file]))
 
     def _finish_deletions(self, node: int, looks: Mapping[int, Look]) -> None:
-        if doomed := undeleted(looks, node) & deleted(looks):
+        if doomed := undeleted(looks, node):
             self.shelves[node].remove(doomed)
 
     def _ask(self, nodes: Iterable[int], act: Callable[[int], R]) -> dict[int, R]:

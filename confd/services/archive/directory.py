@@ -30,11 +30,12 @@ class Directory:
             files = tuple(self._files.read_indexes())
             held, used = self._files.copies(), self._files.usage()[0]
             known = {index.id for index in files}
-            gone = frozenset(names_in(self._files.gone))
+            gone, aged = self._files.tombstones()
         strays = {file: left.get(file, ()) for file in (*left, *held) if file not in known | writing}
         return Look(
             files=files,
             gone=gone,
+            aged=aged,
             held={file: tuple(numbers) for file, numbers in held.items()},
             writing=frozenset(writing),
             left=strays,
@@ -113,6 +114,12 @@ class Directory:
         with self._files.changing():
             for file in files:
                 (self._files.gone / file).unlink(missing_ok=True)
+
+    def written_paths(self) -> list[str]:
+        """Return the paths of uploads whose writers live."""
+        with self._files.changing():
+            writing, _ = self._files.uploading()
+            return sorted(read_upload(self._files.uploads / name).path for name in writing)
 
     def close(self) -> None:
         """Nothing is kept open."""

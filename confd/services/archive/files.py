@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ OPEN: Final = ".open"
 TABLE: Final = ".crc"
 BAD: Final = ".bad"
 _PRIVATE: Final = 0o700
+#: Nobody who began to repair a file before it was deleted is still at it after this time.
+_TOMBSTONE_SECONDS: Final = 3600.0
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -133,6 +136,11 @@ class ShelfFiles:
             elif suffix == ["bad"]:
                 bad.add((file, int(number)))
         return {file: sorted(n for n in numbers if (file, n) not in bad) for file, numbers in held.items()}
+
+    def tombstones(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the deleted files, all and those that were deleted a while ago."""
+        ages = {name: time.time() - (self.gone / name).stat().st_mtime for name in names_in(self.gone)}
+        return frozenset(ages), frozenset(name for name, age in ages.items() if age > _TOMBSTONE_SECONDS)
 
     def uploading(self) -> tuple[set[str], dict[str, tuple[int, ...]]]:
         """Return the uploads whose writers live, and those whose writers died, with the nodes they know."""

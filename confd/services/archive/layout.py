@@ -53,7 +53,7 @@ def layout_of(conf: Configuration, name: str) -> Layout:
     :raises InvalidParameter: it is no archive volume.
     """
     volume = conf.require_volume(name)
-    if volume.type is not VolumeType.ARCHIVE or volume.id is None:
+    if not is_archive(volume) or volume.id is None:
         raise InvalidParameter(f"volume {name!r} holds databases, not files; choose an archive volume (st_volume_list)")
     shares = shares_of(volume)
     nodes = sorted({node for share in shares for node in share.nodes})
@@ -67,6 +67,11 @@ def layout_of(conf: Configuration, name: str) -> Layout:
         addresses={node: conf.nodes[node].private_ip for node in nodes if node in conf.nodes},
         port=conf.global_.cored_port,
     )
+
+
+def is_archive(volume: Volume) -> bool:
+    """Tell whether a volume holds files."""
+    return volume.type is VolumeType.ARCHIVE and volume.id is not None
 
 
 def shares_of(volume: Volume) -> tuple[Share, ...]:

@@ -29,10 +29,15 @@ def open_archive(node: int, root: Path, layout: Layout) -> Archive:
     return Archive(node, layout, shelves)
 
 
-def local_shelf(node: int, root: Path, layout: Layout) -> Shelf:
+def local_shelf(node: int, root: Path, layout: Layout) -> Directory:
     """Return this node's own shelf; one without any usable device refuses everything."""
+    return Directory(local_files(node, root, layout))
+
+
+def local_files(node: int, root: Path, layout: Layout) -> ShelfFiles:
+    """Return the files of this node's own shelf."""
     places = [place for device in layout.devices.get(node, ()) if (place := _place(node, root, device, layout.id))]
-    return Directory(ShelfFiles(layout.name, places, layout.shares_of(node)))
+    return ShelfFiles(layout.name, places, layout.shares_of(node))
 
 
 def _remote_shelf(client: StreamClient, node: int, layout: Layout) -> RemoteShelf:

@@ -19,11 +19,12 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     ``held`` are the numbers of good copies by id of the file. ``writing`` are ids that somebody holds a lock for;
     ``left`` are ids of which there is something without lock or index, with the nodes that could have the index.
-    ``free`` are the bytes left by share, ``used`` those taken.
+    ``aged`` are tombstones old enough to be dropped. ``free`` are the bytes left by share, ``used`` those taken.
     """
 
     files: tuple[Index, ...] = ()
     gone: frozenset[str] = frozenset()
+    aged: frozenset[str] = frozenset()
     held: dict[str, tuple[int, ...]] = {}
     writing: frozenset[str] = frozenset()
     left: dict[str, tuple[int, ...]] = {}

@@ -11,7 +11,7 @@ import msgspec
 
 from confd.services.archive.index import Index
 from confd.services.archive.layout import Layout
-from confd.services.archive.shelf import Copy, Look
+from confd.services.archive.shelf import Look
 
 Looks = Mapping[int, Look]
 
@@ -97,8 +97,3 @@ def _missing_parts(layout: Layout, index: Index, node: int, look: Look) -> tuple
         for number, part in enumerate(index.parts)
         if node in layout.shares[part.share].nodes and number not in held
     )
-
-
-def copies_of(index: Index) -> list[Copy]:
-    """Return the names of a file's copies, which are the same on every shelf."""
-    return [Copy(index.id, number, part.share) for number, part in enumerate(index.parts)]

@@ -61,6 +61,13 @@ class DirectoryLease:
         part, self._part = self._writing(), None
         with self._files.errors():
             part.seal(table)
+            if self._upload.repair:
+                self._remove_old(part.copy, but=part.at)
+
+    def make_way(self) -> None:
+        """Remove the damaged copy that the open one replaces."""
+        with self._files.errors():
+            self._remove_old(self._writing().copy)
 
     def publish(self, index: Index) -> None:
         """Make the file exist here."""
@@ -83,6 +90,13 @@ class DirectoryLease:
                 self._files.discard(self._upload.id)
             (self._files.uploads / self._upload.id).unlink(missing_ok=True)
         self._lock.close()
+
+    def _remove_old(self, copy: Copy, but: int | None = None) -> None:
+        for at, place in enumerate(self._files.places):
+            if at != but:
+                final = place.directory / "parts" / str(copy.share) / f"{copy.file}.{copy.number}"
+                for path in (final, _sibling(final, TABLE), _sibling(final, BAD)):
+                    path.unlink(missing_ok=True)
 
     def _give_up(self) -> None:
         if self._part is not None:

@@ -29,6 +29,7 @@ log = structlog.get_logger("archive")
 R = TypeVar("R")
 
 _BUFFER: Final = 1 << 20
+_LOCAL_PIECE: Final = 64 << 10
 _GRANT: Final = 16 << 20
 
 
@@ -53,7 +54,8 @@ class ArchiveWriter:
         self._parts: list[Part] = []
         self._holders: list[set[int]] = []
         self._part: _Open | None = None
-        self._buffer = bytearray()
+        # Small pieces are collected; the leases write what they are given before they return.
+        self._buffer, self._filled = bytearray(_BUFFER), 0
         self._size = 0
         self._ended = False
 
@@ -134,7 +136,7 @@ class ArchiveWriter:
         while shares := rank(self._layout.shares, self._free(), self._local, full):
             share = shares[0]
             nodes = {node for node in self._layout.shares[share].nodes if node in self._leases}
-            self._part = _Open(share, nodes, Checksums(self._layout.stripe))
+            self._part = _Open(share, nodes, Checksums(self._layout.stripe), _enough(nodes, self._local))
             self._each(methodcaller("open", share, len(self._parts)))
             self._part.room = self._reserve(min(self._layout.partition, _GRANT))
             if self._part.room:
@@ -159,17 +161,21 @@ class ArchiveWriter:
         assert self._part is not None
         self._part.taken += len(piece)
         self._size += len(piece)
-        if self._buffer or len(piece) < _BUFFER:
-            self._buffer += piece
-            if len(self._buffer) >= _BUFFER:
-                self._flush()
-        else:
+        if not self._filled and len(piece) >= self._part.enough:
             self._append(piece)
+            return
+        while piece:
+            head = piece[: _BUFFER - self._filled]
+            self._buffer[self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            piece = piece[len(head) :]
+            if self._filled == _BUFFER:
+                self._flush()
 
     def _flush(self) -> None:
-        if self._buffer:
-            full, self._buffer = self._buffer, bytearray()
-            self._append(full)
+        if self._filled:
+            filled, self._filled = self._filled, 0
+            self._append(memoryview(self._buffer)[:filled])
 
     def _append(self, data: Data) -> None:
         assert self._part is not None
@@ -230,9 +236,14 @@ class ArchiveWriter:
 class _Open:
     """The part being written: bytes taken so far, and bytes there is room for on all its nodes."""
 
-    def __init__(self, share: int, nodes: set[int], checksums: Checksums) -> None:
-        self.share, self.nodes, self.checksums = share, nodes, checksums
+    def __init__(self, share: int, nodes: set[int], checksums: Checksums, enough: int) -> None:
+        self.share, self.nodes, self.checksums, self.enough = share, nodes, checksums, enough
         self.taken, self.room = 0, 0
+
+
+def _enough(nodes: set[int], local: int) -> int:
+    """Return how many bytes are worth a write of their own: a message costs more than a call of the system."""
+    return _LOCAL_PIECE if nodes == {local} else _BUFFER
 
 
 def _fatal(node: int, error: ConfDError) -> ConfDError:

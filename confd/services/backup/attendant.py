@@ -22,7 +22,7 @@ from confd.services.database.record import Record, read_record
 
 _log = structlog.get_logger()
 
-_TICK: Final = 0.5
+_TICK: Final = 0.2
 _CALM: Final = 20.0
 _LOST_AFTER: Final = 90.0
 """Seconds after which a backup is given up whose node does not answer: its worker has ended itself by then."""

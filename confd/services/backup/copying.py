@@ -24,17 +24,22 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Room:
-    """Bytes that a copy may still take."""
+    """Bytes that a copy may still take.
 
-    def __init__(self, left: int, full: str) -> None:
+    :param full: the error when they are used up.
+    :param tell: called with the number of bytes that a copy is about to take; may end it with an error.
+    """
+
+    def __init__(self, left: int, full: str, tell: Callable[[int], None] = lambda _: None) -> None:
         self.taken = 0
-        self._left, self._full = left, full
+        self._left, self._full, self._tell = left, full, tell
 
     def take(self, size: int) -> None:
         """Count bytes.
 
         :raises InsufficientSpace: there is not so much room.
         """
+        self._tell(size)
         self.taken += size
         if self.taken > self._left:
             raise InsufficientSpace(self._full)

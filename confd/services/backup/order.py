@@ -43,7 +43,7 @@ class WalOrder(msgspec.Struct, frozen=True, kw_only=True):
 class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Data is made from a backup: ``chain`` lists what is fetched, level 0 first. ``database`` wrote the backup.
 
-    With ``wal`` the data is brought to a later point in time.
+    With ``wal`` the data is brought to a later point in time. ``node``: it is a snapshot, and lies there.
     """
 
     id: str
@@ -53,6 +53,7 @@ class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     chain: tuple[Link, ...]
     wal: WalOrder | None = None
+    node: int | None = None
 
     @property
     def path(self) -> str:
@@ -63,9 +64,18 @@ class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
     def lineage(self) -> tuple[str, ...]:
         """Paths of the backups that later ones of the restored data may build on.
 
-        After a point in time the server has no summaries of what lies between, so the next backup is a full one.
+        After a point in time the server has no summaries of what lies between, so the next backup is a full one. A
+        snapshot is no backup that others build on, though its path may look like the one of a backup.
         """
-        return () if self.wal else tuple(link.path for link in self.chain)
+        return () if self.wal or self.node is not None else tuple(link.path for link in self.chain)
+
+
+class VirtualOrder(msgspec.Struct, frozen=True):
+    """A backup is open for reading on a node, beside the present data; its data has a generation of its own."""
+
+    node: int
+    generation: str
+    order: RestoreOrder
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from confd.cluster.host import Master
 from confd.cluster.operations import master_operation
 from confd.model.errors import ConfDError, NodeOffline
 from confd.model.states import NodeState
-from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder, VirtualOrder
 from confd.services.backup.removal import make_room
 from confd.services.backup.restoring import cancel_restore
 from confd.services.database.observation import Outcome
@@ -62,6 +62,21 @@ def put_back(master: Master, database: str, order: RestoreOrder, generation: str
         if not master.canceled:
             ended = Ended(kind="restore", name=order.path, at=time.time(), code=code, message=message)
             supervision.change(database, lambda record: msgspec.structs.replace(record, last=ended))
+
+
+@master_operation("backup.open", planned=lambda **_: {"state": "running"})
+def open_backup(master: Master, database: str, virtual: VirtualOrder) -> Outcome:
+    """Open a backup for reading in place of a stopped database's data, which stays as it is.
+
+    :raises ConfDError: it failed; the order stands until the database is wanted stopped.
+    """
+
+    def ordered(record: Record) -> Record:
+        return msgspec.structs.replace(record, virtual=virtual, settled=False)
+
+    return master.service(Supervision).want(
+        database, Wanted.RUNNING, say=master.say, canceled=lambda: master.canceled, edit=ordered
+    )
 
 
 @master_operation("backup.unput")

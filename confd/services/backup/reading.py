@@ -25,10 +25,12 @@ def unpacked(target: BackupTarget, link: Link, read: Callable[[int], None] = lam
     plain = 0
     try:
         for piece in _stored(target, link, read):
-            data = b"" if decompressor.eof else decompressor.decompress(piece)
-            plain += len(data)
-            if data:
+            data = b"" if decompressor.eof else decompressor.decompress(piece, _PIECE)
+            while data:
+                plain += len(data)
                 yield data
+                # A small piece may stand for a great deal of zeros.
+                data = b"" if decompressor.needs_input or decompressor.eof else decompressor.decompress(b"", _PIECE)
     except zstd.ZstdError as error:
         raise _corrupted(link, str(error)) from error
     if plain != link.plain:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +21,14 @@ from confd.model.secret import Secret
 from confd.model.sizes import format_size
 from confd.services.backup.order import Link, Progress, RestoreOrder
 from confd.services.backup.reading import unpacked
+from confd.services.backup.snapshotting import copy_back
 from confd.services.backup.taking import MANIFEST, Ticker
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.configuration import REPLICATION, SYS, identifier, literal
-from confd.services.database.data import Marker, Workshop, read_content, remove, write_marker
+from confd.services.database.data import Marker, Workshop, read_content, write_marker
 from confd.services.database.installation import Capability
-from confd.services.database.layout import make_directory
+from confd.services.database.layout import DataPlace, make_directory
 from confd.services.database.scram import make_verifier
 from confd.services.database.server import Server
 from confd.services.wal.recovery import recover
@@ -66,7 +67,10 @@ def restore(host: Host, database: str, generation: str, order: RestoreOrder) -> 
     workshop = Workshop(server.place, server.layout.account)
     with _registered(host, database, _Restore(order, generation, workshop)) as running, workshop.alone():
         make(server, workshop, order, generation, running.ticker)
-        running.ticker.commit(workshop.finish)
+        running.ticker.commit(workshop.exchange)
+        aside = _aside(server.place)
+    # Thousands of files take their time to go, and nobody has to wait for it.
+    threading.Thread(target=_discard, args=(aside,), name="restore-discard", daemon=True).start()
     host.say(f"data of {database} made from backup {order.path}")
 
 
@@ -116,16 +120,18 @@ def make(server: Server, workshop: Workshop, order: RestoreOrder, generation: st
     :raises ConfDError: see ``restore``.
     """
     _check_room(workshop.place.segment, server, order)
+    if order.node is not None:
+        copy_back(server, workshop, order, ticker)
+        return _complete(server, workshop, order, generation, ticker)
     target = open_target(server.host, order.volume)
     if len(order.chain) == 1:
         _fetch(target, order.chain[0], workshop, workshop.make(), ticker)
     else:
-        make_directory(workshop.place.chain, workshop.account)
-        parts = [workshop.place.chain / str(number) for number in range(len(order.chain))]
-        for link, part in zip(order.chain, parts, strict=True):
-            make_directory(part, workshop.account)
-            _fetch(target, link, workshop, part, ticker)
-        _combine(server, workshop, parts)
+        _fetch_chain(server, target, order, workshop, ticker)
+    return _complete(server, workshop, order, generation, ticker)
+
+
+def _complete(server: Server, workshop: Workshop, order: RestoreOrder, generation: str, ticker: Ticker) -> None:
     ticker.check()
     data = workshop.place.unfinished
     (data / MANIFEST).unlink(missing_ok=True)
@@ -133,10 +139,22 @@ def make(server: Server, workshop: Workshop, order: RestoreOrder, generation: st
         recover(server, workshop, order, order.wal, ticker)
         ticker.check()
     _personalise(server, workshop, order.database)
-    remove(workshop.place.chain)
     write_marker(data, Marker(server.database.name, generation), workshop.account)
     # One call for the file system is quicker than one for each of thousands of files.
     subprocess.run(["sync", "-f", str(data)], check=True)
+
+
+def _fetch_chain(server: Server, target: BackupTarget, order: RestoreOrder, workshop: Workshop, ticker: Ticker) -> None:
+    make_directory(workshop.place.chain, workshop.account)
+    parts = [workshop.place.chain / str(number) for number in range(len(order.chain))]
+    with ExitStack() as stack:
+        for number, (link, part) in enumerate(zip(order.chain, parts, strict=True)):
+            make_directory(part, workshop.account)
+            _fetch(target, link, workshop, part, ticker)
+            if number == 0:
+                # The disk gets to work while the rest is fetched and combined; most of these files are the result.
+                stack.callback(subprocess.Popen(["sync", "-f", str(part)]).wait)
+        _combine(server, workshop, parts)
 
 
 def _fetch(target: BackupTarget, link: Link, workshop: Workshop, into: Path, ticker: Ticker) -> None:
@@ -178,6 +196,22 @@ def _personalise(server: Server, workshop: Workshop, source: str) -> None:
         [*single, *(word for setting in settings for word in ("-c", setting)), "postgres"], "\n".join([*statements, ""])
     )
     server.write_password(password)
+
+
+def _aside(place: DataPlace) -> list[Path]:
+    """Rename what is no longer needed, so that the next work does not meet it."""
+    moved: list[Path] = []
+    for directory in (place.unfinished, place.chain):
+        if directory.exists():
+            dead = directory.with_name(f"{directory.name}.{secrets.token_hex(4)}.dead")
+            directory.rename(dead)
+            moved.append(dead)
+    return moved
+
+
+def _discard(directories: list[Path]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _check_room(segment: Path, server: Server, order: RestoreOrder) -> None:

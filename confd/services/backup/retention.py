@@ -52,13 +52,15 @@ def deletion_order(backups: Iterable[Backup]) -> tuple[Backup, ...]:
 
 
 def used_by(records: Iterable[Record], volume: int) -> frozenset[str]:
-    """Return the paths of the backups on a volume that running backups and restores use."""
+    """Return the paths of the backups on a volume that running backups and restores use, or that are open."""
     paths: set[str] = set()
     for record in records:
         if record.backup is not None and record.backup.volume_id == volume:
             paths |= {one.path for one in (record.backup.location, record.backup.base) if one is not None}
-        if record.restore is not None and record.restore.volume_id == volume:
-            paths |= {link.path for link in record.restore.chain}
+        opened = record.virtual.order if record.virtual is not None else None
+        for order in (record.restore, opened):
+            if order is not None and order.volume_id == volume:
+                paths |= {link.path for link in order.chain}
     return frozenset(paths)
 
 

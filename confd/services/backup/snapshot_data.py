@@ -1,4 +1,4 @@
-"""Copies the data of a running server, consistently, and makes data of such a copy again.
+"""Copies the data of a running server, consistently.
 
 The copy is taken between ``pg_backup_start`` and ``pg_backup_stop``; the WAL of that time, which a slot keeps, is part
 of it, so it needs nothing else to be started.
@@ -15,7 +15,7 @@ import msgspec
 
 from confd.model.errors import NodeError, Unsupported, WrongState
 from confd.services.backup.copying import Room, copy_file, copy_tree
-from confd.services.database.data import Content, Workshop, read_content, write_marker
+from confd.services.database.data import Content, read_content
 from confd.services.database.server import Server
 
 CONTROL: Final = "global/pg_control"
@@ -72,26 +72,6 @@ def copy_running(server: Server, target: Path, label: str, room: Room) -> Copied
         _copy_wal(server.place.data / "pg_wal", target / "pg_wal", text, last, room)
     (target / "backup_label").write_text(text)
     return Copied(version, content, stop)
-
-
-def make_data(server: Server, source: Path, generation: str) -> None:
-    """Make the data of an instance from a copy, as a new generation; fine when it is there already."""
-    known = read_content(server.place.data)
-    if known and known.marker.generation == generation:
-        return
-    content = read_content(source)
-    if content is None:
-        raise NodeError(f"{source} holds no copy of a database")
-    server.layout.make()
-    account = server.layout.account
-    workshop = Workshop(server.place, account)
-    with workshop.alone():
-        target = workshop.make()
-        room = Room(server.volume.size, f"data volume {server.volume.name} is too small for the snapshot")
-        copy_tree(source, target, room, (account.uid, account.gid))
-        marker = msgspec.structs.replace(content.marker, database=server.database.name, generation=generation)
-        write_marker(target, marker, account)
-        workshop.finish()
 
 
 def is_left_out(path: str) -> bool:

@@ -25,17 +25,20 @@ from confd.cluster.host import Host
 from confd.cluster.operations import operation
 from confd.model.errors import InsufficientSpace, StorageNotFound
 from confd.model.sizes import Bytes, format_size
-from confd.services.backup.copying import Room, as_storage_error, sync_tree
+from confd.services.backup.copying import Room, as_storage_error, copy_tree, sync_tree
 from confd.services.backup.location import Location, parse_path
-from confd.services.backup.snapshot_data import copy_running, make_data
+from confd.services.backup.order import RestoreOrder
+from confd.services.backup.snapshot_data import copy_running
 from confd.services.backup.snapshots import Snapshot
-from confd.services.database.data import remove, sync_directory, used
+from confd.services.backup.taking import Ticker
+from confd.services.database.data import Workshop, remove, sync_directory, used
 from confd.services.database.server import Server
 from confd.services.storage.segments import segment_directory
 
 _SHELF: Final = "snapshots"
 _ABOUT: Final = "snapshot.json"
 _DATA: Final = "data"
+_WAL_SEGMENT: Final = 16 << 20
 _SETS: Final = "id_*/level_*/node_*/backup_*"
 
 
@@ -53,7 +56,7 @@ def take_snapshot(host: Host, volume: str, location: Location, taken: float, exp
             shutil.rmtree(remnant, ignore_errors=True)
         if place.exists():
             return
-        room = _room(host, segment, volume, used(server.place.data), taken)
+        room = _room(host, segment, volume, _needed(server.place.data), taken)
         unfinished = place.with_name(f"{place.name}.new")
         try:
             _fill(server, unfinished, location, taken, expires, room)
@@ -101,18 +104,24 @@ def remove_expired(host: Host, volume: str, database: str, now: float) -> None:
                 _remove(place)
 
 
-def restore_snapshot(server: Server, volume: str, path: str, generation: str) -> None:
-    """Make the data of the instance on this node from a snapshot that lies here, as a new generation.
+def copy_back(server: Server, workshop: Workshop, order: RestoreOrder, ticker: Ticker) -> None:
+    """Copy a snapshot that lies on this node to where new data is made.
 
-    :raises StorageNotFound: it does not lie here, or its database has removed it.
+    :raises StorageNotFound: it was removed.
     """
-    location = parse_path(path)
-    segment = segment_directory(server.host, volume)
+    location = parse_path(order.path)
+    segment = segment_directory(server.host, order.volume)
+
+    def tell(size: int) -> None:
+        ticker.check()
+        ticker.done += size
+
+    room = Room(server.volume.size, f"data volume {server.volume.name} is too small for the snapshot", tell)
     with _alone(segment, location.database):
-        place = segment / _SHELF / location.path
-        if not place.exists():
-            raise StorageNotFound(f"there is no snapshot {path} on {server.host.name}")
-        make_data(server, place / _DATA, generation)
+        source = segment / _SHELF / location.path / _DATA
+        if not source.is_dir():
+            raise StorageNotFound(f"there is no snapshot {order.path} on {server.host.name} any more")
+        copy_tree(source, workshop.make(), room, (workshop.account.uid, workshop.account.gid))
 
 
 def _fill(
@@ -135,6 +144,11 @@ def _fill(
     )
     (unfinished / _ABOUT).write_bytes(msgspec.json.encode(about))
     sync_tree(unfinished)
+
+
+def _needed(data: Path) -> int:
+    """Return about how many bytes a copy of a data directory takes; of the WAL only what is written meanwhile."""
+    return used(data) - used(data / "pg_wal") + _WAL_SEGMENT
 
 
 def _room(host: Host, segment: Path, volume: str, needed: int, now: float) -> Room:

@@ -35,21 +35,20 @@ def check(host: Host, draft: Draft) -> list[str]:
     :raises Unsupported: the installation lacks something; says what to install.
     :raises NotFound: the node has no such installation, interface or file.
     """
-    choice = choose(draft.version, find(host.installations), host.conf().global_.db_version or None)
+    present = find(host.installations)
+    choice = choose(draft.version, present, host.conf().global_.db_version or None)
     installation, options = choice.installation, read_options(parse_params(draft.params))
-    _check_abilities(installation, draft)
+    for needed, capability, purpose in (
+        (draft.ldap, Capability.LDAP, "ldap_server"),
+        (draft.kerberos, Capability.GSSAPI, "Kerberos"),
+    ):
+        if needed:
+            installation.require(capability, purpose, present)
     _check_networks(host, installation, draft.interfaces, options)
     if draft.initial_sql is not None:
         read_statements(host, draft.initial_sql)
     warnings = [choice.warning] if choice.warning else []
     return [*warnings, *_check_parameters(installation, draft.params), *_without_effect(installation, options)]
-
-
-def _check_abilities(installation: Installation, draft: Draft) -> None:
-    if draft.ldap:
-        installation.require(Capability.LDAP, "ldap_server")
-    if draft.kerberos:
-        installation.require(Capability.GSSAPI, "Kerberos")
 
 
 def _check_networks(host: Host, installation: Installation, interfaces: tuple[str, ...], options: Options) -> None:

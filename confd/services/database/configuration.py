@@ -37,6 +37,7 @@ QUOTA_FILE: Final = "quota.conf"
 
 CERTIFICATE: Final = "server.crt"
 KEY: Final = "server.key"
+LDAP_AUTHORITY: Final = "ldap-ca.crt"
 """Files of TLS, beside the configuration."""
 
 TEMP_LIMIT: Final = Bytes(1 << 30)

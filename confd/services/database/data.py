@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -32,6 +33,8 @@ _SHUT_DOWN: Final = 1
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 
 _LAST_LINES: Final = 12
+_HERE, _EXCHANGE = -100, 2
+_renameat2 = ctypes.CDLL(None).renameat2
 _PIPE: Final = 1 << 20
 
 
@@ -63,12 +66,12 @@ def read_content(data: Path) -> Content | None:
     try:
         control = (data / "global" / "pg_control").read_bytes()
         marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
+        major = int((data / "PG_VERSION").read_text())
     except FileNotFoundError:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
     system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
     ended = _position(checkpoint) if state == _SHUT_DOWN else ""
-    major = int((data / "PG_VERSION").read_text())
     newest = max(timeline, _newest_timeline(data))
     return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
 
@@ -192,6 +195,8 @@ class Workshop:
         """Remove what unfinished work left."""
         remove(self.place.unfinished)
         remove(self.place.chain)
+        for dead in self.place.segment.glob("pgdata.*.dead"):
+            shutil.rmtree(dead, ignore_errors=True)
 
     def run(
         self,
@@ -283,12 +288,22 @@ class Workshop:
 
     def finish(self, *, keep: bool = False) -> None:
         """Give the data its name, in place of what was there; ``keep``: that stays as ``replaced``."""
-        sync_directory(self.place.unfinished)
         if keep:
             remove(self.place.replaced)
+            sync_directory(self.place.unfinished)
             self.place.data.rename(self.place.replaced)
-        remove(self.place.data)
-        self.place.unfinished.rename(self.place.data)
+        self.exchange()
+        remove(self.place.unfinished)
+
+    def exchange(self) -> None:
+        """Give the data its name; what was there has the unfinished name then, at no moment there is neither."""
+        sync_directory(self.place.unfinished)
+        if not self.place.data.exists():
+            self.place.unfinished.rename(self.place.data)
+        elif _renameat2(_HERE, bytes(self.place.unfinished), _HERE, bytes(self.place.data), _EXCHANGE):
+            # A file system that cannot exchange names.
+            remove(self.place.data)
+            self.place.unfinished.rename(self.place.data)
         sync_directory(self.place.segment)
 
     def stop_servers(self) -> None:

@@ -7,14 +7,16 @@ from typing import Final
 
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError
-from confd.services.backup import restoring
+from confd.services.backup import opening, restoring
 from confd.services.database import instance, upgrading
 from confd.services.database.situation import (
     Clone,
+    CloseVirtual,
     Detach,
     Follow,
     Initialise,
     NodeAction,
+    OpenVirtual,
     Promote,
     Refresh,
     Restrict,
@@ -54,6 +56,10 @@ def execute(
             cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
         case Clone() | Rewind() | StartStandby() | Follow() | Detach() | Promote():
             _execute_on_copy(cluster, database, action, maintenance)
+        case OpenVirtual(node, order):
+            cluster.call(opening.open_virtual.on(node, database, order), timeout=_DAY)
+        case CloseVirtual(node):
+            cluster.call(opening.close_virtual.on(node, database), timeout=STOP_PATIENCE)
         case SetQuorum(node, quorum):
             cluster.call(instance.set_quorum.on(node, database, quorum, _CATCH_UP), timeout=2 * _CATCH_UP)
         case Refresh(node):

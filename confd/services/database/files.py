@@ -12,10 +12,10 @@ from confd.model.sizes import Bytes, parse_size
 from confd.services.database import access, configuration
 from confd.services.database.access import AccessFacts, Clients
 from confd.services.database.certificate import Certificate
-from confd.services.database.configuration import CERTIFICATE, KEY, TEMP_LIMIT, ServerFacts
+from confd.services.database.configuration import CERTIFICATE, KEY, LDAP_AUTHORITY, TEMP_LIMIT, ServerFacts
 from confd.services.database.data import write_owned
 from confd.services.database.definition import HEAP_KEY
-from confd.services.database.installation import Capability
+from confd.services.database.installation import Capability, find
 from confd.services.database.keytab import keytab_path
 from confd.services.database.ldap import parse_servers
 from confd.services.database.memory import maximum
@@ -44,6 +44,23 @@ def write_files(server: Server, role_file: str, maintenance: bool) -> None:
         write_owned(server.layout.config / name, text, server.layout.account)
     if server.certificate:
         write_certificate(server, server.certificate)
+    if authority := who.options.ldap_ca_file:
+        _copy_authority(server, authority)
+
+
+def environment(server: Server) -> dict[str, str]:
+    """Return the environment of a server: who signs the certificates of LDAP servers is said there."""
+    trusted = server.layout.config / LDAP_AUTHORITY
+    wanted = read_options(parse_params(server.database.params)).ldap_ca_file
+    return {"LC_ALL": "C.UTF-8", "PATH": os.defpath} | ({"LDAPTLS_CACERT": str(trusted)} if wanted else {})
+
+
+def _copy_authority(server: Server, path: str) -> None:
+    try:
+        text = server.host.path(path).read_text()
+    except OSError as error:
+        raise NotFound(f"ldapCaFile: {path} cannot be read on {server.host.name}: {error.strerror}") from None
+    write_owned(server.layout.config / LDAP_AUTHORITY, text, server.layout.account)
 
 
 def write_access(server: Server, maintenance: bool) -> None:
@@ -106,7 +123,7 @@ def access_facts(server: Server, maintenance: bool) -> AccessFacts:
         (kerberos, Capability.GSSAPI, "Kerberos"),
     ):
         if needed:
-            installation.require(capability, purpose)
+            installation.require(capability, purpose, find(server.host.installations))
     return AccessFacts(
         clients=_clients(server, maintenance),
         # Any node may be given an instance while this one runs.

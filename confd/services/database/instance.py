@@ -167,13 +167,17 @@ def remove_instance(host: Host, database: str, uuid: str = "") -> None:
     :param uuid: of the database that was deleted; one made again under its name is left alone.
     """
     known = host.conf().databases.get(database)
-    if known is not None and known.id != uuid:
-        return
+    if known is None or known.id == uuid:
+        end_instance(host, database)
+        keytab_path(host, database).unlink(missing_ok=True)
+
+
+def end_instance(host: Host, database: str) -> None:
+    """Stop an instance for good and remove its configuration; fine when there is none."""
     place = layout(host, database)
     KeeperClient(place.state, place.keeper).leave("fast", 30.0)
     for directory in (place.config, place.state, place.sockets):
         shutil.rmtree(directory, ignore_errors=True)
-    keytab_path(host, database).unlink(missing_ok=True)
 
 
 @operation("database.wipe")

@@ -31,6 +31,10 @@ def _plan_new(now: Situation) -> Plan:
     if not candidates:
         return Plan(blocked=f"no active node answers: {names(now.spec.active)}", offline=True)
     record = now.record
+    if record.restore is not None and record.restore.node is not None:
+        candidates = [node for node in candidates if node == record.restore.node]
+        if not candidates:
+            return Plan(blocked=f"n{record.restore.node}, which holds the snapshot, does not answer", offline=True)
     return Plan((Initialise(candidates[0], record.next_generation, record.create_new, record.restore),))
 
 

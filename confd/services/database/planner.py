@@ -51,10 +51,13 @@ from confd.services.database.situation import (
     usable,
 )
 from confd.services.database.upkeep import plan_upkeep
+from confd.services.database.virtual import plan_virtual
 
 
 def plan(now: Situation) -> Plan:
     """Return the next actions towards the wanted state."""
+    if now.record.virtual is not None:
+        return plan_virtual(now, now.record.virtual)
     if now.record.wanted is Wanted.STOPPED:
         return _plan_stop(now)
     if strays := tuple(_stop_strays(now)):
@@ -90,11 +93,6 @@ def _stray(now: Situation, node: int, instance: Instance) -> str:
     if instance.role is Role.PRIMARY and node != record.primary:
         return "another node is primary"
     return ""
-
-
-def _counted(now: Situation, node: int) -> bool:
-    """Whether commits may still wait for a node: the primary has to be told first that they no longer do."""
-    return node in now.record.quorum.standbys and may_follow(now.record, now.seen[node])
 
 
 def _plan_run(now: Situation) -> Plan:

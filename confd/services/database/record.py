@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Cluster
-from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder, VirtualOrder
 from confd.services.database.observed import Place
 
 PREFIX: Final = "database/"
@@ -62,8 +62,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     the database. ``accept_loss``: he accepts that rows which only absent nodes have are lost.
     While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
     copies of ``leaving`` nodes.
-    ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
-    the present data was restored; ``last`` is how the last operation ended.
+    ``backup`` is being taken; new data is made from ``restore``; ``virtual`` is open instead of the data; ``lineage``
+    are the paths of the backups from which the present data was restored; ``last`` is how the last operation ended.
     """
 
     wanted: Wanted = Wanted.STOPPED
@@ -93,8 +93,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     leaving: tuple[int, ...] = ()
     backup: BackupOrder | None = None
     restore: RestoreOrder | None = None
+    virtual: VirtualOrder | None = None
     lineage: tuple[str, ...] = ()
     last: Ended | None = None
+
+
+# msgspec gets a type ready when it is first used, and crashes when two threads do so at once.
+msgspec.convert({}, Record)
 
 
 def new_generation() -> str:

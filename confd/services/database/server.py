@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from confd.services.database import configuration
 from confd.services.database.certificate import Certificate, node_certificate
 from confd.services.database.configuration import REPLICATION
 from confd.services.database.data import read_content, remove, write_owned
-from confd.services.database.files import addresses_of, write_access, write_files
+from confd.services.database.files import addresses_of, environment, write_access, write_files
 from confd.services.database.installation import Capability, Choice, choose, find
 from confd.services.database.keeper_client import KeeperClient
 from confd.services.database.layout import DataPlace, data_place, layout, make_directory
@@ -180,9 +179,7 @@ class Server:
             "-c",
             f"config_file={self.layout.config / 'postgresql.conf'}",
         ]
-        status = self.keeper.start(
-            argv, {"LC_ALL": "C.UTF-8", "PATH": os.defpath}, account.uid, account.gid, _READY_WITHIN
-        )
+        status = self.keeper.start(argv, environment(self), account.uid, account.gid, _READY_WITHIN)
         if status is None:
             return InstanceState.STARTING
         if status.ready:

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from confd.model.states import NodeState
-from confd.services.backup.order import RestoreOrder
-from confd.services.database.observed import Instance, Role, lsn
+from confd.services.backup.order import RestoreOrder, VirtualOrder
+from confd.services.database.observed import Instance, InstanceState, Role, lsn
 from confd.services.database.record import Quorum, Record
 
 
@@ -106,6 +106,19 @@ class StopInstance(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class OpenVirtual(msgspec.Struct, frozen=True, tag=True):
+    """Fetch a backup beside the data, and open it for reading."""
+
+    node: int
+    order: VirtualOrder
+
+
+class CloseVirtual(msgspec.Struct, frozen=True, tag=True):
+    """Stop and remove what was opened from a backup."""
+
+    node: int
+
+
 class Remember(msgspec.Struct, frozen=True, tag=True):
     """Write the runtime record; always alone in its plan."""
 
@@ -126,6 +139,8 @@ NodeAction = (
     | Refresh
     | Restrict
     | StopInstance
+    | OpenVirtual
+    | CloseVirtual
 )
 Action = NodeAction | Remember
 
@@ -170,6 +185,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     late: frozenset[int] = frozenset()
     stuck: dict[int, int] = {}
     unable: frozenset[int] = frozenset()
+    virtual: InstanceState | None = None
 
     def free(self, node: int) -> bool:
         """Whether something may be begun on a node."""
@@ -275,11 +291,16 @@ def describe(action: NodeAction) -> str:
         case Restrict(node, read_only):
             return f"n{node}: {'at its quota: only sys may write' if read_only else 'below its quota: all may write'}"
         case _:
-            return _describe_standby(action)
+            return _describe_copy(action)
 
 
-def _describe_standby(action: Rewind | StartStandby | Follow | Detach | Promote) -> str:
+def _describe_copy(action: Rewind | StartStandby | Follow | Detach | Promote | OpenVirtual | CloseVirtual) -> str:
+    """Say what is done with what is not the primary."""
     match action:
+        case OpenVirtual(node, order):
+            return f"n{node}: open backup {order.order.path} for reading"
+        case CloseVirtual(node):
+            return f"n{node}: close the backup"
         case Rewind(node, source):
             return f"n{node}: take back what n{source} does not know"
         case StartStandby(node, None):

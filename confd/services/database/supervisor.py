@@ -18,9 +18,10 @@ import structlog
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Internal, NotFound
 from confd.model.states import NodeState
+from confd.services.backup import opening
 from confd.services.database import instance
 from confd.services.database.execution import execute
-from confd.services.database.observed import Instance, Place
+from confd.services.database.observed import Instance, InstanceState, Place
 from confd.services.database.patience import Patience
 from confd.services.database.planner import plan
 from confd.services.database.proof import gone
@@ -168,6 +169,7 @@ class Supervisor:
             late=self._patience.late,
             stuck=self._patience.stuck,
             unable=frozenset(node for node, failure in failures.items() if _unable(failure)),
+            virtual=self._virtual(record, states),
         )
 
     def _gone(self, record: Record, seen: dict[int, Instance]) -> frozenset[int]:
@@ -175,6 +177,17 @@ class Supervisor:
         if record.primary is None or record.primary in seen or record.place is None:
             return frozenset()
         return frozenset({record.primary} if self._proven(record.place) else ())
+
+    def _virtual(self, record: Record, states: dict[int, NodeState]) -> InstanceState | None:
+        opened = record.virtual
+        if opened is None or states.get(opened.node) is not NodeState.ONLINE:
+            return None
+        command = opening.observe_virtual.on(opened.node, self.database)
+        try:
+            state: InstanceState = self._cluster.call(command, timeout=_OBSERVE_WITHIN)
+        except ConfDError:
+            return None
+        return state
 
     def _facts(self) -> object:
         # Revisions come in hundreds a second; looking at the instances for each would cost more than all else.

@@ -36,12 +36,24 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     behind: tuple[int, ...] = ()
 
 
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What an archive volume holds: bytes of files (one copy counted), None when nobody says.
+
+    ``behind``: nodes that miss copies of files, or have damaged ones; ``recovering`` while they get them.
+    """
+
+    used: int | None = None
+    behind: tuple[int, ...] = ()
+    recovering: bool = False
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is so now: node states, devices by node, databases."""
+    """What is so now: node states, devices by node, databases, contents of archive volumes by name."""
 
     states: Mapping[int, NodeState]
     devices: Mapping[int, Sequence[DeviceStatus]]
     users: tuple[User, ...] = ()
+    contents: Mapping[str, Content] = {}
 
     def online(self, node: int, disk: str) -> bool:
         """Tell whether a node's part of a disk can be used."""
@@ -94,10 +106,10 @@ def describe_volume(conf: Configuration, observed: Observed, volume: Volume) -> 
     missing = [node for node in volume.nodes if not observed.online(node, volume.disk)]
     user = _user_of(conf, observed, volume)
     state = volume_state(volume, missing, user.primary if user else None)
-    # Temporary volumes have no copies.
-    behind = user.behind if user and user.running and volume.name in conf.volumes else ()
+    content = observed.contents.get(volume.name, Content())
+    behind = _behind(conf, volume, user, content)
     if state is VolumeState.ONLINE and behind:
-        state = VolumeState.RECOVERING
+        state = next(iter(behind.values()))
     parts = [
         _describe_segment(conf, volume, sid, part, missing, behind) for sid, part in enumerate(_segments(volume, user))
     ]
@@ -130,6 +142,7 @@ def describe_volume(conf: Configuration, observed: Observed, volume: Volume) -> 
         "use_crc": True,
         "users": [[partition_id(conf, user.name), False]] if user and user.running else [],
         "volume_nodes": list(volume.nodes),
+        **_usage(volume, content),
     }
 
 
@@ -150,9 +163,14 @@ def logical_nodes(conf: Configuration) -> dict[int, int]:
 
 
 def _describe_segment(
-    conf: Configuration, volume: Volume, sid: int, segment: Segment, missing: Sequence[int], behind: Sequence[int]
+    conf: Configuration,
+    volume: Volume,
+    sid: int,
+    segment: Segment,
+    missing: Sequence[int],
+    behind: Mapping[int, VolumeState],
 ) -> dict[str, Any]:
-    state: DeviceState | VolumeState = VolumeState.RECOVERING if segment.node in behind else DeviceState.ONLINE
+    state: DeviceState | VolumeState = behind.get(segment.node, DeviceState.ONLINE)
     if segment.node in missing:
         state = DeviceState.OFFLINE
     return {
@@ -167,6 +185,22 @@ def _describe_segment(
         "type": str(segment.type),
         "vid": _text(volume.id),
     }
+
+
+def _behind(conf: Configuration, volume: Volume, user: User | None, content: Content) -> dict[int, VolumeState]:
+    """Return the nodes that do not hold what they should, and whether they are getting it."""
+    if volume.type is VolumeType.ARCHIVE:
+        state = VolumeState.RECOVERING if content.recovering else VolumeState.DEGRADED
+        return dict.fromkeys(content.behind, state)
+    # Temporary volumes have no copies.
+    nodes = user.behind if user and user.running and volume.name in conf.volumes else ()
+    return dict.fromkeys(nodes, VolumeState.RECOVERING)
+
+
+def _usage(volume: Volume, content: Content) -> dict[str, str]:
+    if volume.type is not VolumeType.ARCHIVE or content.used is None:
+        return {}
+    return {"used": format_size(content.used), "free": format_size(volume.size - content.used)}
 
 
 def _segments(volume: Volume, user: User | None) -> list[Segment]:

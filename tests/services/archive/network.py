@@ -100,7 +100,7 @@ class Network:
         volume = self.conf.volumes["Archive1"]
         for node, host in self.hosts.items():
             add_device.function(
-                host, NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=(64 * MIB) // 4096)
+                host, NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=(128 * MIB) // 4096)
             )
         devices = {node: device_status.function(host) for node, host in self.hosts.items()}
         for node, extents in place(shape_of(volume), "disk1", devices).items():
@@ -120,12 +120,20 @@ class ServedPort:
     def close(self) -> None:
         """Close the port and its loop."""
         self._do(self._port.close())
+        self._do(_cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _do(self, work: object) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(20)  # type: ignore[arg-type]
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 @contextlib.contextmanager

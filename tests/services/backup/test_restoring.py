@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from confd.model.errors import ConfDError, StorageCorrupted
+from confd.model.states import DatabaseState
 from confd.services.backup.backup import Backup
-from confd.services.backup.orders import put_back, unput
+from confd.services.backup.order import VirtualOrder
+from confd.services.backup.orders import open_backup, put_back, unput
 from confd.services.backup.verification import restore_order
 from confd.services.database.record import Wanted, new_generation
 from confd.services.database.supervision import Supervision
@@ -95,5 +98,30 @@ def test_a_damaged_chain_is_refused(site: Site) -> None:
         before.generation, False, None, Wanted.STOPPED,
     )  # fmt: skip
     assert not list(site.rig.data(11).parent.glob("pgdata.*"))
+    site.supervision.want(NAME, Wanted.RUNNING)
+    assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]
+
+
+def test_virtual_access(site: Site) -> None:
+    """A backup is open for reading only; after a stop and a start the present data is back, untouched."""
+    site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    full = site.take()
+    site.rig.sql(11, "UPDATE t SET i = 2")
+    stop(site)
+    chain = site.backups().chain(full)
+    assert chain
+    place: Any = Place(site)
+    virtual = VirtualOrder(11, new_generation(), restore_order(chain))
+    open_backup.function(place, NAME, virtual)
+    seen = site.supervision.observe(NAME)
+    assert (seen.state, seen.connectible, seen.missing) == (DatabaseState.RUNNING, True, ())
+    assert full.path in seen.info
+    assert site.rig.sql(11, "SELECT i FROM t") == [(1,)]
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        site.rig.sql(11, "UPDATE t SET i = 3")
+    stop(site)
+    assert site.supervision.record(NAME).virtual is None
+    assert not (site.rig.data(11).parent / "virtual").exists()
+    assert site.rig.servers() == []
     site.supervision.want(NAME, Wanted.RUNNING)
     assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from confd.services.backup.backup import Backup, Backups, Content, Status
 from confd.services.backup.location import Location, parse_path
-from confd.services.backup.order import BackupOrder, Link, RestoreOrder
+from confd.services.backup.order import BackupOrder, Link, RestoreOrder, VirtualOrder
 from confd.services.backup.retention import expendable, needed, orphaned, unusable, used_by
 from confd.services.database.record import Record
 
@@ -119,7 +120,9 @@ def test_what_operations_use() -> None:
     taking = BackupOrder(node=11, volume="V", volume_id=1, location=level, base=full, began=1.0)
     link = Link(backup(3).path, 1, "", 1)
     restoring = RestoreOrder(id="x", volume="V", volume_id=1, level=0, database="D", chain=(link,))
-    records = [Record(backup=taking), Record(restore=restoring), Record()]
-    assert used_by(records, 1) == {full.path, level.path, link.path}
+    opened = msgspec.structs.replace(restoring, chain=(Link(backup(4).path, 1, "", 1),))
+    virtual = VirtualOrder(11, "g", opened)
+    records = [Record(backup=taking), Record(restore=restoring), Record(virtual=virtual), Record()]
+    assert used_by(records, 1) == {full.path, level.path, link.path, backup(4).path}
     assert used_by(records, 2) == frozenset()
     assert parse_path(full.path) == full

@@ -6,25 +6,27 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import psycopg
 import pytest
 
 from confd.exaconf import Volume
-from confd.model.errors import InsufficientSpace, StorageNotFound, Unsupported, WrongState
+from confd.model.errors import InsufficientSpace, Unsupported, WrongState
 from confd.model.sizes import Bytes
 from confd.services.backup import snapshotting
 from confd.services.backup.location import Location
+from confd.services.backup.orders import put_back
+from confd.services.backup.snapshots import snapshot_order
 from confd.services.backup.snapshotting import (
     list_snapshots,
     remove_expired,
     remove_snapshots,
-    restore_snapshot,
     take_snapshot,
 )
-from confd.services.database.record import Wanted, read_record, write_record
-from confd.services.database.server import Server
+from confd.services.database.record import Wanted
 from confd.services.database.supervision import Supervision
 from tests.services.database.rig import NAME, Rig
 
@@ -95,16 +97,18 @@ def test_a_snapshot_is_restored_with_what_was_committed(shared: tuple[Rig, Super
         writer.join()
     rig.sql(11, "DROP TABLE t")
     supervision.want(NAME, Wanted.STOPPED)
-    restore_snapshot(Server(rig.hosts[11], NAME), "Snaps", location(1).path, GENERATION)
-    restore_snapshot(Server(rig.hosts[11], NAME), "Snaps", location(1).path, GENERATION)
-    record = read_record(rig.cluster, NAME)
-    assert record is not None
-    write_record(rig.cluster, NAME, msgspec.structs.replace(record, generation=GENERATION))
-    supervision.want(NAME, Wanted.RUNNING)
+    (about,) = list_snapshots.function(rig.hosts[11], "Snaps", NAME)
+    order = snapshot_order(about, rig.conf_now.require_volume("Snaps"), 11)
+    master: Any = SimpleNamespace(
+        cluster=rig.cluster, service=lambda _: supervision, say=lambda _: None, canceled=False
+    )
+    for _ in range(2):
+        put_back.function(master, NAME, order, GENERATION, early=False)
+    record = supervision.record(NAME)
+    assert (record.generation, record.lineage, record.operation) == (GENERATION, (), "")
     rows = [row for (row,) in rig.sql(11, "SELECT i FROM t ORDER BY i")]
     assert rows == list(range(len(rows)))
     assert before < len(rows) <= after + 1
-    (about,) = list_snapshots.function(rig.hosts[11], "Snaps", NAME)
     assert (about.size > 10_000_000, about.active_nodes, about.postgresql[:2]) == (True, 1, "18")
 
 
@@ -158,8 +162,6 @@ def test_expired_ones_are_removed(site: Rig) -> None:
     for _ in range(2):
         remove_snapshots.function(site.hosts[11], "Snaps", [location(2).path])
         assert held(site) == []
-    with pytest.raises(StorageNotFound, match="no snapshot"):
-        restore_snapshot(Server(site.hosts[11], NAME), "Snaps", location(2).path, "x")
 
 
 def test_the_space_of_the_volume_is_respected(site: Rig) -> None:

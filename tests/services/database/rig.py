@@ -154,13 +154,12 @@ class Rig:
     ) -> list[tuple[Any, ...]]:
         """Run a statement as a client of a node."""
         with psycopg.connect(
-            host=self.address(node),
             port=self.port,
             user=user,
             dbname=name,
             connect_timeout=wait,
             autocommit=True,
-            **{"password": PASSWORD} | more,
+            **{"host": self.address(node), "password": PASSWORD} | more,
         ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 
 from confd.model.errors import NodeError, NodeOffline, WrongState
-from confd.services.database.observed import InstanceState
 from confd.services.database.record import Quorum, Wanted
 from confd.services.storage.superblock import read_allocation
 from tests.jobs.live import Live
@@ -93,56 +92,53 @@ def test_a_copy_moves_while_rows_are_written(live: Callable[..., Live], writers:
     assert not read_allocation(rig.hosts[12].path("/exa/data/storage/dev.1")).segments
     assert not rig.hosts[12].path(f"/exa/etc/dwad/{NAME}").exists()
     assert rig.sql(11, "SELECT slot_name::text FROM pg_replication_slots") == [("n13",)]
+
+
+def test_the_primary_moves(live: Callable[..., Live]) -> None:
+    """The destination of the primary gets its copy first, then another node takes over, with every row."""
+    stage = live(11, 12)
+    rig = stage.rig
+    stage.running_database(1, 11)
+    rig.sql(11, "CREATE TABLE written AS SELECT generate_series(1, 1000) AS n")
+    stage.run("st_volume_move_node", vname="DataVolume1", src_nodes=[11], dst_nodes=[12])
+    assert stage.conf.databases[NAME].nodes == (12,)
+    record = stage.supervision.record(NAME)
+    assert (record.primary, record.quorum, record.guests, record.leaving) == (12, Quorum(), (), ())
+    rig.sql(12, "INSERT INTO written VALUES (1001)")
+    assert not list(rig.hosts[11].root.rglob("segments/0"))
     stage.supervision.want(NAME, Wanted.STOPPED)
     stage.supervision.want(NAME, Wanted.RUNNING)
-    assert count(rig, 11) == count(rig, 13) == rows
+    assert count(rig, 12) == 1001
 
 
 def test_redundancy_follows_under_a_running_database(live: Callable[..., Live], writers: list[Writer]) -> None:
-    """Appending disturbs nothing, increasing makes and counts a copy, decreasing gives it up; no write fails."""
+    """Copies are made and counted, given up and freed, nodes appended, while rows are written; none is lost."""
     stage = live(11, 12, 13)
-    rig = stage.rig
+    rig, run = stage.rig, stage.run
     stage.running_database(1, 11)
     writers.append(writer := Writer(rig, 11))
-    stage.run("st_volume_append_node", vname="DataVolume1", node_num=1, node_ids=[12])
-    volume = stage.conf.volumes["DataVolume1"]
-    assert (volume.nodes, volume.num_master_nodes, volume.redundancy) == ((11, 12), 2, 1)
-    assert stage.run("st_volume_info", vname="DataVolume1").result["state"] == "ONLINE"
-    writer.more()
-
-    stage.run("st_volume_increase_redundancy", vname="DataVolume1", delta=1)
-    until(lambda: stage.run("st_volume_info", vname="DataVolume1").result["state"] == "ONLINE")
-    assert stage.supervision.record(NAME).quorum == Quorum((12,), 1)
-    writer.more()
-
-    stage.run("st_volume_decrease_redundancy", vname="DataVolume1", delta=1)
-    until(lambda: stage.supervision.record(NAME).quorum == Quorum())
-    writer.more()
-    # Its segment is a master's, so it stays; only the copy on it stops.
-    assert stage.conf.volumes["DataVolume1"].nodes == (11, 12)
-    until(lambda: all(one.node == 11 or not one.running for one in stage.supervision.observe(NAME).instances))
-    assert count(rig, 11) == writer.end() or writer.rows
-
-
-def test_increase_takes_further_nodes_and_decrease_frees_them(live: Callable[..., Live], writers: list[Writer]) -> None:
-    """Nodes given get the further copies; the space of redundancy segments comes back."""
-    stage = live(11, 12, 13)
-    stage.running_database(1, 11)
-    writers.append(writer := Writer(stage.rig, 11))
-    stage.run("st_volume_increase_redundancy", vname="DataVolume1", delta=2, nodes=[12, 13])
+    run("st_volume_increase_redundancy", vname="DataVolume1", delta=2, nodes=[12, 13])
     until(lambda: stage.supervision.record(NAME).quorum == Quorum((12, 13), 2))
+    until(lambda: run("st_volume_info", vname="DataVolume1").result["state"] == "ONLINE")
     writer.more()
-    info = stage.run("st_volume_info", vname="DataVolume1").result
+    info = run("st_volume_info", vname="DataVolume1").result
     assert [(part["phys_nid"], part["type"]) for part in info["segments"]] == [
         (11, "MASTER"), (12, "REDUNDANT"), (13, "REDUNDANT")
     ]  # fmt: skip
-    stage.run("st_volume_decrease_redundancy", vname="DataVolume1", delta=1, nid=12)
+
+    run("st_volume_decrease_redundancy", vname="DataVolume1", delta=1, nid=12)
     assert stage.conf.volumes["DataVolume1"].nodes == (11, 13)
     assert stage.supervision.record(NAME).quorum == Quorum((13,), 1)
-    assert not list(stage.rig.hosts[12].root.rglob("segments/0"))
+    assert not list(rig.hosts[12].root.rglob("segments/0"))
     writer.more()
+
+    run("st_volume_decrease_redundancy", vname="DataVolume1", delta=1)
+    run("st_volume_append_node", vname="DataVolume1", node_num=1, node_ids=[12])
+    writer.more()
+    assert stage.conf.volumes["DataVolume1"].nodes == (11, 12)
+    assert stage.supervision.observe(NAME).missing == ()
     rows = writer.end()
-    assert count(stage.rig, 11) == rows
+    assert count(rig, 11) == rows
 
 
 def test_decrease_of_a_stopped_database(live: Callable[..., Live]) -> None:
@@ -158,60 +154,48 @@ def test_decrease_of_a_stopped_database(live: Callable[..., Live]) -> None:
     assert stage.rig.sql(11, "SELECT count(*) FROM t") == [(1,)]
 
 
-def test_a_move_that_fails_goes_back(live: Callable[..., Live], writers: list[Writer], monkeypatch: Any) -> None:
-    """A destination that cannot make a copy leaves everything as it was, space included."""
+def test_a_move_that_does_not_succeed_goes_back(
+    live: Callable[..., Live], writers: list[Writer], monkeypatch: Any
+) -> None:
+    """What cannot move is named; a copy that fails, or one that counts already, is sent away; no write fails."""
     stage = live(11, 12, 13)
     stage.running_database(2, 11, 12)
     writers.append(writer := Writer(stage.rig, 11))
-    call = stage.rig.cluster.call
+    conf, call = stage.conf, stage.rig.cluster.call
+    move: dict[str, Any] = {"vname": "DataVolume1", "src_nodes": [12], "dst_nodes": [13]}
+
+    def as_before() -> bool:
+        record = stage.supervision.record(NAME)
+        return (record.quorum, record.guests, record.leaving) == (Quorum((12,), 1), (), ())
 
     def broken(command: Any, timeout: float = 60.0) -> Any:
         if command.name == "database.clone" and command.node == 13:
             raise NodeError("the disk is broken")
         return call(command, timeout)
 
-    monkeypatch.setattr(stage.rig.cluster, "call", broken)
-    conf = stage.conf
-    with pytest.raises(NodeError, match="the disk is broken"):
-        stage.run("st_volume_move_node", vname="DataVolume1", src_nodes=[12], dst_nodes=[13])
-    writer.more()
-    record = stage.supervision.record(NAME)
-    assert stage.conf is conf
-    assert (record.quorum, record.guests, record.leaving) == (Quorum((12,), 1), (), ())
-    assert not list(stage.rig.hosts[13].root.rglob("segments/0"))
-    writer.end()
-
-
-def test_a_move_after_its_copy_goes_back(live: Callable[..., Live], writers: list[Writer], monkeypatch: Any) -> None:
-    """Also a copy that counts already is sent away without a failed write when the job ends otherwise."""
-    stage = live(11, 12, 13)
-    stage.running_database(2, 11, 12)
-    writers.append(writer := Writer(stage.rig, 11))
-
     def refused(*_: Any) -> None:
         assert stage.supervision.record(NAME).quorum == Quorum((13,), 1)
         raise WrongState("no")
 
-    monkeypatch.setattr("confd.jobs.storage_reshaping._give_up", refused)
-    with pytest.raises(WrongState, match="no"):
-        stage.run("st_volume_move_node", vname="DataVolume1", src_nodes=[12], dst_nodes=[13])
-    until(lambda: stage.supervision.record(NAME).quorum == Quorum((12,), 1))
+    stage.rig.cluster.offline.add(13)
+    with pytest.raises(NodeOffline, match="n13"):
+        stage.run("st_volume_move_node", **move)
+    stage.rig.cluster.offline.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.rig.cluster, "call", broken)
+        with pytest.raises(NodeError, match="the disk is broken"):
+            stage.run("st_volume_move_node", **move)
+    assert as_before()
+    with monkeypatch.context() as patch:
+        patch.setattr("confd.jobs.storage_reshaping._give_up", refused)
+        with pytest.raises(WrongState, match="no"):
+            stage.run("st_volume_move_node", **move)
+    until(as_before)
+    assert stage.conf is conf
     assert not list(stage.rig.hosts[13].root.rglob("segments/0"))
     writer.more()
     writer.end()
-
-
-def test_what_cannot_move_is_named(live: Callable[..., Live]) -> None:
-    """A stopped database and an offline destination are refused, and nothing changes."""
-    stage = live(11, 12, 13)
-    stage.running_database(2, 11, 12)
-    conf = stage.conf
-    stage.rig.cluster.offline.add(13)
-    with pytest.raises(NodeOffline, match="n13"):
-        stage.run("st_volume_move_node", vname="DataVolume1", src_nodes=[12], dst_nodes=[13])
-    stage.rig.cluster.offline.clear()
     stage.supervision.want(NAME, Wanted.STOPPED)
     with pytest.raises(WrongState, match="is stopped and has its data"):
-        stage.run("st_volume_move_node", vname="DataVolume1", src_nodes=[12], dst_nodes=[13])
+        stage.run("st_volume_move_node", **move)
     assert stage.conf is conf
-    assert {one.state for one in stage.supervision.observe(NAME).instances} == {InstanceState.STOPPED}

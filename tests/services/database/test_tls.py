@@ -22,7 +22,18 @@ from tests.services.database.test_supervision import until
 def started(make_rig: Callable[..., Rig]) -> Rig:
     """Three nodes with PostgreSQL 15, each commit on two of them."""
     require(POSTGRESQL)
-    rig = make_rig(11, 12, 13)
+    return running(make_rig(11, 12, 13))
+
+
+@pytest.fixture
+def small(make_rig: Callable[..., Rig]) -> Rig:
+    """Two nodes with PostgreSQL 15."""
+    require(POSTGRESQL)
+    return running(make_rig(11, 12))
+
+
+def running(rig: Rig) -> Rig:
+    """Make a database and start it."""
     rig.volume(redundancy=2)
     rig.database(version="15", params="-forceProtocolEncryption=1")
     supervision = rig.supervise()
@@ -50,32 +61,32 @@ def test_clients_and_instances_use_tls(started: Rig, tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_new_certificate_is_shown_without_a_restart(started: Rig, tmp_path: Path) -> None:
+def test_a_new_certificate_is_shown_without_a_restart(small: Rig, tmp_path: Path) -> None:
     """When a node's certificate changes, clients soon see it; one without its key changes nothing."""
-    supervision, authority = started.supervisions[0], tmp_path / "ca.crt"
-    fresh = new_self_signed("fresh", [started.address(node) for node in started.hosts])
+    supervision, authority = small.supervisions[0], tmp_path / "ca.crt"
+    fresh = new_self_signed("fresh", [small.address(node) for node in small.hosts])
     authority.write_bytes(fresh.certificate_pem)
     verified = {"sslmode": "verify-full", "sslrootcert": str(authority)}
-    process = started.keeper(11).status()
-    half = started.hosts[12].root / "etc/ssl/ssl.crt"
+    process = small.keeper(11).status()
+    half = small.hosts[12].root / "etc/ssl/ssl.crt"
     half.write_bytes(fresh.certificate_pem)
-    started.show(started.hosts[11].root, fresh)
-    started.cluster.changed()
+    small.show(small.hosts[11].root, fresh)
+    small.cluster.changed()
 
     def verifies() -> bool:
         try:
-            return started.sql(11, "SELECT 1", **verified) == [(1,)]
+            return small.sql(11, "SELECT 1", **verified) == [(1,)]
         except psycopg.OperationalError:
             return False
 
     until(verifies)
     seen = {one.node: one for one in supervision.observe(NAME).instances}
-    assert certificate.node_certificate(started.hosts[11]).fingerprint == seen[11].certificate
+    assert certificate.node_certificate(small.hosts[11]).fingerprint == seen[11].certificate
     assert seen[12].certificate == ""
     with pytest.raises(psycopg.OperationalError):
-        started.sql(12, "SELECT 1", **verified)
-    assert started.sql(12, "SELECT 1", sslmode="require") == [(1,)]
-    now = started.keeper(11).status()
+        small.sql(12, "SELECT 1", **verified)
+    assert small.sql(12, "SELECT 1", sslmode="require") == [(1,)]
+    now = small.keeper(11).status()
     assert process
     assert now
     assert now.server == process.server
