@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from bench.measures.backups import backups
 from bench.measures.databases import databases
 from bench.measures.history import history
 from bench.measures.latency import latency
@@ -21,4 +22,5 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "history": history,
     "play": play,
     "database": databases,
+    "backup": backups,
 }

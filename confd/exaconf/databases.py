@@ -64,7 +64,10 @@ class BackupSchedule(Entry, frozen=True, kw_only=True):
 
 
 class Database(Section, frozen=True, kw_only=True):
-    """A database; reserve nodes stand last in ``nodes``. A worker names its ``master_database``."""
+    """A database; reserve nodes stand last in ``nodes``. A worker names its ``master_database``.
+
+    ``wal_archive_volume`` is our own key: the archive volume that keeps the database's WAL.
+    """
 
     kind: ClassVar[str] = "DB"
     form: ClassVar[Form] = Form.NAMED
@@ -83,6 +86,7 @@ class Database(Section, frozen=True, kw_only=True):
     snapshot_volume: Annotated[str | None, Key("SnapshotVolume", optional=True)] = None
     snapshot_volume_sync: Annotated[str | None, Key("SnapshotVolumeSync", optional=True)] = None
     cache_volume_disk: Annotated[str | None, Key("CacheVolumeDisk", optional=True)] = None
+    wal_archive_volume: Annotated[str | None, Key("WalArchiveVolume", optional=True)] = None
     volume_quota: Annotated[Bytes | None, Key("VolumeQuota", optional=True)] = None
     volume_move_delay: Annotated[int | None, Key("VolumeMoveDelay", within(0), optional=True)] = None
     enable_auditing: Annotated[bool, Key("EnableAuditing")] = True

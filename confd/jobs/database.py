@@ -1,12 +1,15 @@
-"""Databases: asking, starting, stopping and deleting them."""
+"""Databases: asking, starting, stopping, emptying and deleting them."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import msgspec
+
 from confd.cluster.operations import MASTER
 from confd.exaconf import Database, key_of
 from confd.jobs import locks
+from confd.jobs.engine import warn_of_reduction
 from confd.jobs.observing import ask, database_state, require_idle, require_stopped
 from confd.jobs.types import DatabaseName
 from confd.model.errors import ConfDError, NotFound, WrongState
@@ -17,12 +20,13 @@ from confd.scheduler.registry import MODIFY, READ, Allow, job
 from confd.services.backup.schedules import describe_schedules, time_zone
 from confd.services.backup.scheduling import Schedules
 from confd.services.database.description import describe_database
-from confd.services.database.instance import remove_instance, usage
+from confd.services.database.instance import forget, remove_instance, usage
 from confd.services.database.observation import Observation
 from confd.services.database.observed import Usage
-from confd.services.database.orders import unwant, want
+from confd.services.database.orders import set_create_new, unwant, want
 from confd.services.database.record import PREFIX, Wanted
 from confd.services.database.supervision import Supervision
+from confd.services.wal.archive import WalArchive
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 _EVERYBODY: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm", "exausers"))
@@ -67,9 +71,11 @@ def db_info(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     volume = ctx.conf.require_volume(database.data_volume)
     seen = ctx.service(Supervision).observe(db_name)
     addresses = {node.id: node.private_ip for node in ctx.conf.nodes.values()}
-    described = describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses)
+    fingerprint = next((one.certificate for one in seen.instances if one.certificate), None)
+    described = describe_database(database, volume, seen, _usage(ctx, db_name, seen), addresses, fingerprint)
     runs, zone = ctx.service(Schedules).runs(db_name), time_zone(ctx.committed)
     described["config"] |= describe_schedules(database, runs, ctx.now(), zone)
+    described["info"] = " ".join(filter(None, [described["info"], ctx.service(WalArchive).problem(db_name)]))
     return described
 
 
@@ -88,6 +94,30 @@ def db_delete(ctx: Context, db_name: DatabaseName) -> None:
     ctx.put_record(PREFIX + db_name, None)
     for node in database.nodes:
         ctx.settle(remove_instance.on(node, database=db_name, uuid=database.id))
+
+
+@job(
+    MODIFY,
+    allow=_ADMINISTRATORS,
+    locks=[locks.database("db_name"), locks.volume_of_database("db_name")],
+)
+def db_reset(ctx: Context, db_name: DatabaseName) -> None:
+    """Empty a stopped database: all its data are gone, and the next start builds it anew.
+
+    :param db_name: Database to reset.
+
+    Examples:
+    {db_name: DB1}
+    """
+    database = ctx.conf.require_database(db_name)
+    require_stopped(ctx, db_name, "reset")
+    record = ctx.learn("record", lambda: msgspec.to_builtins(ctx.service(Supervision).record(db_name)))
+    ctx.run(
+        set_create_new.on(MASTER, database=db_name, create_new=True),
+        undo=set_create_new.on(MASTER, database=db_name, create_new=record["create_new"]),
+    )
+    for node in ctx.conf.require_volume(database.data_volume).nodes:
+        ctx.settle(forget.on(node, database=db_name, generation=record["generation"]))
 
 
 @job(
@@ -116,11 +146,12 @@ def db_start(
     {db_name: DB1}
     {db_name: DB1, timeout: 30}
     """
-    ctx.conf.require_database(db_name)
+    database = ctx.conf.require_database(db_name)
     _check_part(db_name, cluster)
     state = ctx.learn("state", lambda: database_state(ctx, db_name))
     if state != DatabaseState.SETUP:
         raise WrongState(f"database {db_name} is in state {state}; only a stopped one (setup) can be started")
+    warn_of_reduction(ctx, database)
     outcome = ctx.run(
         want.on(MASTER, database=db_name, wanted=Wanted.RUNNING, timeout=timeout or None, maintenance=maintenance),
         undo=unwant.on(MASTER, database=db_name, wanted=Wanted.RUNNING),

@@ -75,6 +75,10 @@ def db_backup_start(
     state = ctx.learn("state", lambda: database_state(ctx, db_name))
     if state != DatabaseState.RUNNING or record.primary is None:
         raise WrongState(f"database {db_name} is in state {state}; only a running one can be saved (db_start)")
+    if record.virtual is not None:
+        raise WrongState(
+            f"database {db_name} is opened from backup {record.virtual.order.path}; stop and start it first"
+        )
     order = _order(ctx, db_name, volume, record, level, expire)
     ctx.run(
         start.on(MASTER, database=db_name, order=order),

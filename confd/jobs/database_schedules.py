@@ -10,7 +10,6 @@ import msgspec
 from confd.exaconf import BackupSchedule, Database, SnapshotSchedule
 from confd.jobs import locks
 from confd.jobs.types import DatabaseName, VolumeName
-from confd.jobs.volumes import find_archive
 from confd.model.errors import AlreadyExists, InvalidParameter, NotFound
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
@@ -19,6 +18,7 @@ from confd.services.backup.cron import FIELDS, check_occurs
 from confd.services.backup.expiry import check_lifetime
 from confd.services.backup.schedules import cron_of
 from confd.services.backup.snapshots import require_snapshot_volume
+from confd.services.backup.targets import archive_volume
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 _VOLUME: Final = Substitute("backup_volume_id", "backup_volume_name", number_wins=True)
@@ -97,7 +97,7 @@ def db_backup_add_schedule(
     """  # noqa: E501 - one example per line
     database = ctx.conf.require_database(db_name)
     _require_free(database, database.backups, backup_name, "db_backup_modify_schedule")
-    volume = find_archive(ctx.conf, backup_volume_id, backup_volume_name)
+    volume = archive_volume(ctx.conf, backup_volume_name, backup_volume_id)
     schedule = BackupSchedule(
         name=backup_name, volume=str(volume.id), level=level,
         **_settings(enabled=enabled, expire=expire, minute=minute, hour=hour, day=day, month=month, weekday=weekday),

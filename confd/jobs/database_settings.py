@@ -9,18 +9,19 @@ import msgspec
 from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database, Volume
 from confd.jobs import locks
-from confd.jobs.observing import ask, require_stopped
+from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
+from confd.jobs.observing import require_stopped
 from confd.jobs.types import DatabaseName, NodeIds, Owner, VolumeName
 from confd.model.errors import AlreadyExists, NotFound
 from confd.model.sizes import parse_size
 from confd.scheduler.context import Context
-from confd.scheduler.parameters import Rule
+from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
 from confd.services.access.accounts import find_owner
 from confd.services.backup.snapshots import check_snapshot_volume
+from confd.services.backup.targets import archive_volume
 from confd.services.database import definition
 from confd.services.database.definition import Wishes
-from confd.services.database.instance import check
 from confd.services.database.orders import set_create_new
 from confd.services.database.params import edit_params
 from confd.services.database.record import PREFIX, Record, new_generation
@@ -41,6 +42,7 @@ Ldap = Annotated[str, Rule(check=definition.check_ldap)]
 CacheDisk = Annotated[str, Rule(check=definition.check_cache)]
 PathName = Annotated[str, Rule(check=definition.check_path)]
 Urls = list[Any] | tuple[Any, ...]
+OwnVolumeName = Annotated[str, Rule(live=Live.VOLUME, own=True)]
 Words = str | list[Any]
 
 
@@ -49,7 +51,7 @@ Words = str | list[Any]
     allow=_ADMINISTRATORS,
     locks=[
         locks.database("db_name"),
-        locks.volume("data_volume_name", "data_volume_id", share=True),
+        locks.volume("data_volume_name", "data_volume_id", "wal_archive_volume", share=True),
         locks.volume("snapshot_sync_volume", share=True),
         locks.node("nodes", share=True),
         locks.ids("volume"),
@@ -86,6 +88,7 @@ def db_create(
     port: Port = 8563,
     snapshot_sync_volume: str | None = None,
     volume_quota: Gibibytes | None = None,
+    wal_archive_volume: OwnVolumeName = "",
 ) -> None:
     """Define a new database on existing nodes and an existing data volume.
 
@@ -102,10 +105,10 @@ def db_create(
     :param cache_volume_disk: Disk and size of the cache volume, as disk:size.
     :param cloud_data_volume_name: Object volume for data.
     :param default_sys_passwd_hash: SCRAM verifier of the password of sys, made with c4 pwdhash.
-    :param initial_sql: Path of a YAML file with SQL for the first start.
-    :param interfaces: Network interfaces, comma separated; empty means all.
+    :param initial_sql: Path below /exa of a YAML file, on the first node, with a list of SQL for the first start.
+    :param interfaces: Networks to listen on, private and public, comma separated; empty means all.
     :param jdbc_urls: Where JDBC drivers are searched: bucketfs://service/bucket/dir or file:///path.
-    :param ldap_server: LDAP servers for logins, comma separated URLs.
+    :param ldap_server: LDAP servers for logins of members of role ldap_users, comma separated URLs.
     :param oracle_url: Where the Oracle client is searched: bucketfs://service/bucket/dir.
     :param volume_move_delay: Seconds to wait before the volume of a failed node moves.
     :param auto_start: Start with the cluster.
@@ -118,6 +121,7 @@ def db_create(
     :param port: Port for clients.
     :param snapshot_sync_volume: Data volume of its own, redundancy 1, to which snapshots go.
     :param volume_quota: Upper size of the data in GiB.
+    :param wal_archive_volume: Archive volume that keeps the WAL for restores to a point in time; empty for none.
 
     Examples:
     {db_name: db2, version: 6.1.1, data_volume_name: DataVolume1, owner: [1000, 1000], mem_size: 2048MiB, port: 3333, nodes: [11, 12], num_active_nodes: 2}
@@ -139,6 +143,7 @@ def db_create(
         ldap_server=ldap_server, oracle_url=oracle_url, volume_move_delay=volume_move_delay,
         master_database=master_database, auto_start=auto_start, enable_auditing=enable_auditing,
         volume_quota=None if volume_quota is None else f"{volume_quota} GiB", params=edit_params("", params),
+        wal_archive_volume=_wal_archive(ctx.conf, wal_archive_volume),
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
     database = Database(
@@ -150,8 +155,9 @@ def db_create(
         num_active_nodes=num_active_nodes,
         data_volume=volume.name,
     )
-    _check_with_engine(ctx, nodes[0], version, wishes.params or "")
-    ctx.conf.put(definition.changed(database, wishes))
+    database = definition.changed(database, wishes)
+    check_with_engine(ctx, database)
+    ctx.conf.put(database)
     record = Record(
         next_generation=ctx.learn("generation", new_generation),
         create_new=True,
@@ -166,7 +172,7 @@ def db_create(
     allow=_ADMINISTRATORS,
     locks=[
         locks.database("db_name"),
-        locks.volume("data_volume_name", "data_volume_id", share=True),
+        locks.volume("data_volume_name", "data_volume_id", "wal_archive_volume", share=True),
         locks.owner("owner"),
     ],
     substitutes=[_VOLUME],
@@ -199,6 +205,7 @@ def db_configure(
     port: Port | None = None,
     version: str | None = None,
     volume_quota: Quota | None = None,
+    wal_archive_volume: OwnVolumeName | None = None,
 ) -> None:
     """Change settings of a stopped database; they are used at its next start.
 
@@ -209,11 +216,11 @@ def db_configure(
     :param additional_sys_passwd_hashes: Further password hashes for sys; not supported.
     :param cache_volume_disk: Disk and size of the cache volume, as disk:size.
     :param cloud_data_volume_name: Object volume for data.
-    :param default_sys_passwd_hash: SCRAM verifier of the password that sys gets when new data is made.
-    :param initial_sql: Path of a YAML file with SQL for the first start.
-    :param interfaces: Network interfaces, comma separated; empty means all.
+    :param default_sys_passwd_hash: SCRAM verifier of the password that sys gets at the next start.
+    :param initial_sql: Path below /exa of a YAML file, on the first node, with a list of SQL for the first start.
+    :param interfaces: Networks to listen on, private and public, comma separated; empty means all.
     :param jdbc_urls: Where JDBC drivers are searched: bucketfs://service/bucket/dir or file:///path.
-    :param ldap_server: LDAP servers for logins, comma separated URLs.
+    :param ldap_server: LDAP servers for logins of members of role ldap_users, comma separated URLs.
     :param oracle_url: Where the Oracle client is searched: bucketfs://service/bucket/dir.
     :param volume_move_delay: Seconds to wait before the volume of a failed node moves.
     :param params: Replaces all further parameters.
@@ -230,6 +237,7 @@ def db_configure(
     :param port: Port for clients.
     :param version: PostgreSQL version, such as 18 or 18.4; a release of Exasol means the default.
     :param volume_quota: Upper size of the data, with unit.
+    :param wal_archive_volume: Archive volume that keeps the WAL for restores to a point in time; empty ends that.
 
     Examples:
     {db_name: exa_db, mem_size: 2048MiB, owner: [1000, 1000], port: '3000', version: 8.0.0}
@@ -257,11 +265,15 @@ def db_configure(
         volume_move_delay=volume_move_delay, auto_start=auto_start, enable_auditing=enable_auditing,
         volume_quota=volume_quota, params=text, mem_size=mem_size, version=version, data_volume=moved,
         max_system_heap_memory=max_system_heap_memory,
+        wal_archive_volume=_wal_archive(ctx.conf, wal_archive_volume),
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
-    if text != database.params or version is not None:
-        _check_with_engine(ctx, database.nodes[0], version or database.version, text)
-    ctx.conf.put(definition.changed(database, wishes))
+    after = definition.changed(database, wishes)
+    if draft_of(after) != draft_of(database):
+        check_with_engine(ctx, after)
+    if version is not None and not create_new_db:
+        check_upgrade(ctx, after)
+    ctx.conf.put(after)
     if create_new_db is not None:
         ctx.run(
             set_create_new.on(MASTER, database=db_name, create_new=create_new_db),
@@ -275,6 +287,10 @@ def _data_volume(conf: Configuration, name: str | None, number: str | int | None
     return volume
 
 
+def _wal_archive(conf: Configuration, name: str | None) -> str | None:
+    return archive_volume(conf, name, None).name if name else name
+
+
 def _volume_by_id(conf: Configuration, number: str | int | None) -> Volume:
     found = next((volume for volume in conf.volumes.values() if str(volume.id) == str(number)), None)
     if found is None:
@@ -285,8 +301,3 @@ def _volume_by_id(conf: Configuration, number: str | int | None) -> Volume:
 def _cluster_password(ctx: Context) -> str | None:
     record = ctx.record("cluster/sys_password")
     return ctx.open_secret(record["verifier"]).reveal() if record else None
-
-
-def _check_with_engine(ctx: Context, node: int, version: str, params: str) -> None:
-    for warning in ask(ctx, check.on(node, version=version, params=params)):
-        ctx.warn(warning)

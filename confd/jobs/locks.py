@@ -7,6 +7,7 @@ not exist is found by the job.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,6 +52,22 @@ def volume_of_database(parameter: str) -> LockRule:
         return [exclusive("volume", volume_key(conf, known.data_volume))] if known else []
 
     return rule
+
+
+def databases_of_backups(parameter: str) -> LockRule:
+    """Claim the databases whose backups are named by a parameter: ids, or ``<db>/id_<n>/level_<l>``."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        names = (str(given).partition("/id_")[0] for given in _values(values, (parameter,)))
+        # An id, and what db_backup_list shows as expire_alterable, begin with the number of the volume.
+        return [exclusive("db", re.sub(r"^\s*[0-9]+ ", "", name)) for name in names]
+
+    return rule
+
+
+def snapshots(parameter: str) -> LockRule:
+    """Claim the snapshots of the database named by a parameter."""
+    return _given("snapshots", False, parameter)
 
 
 def user(*parameters: str, share: bool = False) -> LockRule:

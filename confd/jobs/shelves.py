@@ -1,16 +1,19 @@
-"""What jobs see of the backups on archive volumes."""
+"""What jobs see of the backups on archive volumes, and of snapshots."""
 
 from __future__ import annotations
 
-from confd.exaconf import Volume
+from confd.exaconf import Database, Volume
 from confd.jobs.observing import ask
-from confd.model.errors import NodeOffline, NotFound
+from confd.model.errors import ConfDError, NodeOffline, NotFound
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import parse_id
 from confd.services.backup.running import read
+from confd.services.backup.snapshots import Snapshot, parse_snapshot_id, require_snapshot_volume
+from confd.services.backup.snapshotting import list_snapshots
 from confd.services.backup.targets import archive_volume
+from confd.services.database.situation import names
 
 
 def node_for(ctx: Context, volume: Volume) -> int:
@@ -47,6 +50,39 @@ def find_backup(ctx: Context, backup_id: str) -> tuple[Volume, Backups, Backup]:
             "show_foreign also those of other databases"
         )
     return volume, backups, backup
+
+
+def snapshots_on(ctx: Context, name: str, volume: Volume) -> tuple[dict[tuple[int, str], Snapshot], list[int]]:
+    """Return the snapshots of a database by node and path, and the nodes that could not be asked."""
+    found: dict[tuple[int, str], Snapshot] = {}
+    away: list[int] = []
+    for node in volume.nodes:
+        try:
+            answer = ask(ctx, list_snapshots.on(node, volume=volume.name, database=name))
+        except ConfDError:
+            away.append(node)
+            continue
+        found |= {(node, one.id): one for one in answer}
+    return found, away
+
+
+def find_snapshot(ctx: Context, database: Database, given: str) -> tuple[Volume, int, Snapshot]:
+    """Return the snapshot volume of a database, and the node and description of the snapshot that an id names.
+
+    :raises InvalidParameter: it is no id.
+    :raises NotFound: there is no such snapshot.
+    :raises NodeOffline: it may be on a node that does not answer.
+    :raises WrongState: the database has no snapshot volume.
+    """
+    volume, location = require_snapshot_volume(ctx.conf, database), parse_snapshot_id(given)
+    found, away = snapshots_on(ctx, location.database, volume)
+    for (node, path), snapshot in found.items():
+        if path == location.path:
+            return volume, node, snapshot
+    text = f"backup_id: snapshot volume {volume.name} has no snapshot {location.path}"
+    if away:
+        raise NodeOffline(f"{text} on the nodes that answer; it may be on {names(away)}")
+    raise NotFound(f"{text}; db_snapshot_backup_list shows all")
 
 
 def _names(volume: Volume) -> str:

@@ -26,26 +26,6 @@ def find_volume(conf: Conf, vid: int | None, vname: str | None) -> Volume:
     raise NotFound(f"There is no volume with id {vid}; st_volume_list shows all")
 
 
-def find_archive(conf: Configuration, vid: int | None, vname: str | None) -> Volume:
-    """Return the archive volume for backups by its id or name.
-
-    :raises NotFound: there is none.
-    :raises InvalidParameter: the volume holds databases.
-    :raises Unsupported: it is a remote volume.
-    """
-    given = f"backup_volume_name: {vname!r}" if vid is None else f"backup_volume_id: {vid}"
-    for volume in conf.volumes.values():
-        if (volume.id == vid if vid is not None else volume.name == vname) and volume.id is not None:
-            if volume.type is not VolumeType.ARCHIVE:
-                raise InvalidParameter(f"{given} is a data volume; backups need an archive volume (st_volume_create)")
-            return volume
-    for remote in conf.remote_volumes.values():
-        if remote.id == vid if vid is not None else remote.name == vname:
-            raise Unsupported(f"{given} is a remote volume; backups to those are not supported yet")
-    known = ", ".join(sorted(one.name for one in conf.volumes.values() if one.type is VolumeType.ARCHIVE))
-    raise NotFound(f"{given}: there is no such archive volume; there are {known or 'none, st_volume_create makes one'}")
-
-
 def check_name_free(conf: Conf, name: str) -> None:
     """Refuse a name that a volume of any kind has.
 
@@ -111,6 +91,11 @@ def check_unused(conf: Conf, volume: Volume) -> None:
             f"volume {volume.name!r} is used by database {', '.join(users)}; delete the database first (db_delete)"
         )
     for database in conf.databases.values():
+        if database.wal_archive_volume == volume.name:
+            raise InUse(
+                f"volume {volume.name!r} keeps the WAL of database {database.name}; end that first: stop the database "
+                "and give db_configure an empty wal_archive_volume"
+            )
         for schedule in database.backups.values():
             if schedule.volume in (volume.name, str(volume.id)):
                 raise InUse(

@@ -126,6 +126,13 @@ class Context:
             raise Internal("this job has no vault")
         return self._vault.open(sealed)
 
+    def seal(self, what: str, secret: Secret) -> str:
+        """Seal a secret for a command: nodes open it with their copy of the data key. A rerun gets the same text."""
+        vault = self._vault
+        if vault is None:
+            raise Internal("this job has no vault")
+        return self.learn(f"sealed {what}", lambda: vault.seal(secret))
+
     def warn(self, text: str) -> None:
         """Add a warning to the job's envelope."""
         self.warnings.append(text)

@@ -11,6 +11,7 @@ type wherever that loses nothing.
 
 from __future__ import annotations
 
+import base64
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -232,10 +233,18 @@ def _shorten(text: str) -> str:
 
 def _to_str(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return _text(value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return MISSING
     return str(value)
+
+
+def _text(raw: bytes) -> str:
+    """Return what a Binary says as text; one that is no text as its base64, so that nothing is lost."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(raw).decode()
 
 
 def _to_int(value: Any) -> Any:

@@ -188,13 +188,27 @@ class Stage:
         )  # fmt: skip
 
 
+class StageCluster:
+    """The stage as services see the cluster: its configuration is asked for."""
+
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+
+    def conf(self) -> Any:
+        """Return the configuration."""
+        return self._stage.conf
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+
 class StageMaster:
     """Where master operations run."""
 
     canceled = False
 
-    def __init__(self, cluster: Any, services: Mapping[type[Any], Any]) -> None:
-        self.cluster = cluster
+    def __init__(self, stage: Any, services: Mapping[type[Any], Any]) -> None:
+        self.cluster = StageCluster(stage)
         self.service = services.__getitem__
 
     def say(self, line: str) -> None:

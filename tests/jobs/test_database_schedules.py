@@ -75,9 +75,13 @@ def test_snapshot_schedules_are_apart(site: Stage) -> None:
     ("changes", "error", "text"),
     [
         ({"db_name": "DB9"}, NotFound, "DB9"),
-        ({"backup_volume_name": "Nowhere"}, NotFound, "backup_volume_name: 'Nowhere'.*there are Archive"),
-        ({"backup_volume_id": 9}, NotFound, "backup_volume_id: 9"),
-        ({"backup_volume_name": "Data"}, InvalidParameter, "data volume; backups need an archive volume"),
+        ({"backup_volume_name": "Nowhere"}, NotFound, "There is no volume 'Nowhere'; known: Archive"),
+        ({"backup_volume_id": 9}, NotFound, "no archive volume with id 9"),
+        (
+            {"backup_volume_name": "Data"},
+            InvalidParameter,
+            "volume Data holds databases, not backups; give an archive volume",
+        ),
         ({"backup_volume_name": "r0001"}, Unsupported, "remote volume"),
         ({"level": 10}, InvalidParameter, "level: 10 is above the maximum of 9"),
         ({"level": -1}, InvalidParameter, "level: -1 is below"),

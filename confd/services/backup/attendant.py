@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -15,13 +16,13 @@ import structlog
 
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Interrupted, NodeOffline, TimedOut, WrongState, error_from
-from confd.services.backup import running
-from confd.services.backup.order import BackupOrder, Ended, Progress
+from confd.services.backup import restoring, running
+from confd.services.backup.order import BackupOrder, Ended, Progress, RestoreOrder
 from confd.services.database.record import Record, read_record
 
 _log = structlog.get_logger()
 
-_TICK: Final = 0.5
+_TICK: Final = 0.2
 _CALM: Final = 20.0
 _LOST_AFTER: Final = 90.0
 """Seconds after which a backup is given up whose node does not answer: its worker has ended itself by then."""
@@ -103,10 +104,18 @@ class Attendant:
     def progress(self, database: str) -> Progress | None:
         """Return how far the running backup of a database is, None when there is none."""
         record = read_record(self._cluster, database) or Record()
-        if record.backup is None:
-            return None
-        shown: Progress = self._cluster.call(running.look.on(record.backup.node, database, record.backup))
-        return shown
+        if record.backup is not None:
+            shown: Progress = self._cluster.call(running.look.on(record.backup.node, database, record.backup))
+            return shown
+        return self._restoring(database, record.restore) if record.restore else None
+
+    def _restoring(self, database: str, order: RestoreOrder) -> Progress:
+        for node in self._cluster.conf().require_database(database).active_nodes:
+            with suppress(ConfDError):
+                found: Progress | None = self._cluster.call(restoring.progress.on(node, database))
+                if found is not None:
+                    return found
+        return Progress(name=order.path, total=sum(link.plain for link in order.chain))
 
     def _run(self) -> None:
         while not self._closed.is_set():

@@ -31,8 +31,20 @@ class Link(msgspec.Struct, frozen=True):
     plain: int
 
 
+class WalOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Archived WAL that is replayed after a backup: from a segment on, until a time (``YYYY-MM-DD hh:mm:ss``, UTC)."""
+
+    volume: str
+    prefix: str
+    first: int
+    until: str
+
+
 class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Data is made from a backup: ``chain`` lists what is fetched, level 0 first. ``database`` wrote the backup."""
+    """Data is made from a backup: ``chain`` lists what is fetched, level 0 first. ``database`` wrote the backup.
+
+    With ``wal`` the data is brought to a later point in time. ``node``: it is a snapshot, and lies there.
+    """
 
     id: str
     volume: str
@@ -40,11 +52,30 @@ class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):
     level: int
     database: str
     chain: tuple[Link, ...]
+    wal: WalOrder | None = None
+    node: int | None = None
 
     @property
     def path(self) -> str:
         """Path of the backup that is restored."""
         return self.chain[-1].path
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Paths of the backups that later ones of the restored data may build on.
+
+        After a point in time the server has no summaries of what lies between, so the next backup is a full one. A
+        snapshot is no backup that others build on, though its path may look like the one of a backup.
+        """
+        return () if self.wal or self.node is not None else tuple(link.path for link in self.chain)
+
+
+class VirtualOrder(msgspec.Struct, frozen=True):
+    """A backup is open for reading on a node, beside the present data; its data has a generation of its own."""
+
+    node: int
+    generation: str
+    order: RestoreOrder
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

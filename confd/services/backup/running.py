@@ -5,6 +5,7 @@ from __future__ import annotations
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
 from confd.model.errors import NodeError, StorageCorrupted, WrongState
+from confd.services.archive import serving  # noqa: F401 -- a node that takes backups answers for its own shelves
 from confd.services.backup.backup import Backup
 from confd.services.backup.catalogue import read_backups
 from confd.services.backup.order import BackupOrder, Link, Progress

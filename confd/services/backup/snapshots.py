@@ -15,6 +15,7 @@ from confd.exaconf import Configuration, Database, ObjectVolume, Volume, VolumeT
 from confd.model.errors import InUse, InvalidParameter, Unsupported, WrongState
 from confd.services.backup.listing import format_minute
 from confd.services.backup.location import Location, parse_path, time_of
+from confd.services.backup.order import Link, RestoreOrder
 
 _GIB: Final = 1 << 30
 
@@ -42,6 +43,25 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def expired(self, now: float) -> bool:
         """Tell whether its lifetime is over."""
         return self.expires is not None and self.expires <= now
+
+
+def is_snapshot_id(text: str) -> bool:
+    """Tell whether an id is a path alone, as that of a snapshot, and not that of a backup."""
+    try:
+        parse_path(text.strip())
+    except InvalidParameter:
+        return False
+    return True
+
+
+def snapshot_order(snapshot: Snapshot, volume: Volume, node: int) -> RestoreOrder:
+    """Return the order to make data from a snapshot that lies on a node."""
+    link = Link(snapshot.id, snapshot.size, "", snapshot.size)
+    location = snapshot.location
+    return RestoreOrder(
+        id=snapshot.id, volume=volume.name, volume_id=volume.id or 0, level=location.level,
+        database=location.database, chain=(link,), node=node,
+    )  # fmt: skip
 
 
 def parse_snapshot_id(text: str) -> Location:

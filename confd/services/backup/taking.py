@@ -60,6 +60,15 @@ class Ticker:
             if self.stopped:
                 act()
 
+    def commit(self, act: Callable[[], None]) -> None:
+        """Do the last step, unless the work is to stop; while it is done, ``stop`` waits.
+
+        :raises Canceled: with the reason.
+        """
+        with self._lock:
+            self.check()
+            act()
+
     def check(self) -> None:
         """Raise when the work is to stop.
 

@@ -6,14 +6,16 @@ the part that changes while the server runs. The server's own ``ALTER SYSTEM`` i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from confd.model.secret import Secret
 from confd.model.sizes import Bytes
+from confd.services.database.memory import divide
 from confd.services.database.record import Quorum
 
 ADMIN: Final = "exa_admin"
@@ -21,6 +23,22 @@ ADMIN: Final = "exa_admin"
 
 REPLICATION: Final = "exa_replication"
 SYS: Final = "sys"
+
+LDAP_USERS: Final = "ldap_users"
+"""The role whose members log in with their LDAP password."""
+
+KERBEROS_USERS: Final = "kerberos_users"
+"""The role whose members log in with a Kerberos ticket."""
+
+PASSWORD_MARK: Final = "confd.sys_password"  # noqa: S105 - the name of a setting
+
+QUOTA_FILE: Final = "quota.conf"
+"""Where it says whether the database is at its quota."""
+
+CERTIFICATE: Final = "server.crt"
+KEY: Final = "server.key"
+LDAP_AUTHORITY: Final = "ldap-ca.crt"
+"""Files of TLS, beside the configuration."""
 
 TEMP_LIMIT: Final = Bytes(1 << 30)
 """Size of the temporary volume of an instance."""
@@ -31,28 +49,15 @@ _SMALL: Final = _GIB
 _LOG_LINE: Final = "%m [%p] %q%u@%d %h "
 
 
-class Memory(msgspec.Struct, frozen=True):
-    """Memory settings of one instance, in MiB."""
-
-    shared_buffers: int
-    work_mem: int
-    maintenance_work_mem: int
-    effective_cache_size: int
-
-
-class Clients(StrEnum):
-    """Who may connect: everybody with a password, sys alone (maintenance), or nobody (a copy)."""
-
-    ALL = "all"
-    SYS = "sys"
-    NONE = "none"
-
-
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the files are made from."""
+    """Everything ``postgresql.conf`` is made from.
+
+    ``addresses``: where the server listens. ``tls``: it has a certificate beside its configuration. ``keytab``: file
+    with the keys of its Kerberos principal. ``memory`` is the instance's share, ``heap`` limits what sessions take.
+    """
 
     node: int
-    address: str
+    addresses: tuple[str, ...]
     port: int
     major: int
     data: Path
@@ -62,21 +67,10 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     temp_limit: Bytes
     slot_limit: Bytes
     auditing: bool
-    clients: Clients
-    peers: tuple[str, ...]
-    system_users: tuple[str, ...]
     settings: Mapping[str, str]
-
-
-def memory(mem_size: int, active: int) -> Memory:
-    """Divide a database's memory among its nodes; of small shares more is left to connections and the system."""
-    share = max(mem_size // max(active, 1), 64 * _MIB) // _MIB
-    return Memory(
-        shared_buffers=max(16, share // (8 if share < 1024 else 4)),
-        work_mem=min(max(share // 128, 4), 1024),
-        maintenance_work_mem=min(max(share // 16, 16), 2048),
-        effective_cache_size=share * 3 // 4,
-    )
+    tls: bool = False
+    keytab: Path | None = None
+    heap: Bytes | None = None
 
 
 def main_file(facts: ServerFacts) -> str:
@@ -84,24 +78,14 @@ def main_file(facts: ServerFacts) -> str:
     lines = [
         f"{name} = {value}" for name, value in (_defaults(facts) | _quoted(facts.settings) | _fixed(facts)).items()
     ]
-    return "\n".join([*lines, "include 'role.conf'", ""])
+    includes = (f"include_if_exists '{QUOTA_FILE}'", "include_if_exists 'archive.conf'", "include 'role.conf'")
+    return "\n".join([*lines, *includes, ""])
 
 
-def access_file(facts: ServerFacts) -> str:
-    """Return ``pg_hba.conf``: the daemon by socket, other instances for replication, clients with password."""
-    lines = [f"local all,replication {ADMIN} peer map=confd", "local all all reject"]
-    networks = dict.fromkeys(_network(peer) for peer in facts.peers)
-    lines += [f"host replication,postgres {REPLICATION} {network} scram-sha-256" for network in networks]
-    lines.append(f"host all {ADMIN},{REPLICATION} all reject")
-    if facts.clients is not Clients.NONE:
-        lines.append(f"host all {'all' if facts.clients is Clients.ALL else SYS} all scram-sha-256")
-    lines.append("host all all all reject")
-    return "\n".join([*lines, ""])
-
-
-def identity_file(facts: ServerFacts) -> str:
-    """Return ``pg_ident.conf``: which system users are the daemon."""
-    return "".join(f"confd {user} {ADMIN}\n" for user in facts.system_users)
+def quota_file(read_only: bool) -> str:
+    """Return the file that makes sessions read-only, as long as they do not belong to sys."""
+    switch = "on" if read_only else "off"
+    return f"default_transaction_read_only = {switch}\nconfd.read_only = {switch}\n"
 
 
 def primary_file(quorum: Quorum) -> str:
@@ -109,17 +93,31 @@ def primary_file(quorum: Quorum) -> str:
     return f"synchronous_standby_names = {_quote(quorum.names())}\n"
 
 
-def standby_file(node: int, primary: str, port: int, passwords: Path) -> str:
-    """Return ``role.conf`` of a standby."""
-    connection = {
-        "host": primary,
+DETACHED_FILE: Final = "primary_conninfo = ''\nsynchronous_standby_names = ''\n"
+"""``role.conf`` of a standby that follows nobody."""
+
+
+def link(address: str, port: int, passwords: Path, tls: bool, binds: bool = True) -> str:
+    """Return how instances connect to each other, as libpq takes it.
+
+    :param tls: both have TLS. The password proof is bound to the certificate then (``binds``: as far as it can be),
+        so that nobody between them can pass for the other, whoever signed it.
+    """
+    words = {
+        "host": address,
         "port": str(port),
         "user": REPLICATION,
         "passfile": str(passwords),
-        "application_name": f"n{node}",
         "connect_timeout": "5",
     }
-    text = " ".join(f"{name}={_quote_value(value)}" for name, value in connection.items())
+    if tls:
+        words |= {"sslmode": "require", "channel_binding": "require" if binds else "prefer"}
+    return " ".join(f"{name}={_quote_value(value)}" for name, value in words.items())
+
+
+def standby_file(node: int, connection: str) -> str:
+    """Return ``role.conf`` of a standby that follows through a ``link``."""
+    text = f"{connection} application_name={_quote_value(f'n{node}')}"
     lines = (
         f"primary_conninfo = {_quote(text)}",
         f"primary_slot_name = 'n{node}'",
@@ -128,15 +126,8 @@ def standby_file(node: int, primary: str, port: int, passwords: Path) -> str:
     return "\n".join([*lines, ""])
 
 
-def _network(peer: str) -> str:
-    # Connections between loopback addresses come from 127.0.0.1, whichever node makes them.
-    if peer.startswith("127."):
-        return "127.0.0.0/8"
-    return f"{peer}/{128 if ':' in peer else 32}"
-
-
 def _defaults(facts: ServerFacts) -> dict[str, str]:
-    sizes = memory(facts.memory, 1)
+    sizes = divide(facts.memory, facts.heap)
     small = facts.memory < _SMALL
     chosen = {
         "shared_buffers": f"{sizes.shared_buffers}MB",
@@ -144,7 +135,8 @@ def _defaults(facts: ServerFacts) -> dict[str, str]:
         "maintenance_work_mem": f"{sizes.maintenance_work_mem}MB",
         "effective_cache_size": f"{sizes.effective_cache_size}MB",
         "max_slot_wal_keep_size": f"{facts.slot_limit // _MIB}MB",
-        "wal_retrieve_retry_interval": "500ms",
+        "wal_retrieve_retry_interval": "200ms",
+        "wal_keep_size": f"{facts.slot_limit // 4 // _MIB}MB",
         "log_timezone": "'UTC'",
         "log_line_prefix": _quote(_LOG_LINE),
     }
@@ -161,7 +153,7 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
         "data_directory": _quote(str(facts.data)),
         "hba_file": _quote(str(facts.config / "pg_hba.conf")),
         "ident_file": _quote(str(facts.config / "pg_ident.conf")),
-        "listen_addresses": _quote(facts.address),
+        "listen_addresses": _quote(",".join(facts.addresses)),
         "port": str(facts.port),
         "unix_socket_directories": _quote(str(facts.sockets)),
         "unix_socket_permissions": "0700",
@@ -170,6 +162,10 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
         "max_wal_senders": "20",
         "max_replication_slots": "20",
         "hot_standby": "on",
+        "recovery_target_timeline": "latest",
+        "wal_sender_timeout": "6s",
+        "wal_receiver_timeout": "6s",
+        "wal_receiver_status_interval": "1s",
         "temp_file_limit": f"{facts.temp_limit // 1024}kB",
         "logging_collector": "off",
         "log_destination": "'stderr'",
@@ -177,6 +173,14 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
     if facts.major >= 17:
         fixed["allow_alter_system"] = "off"
         fixed["summarize_wal"] = "on"
+    if facts.tls:
+        fixed |= {
+            "ssl": "on",
+            "ssl_cert_file": _quote(str(facts.config / CERTIFICATE)),
+            "ssl_key_file": _quote(str(facts.config / KEY)),
+        }
+    if facts.keytab is not None:
+        fixed["krb_server_keyfile"] = _quote(f"FILE:{facts.keytab}")
     return fixed
 
 
@@ -202,14 +206,29 @@ def literal(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def bootstrap(database: str, sys_verifier: str | None, replication_verifier: str) -> Iterable[str]:
+def bootstrap(database: str, sys_verifier: Secret | None, replication_verifier: str) -> Iterable[str]:
     """Return the statements that fill new data: roles and the database; one line each."""
-    password = f" PASSWORD {literal(sys_verifier)}" if sys_verifier else ""
-    yield f"CREATE ROLE {SYS} SUPERUSER LOGIN{password};"
+    yield f"CREATE ROLE {SYS} SUPERUSER LOGIN;"
+    yield f"ALTER ROLE {SYS} SET default_transaction_read_only = off;"
+    for role in (LDAP_USERS, KERBEROS_USERS):
+        yield f"CREATE ROLE {role};"
     yield f"CREATE ROLE {REPLICATION} LOGIN REPLICATION PASSWORD {literal(replication_verifier)};"
     for function in _REWIND_FUNCTIONS:
         yield f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {REPLICATION};"
+    yield from sys_password(sys_verifier)
     yield f"CREATE DATABASE {identifier(database)} OWNER {SYS};"
+
+
+def password_mark(verifier: Secret | None) -> str:
+    """Return the mark by which the database knows which configured password of sys it was given last."""
+    return hashlib.sha256(verifier.reveal().encode()).hexdigest() if verifier else ""
+
+
+def sys_password(verifier: Secret | None) -> Iterable[str]:
+    """Return the statements that give sys its configured password, and remember that it was given."""
+    if verifier:
+        yield f"ALTER ROLE {SYS} PASSWORD {literal(verifier.reveal())};"
+        yield f"ALTER ROLE {REPLICATION} SET {PASSWORD_MARK} = '{password_mark(verifier)}';"
 
 
 _REWIND_FUNCTIONS: Final = (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,7 +20,7 @@ import msgspec
 from confd.model.errors import NodeError
 from confd.services.database.layout import Account, DataPlace, make_directory
 from confd.services.database.observed import Role
-from confd.services.database.processes import send_group, start_time
+from confd.services.database.processes import clear, send_group, start_time
 
 MARKER: Final = "confd.json"
 """Inside the data directory, so that a clone has it too."""
@@ -27,7 +28,11 @@ MARKER: Final = "confd.json"
 _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
 
+_SHUT_DOWN: Final = 1
+_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+
 _LAST_LINES: Final = 12
+_PIPE: Final = 1 << 20
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -38,12 +43,19 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a complete data directory says of itself."""
+    """What a complete data directory says of itself.
+
+    ``redo``: a position that its WAL has certainly reached. ``ended``: its last record, if it was shut down in order
+    as a primary.
+    """
 
     marker: Marker
     system_id: str
     timeline: int
     role: Role
+    redo: str = ""
+    ended: str = ""
+    major: int = 0
 
 
 def read_content(data: Path) -> Content | None:
@@ -51,11 +63,27 @@ def read_content(data: Path) -> Content | None:
     try:
         control = (data / "global" / "pg_control").read_bytes()
         marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
+        major = int((data / "PG_VERSION").read_text())
     except FileNotFoundError:
         return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
-    system_id, *_, timeline = _CONTROL.unpack_from(control)
+    system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
-    return Content(marker, str(system_id), timeline, role)
+    ended = _position(checkpoint) if state == _SHUT_DOWN else ""
+    newest = max(timeline, _newest_timeline(data))
+    return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
+
+
+def _newest_timeline(data: Path) -> int:
+    """Return the timeline of the newest WAL: the control file learns of a new one with the next checkpoint only."""
+    try:
+        names = [entry.name for entry in os.scandir(data / "pg_wal")]
+    except FileNotFoundError:
+        return 0
+    return max((int(name[:8], 16) for name in names if _SEGMENT.fullmatch(name)), default=0)
+
+
+def _position(value: int) -> str:
+    return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
 
 
 def write_marker(data: Path, marker: Marker, account: Account) -> None:
@@ -126,6 +154,19 @@ def interrupt(place: DataPlace) -> None:
         send_group(child, signal.SIGKILL)
 
 
+def recover(place: DataPlace) -> None:
+    """Put kept data back where a crash came between taking their name away and giving it to the new ones."""
+    if place.data.exists() or not place.replaced.exists():
+        return
+    with place.busy.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if not place.data.exists():
+            place.replaced.rename(place.data)
+
+
 class Workshop:
     """Makes a data directory under an unfinished name; one at a time, also across a crash of the daemon.
 
@@ -135,6 +176,7 @@ class Workshop:
     def __init__(self, place: DataPlace, account: Account) -> None:
         self.place, self.account = place, account
         self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -143,24 +185,71 @@ class Workshop:
             self._end_leftover(self._lock)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._note(0)
-            remove(self.place.unfinished)
+            self.clear()
             yield
 
-    def run(self, argv: list[str], stdin: str = "", env: dict[str, str] | None = None) -> str:
+    def clear(self) -> None:
+        """Remove what unfinished work left."""
+        remove(self.place.unfinished)
+        remove(self.place.chain)
+
+    def run(
+        self,
+        argv: list[str],
+        stdin: str = "",
+        env: dict[str, str] | None = None,
+        place: Path | None = None,
+        report: Callable[[str], str] = str,
+    ) -> str:
         """Run a program of the installation as the server's user; return what it printed.
+
+        :param place: where it works; in the unfinished data when left out.
+        :param report: adds to what it printed why it failed.
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv, env, place or self.place.unfinished)
+        return self._ended(argv, process, process.communicate(stdin.encode())[0], report)
+
+    def feed(self, argv: list[str], pieces: Iterable[bytes]) -> None:
+        """Run a program with pieces as its input; it is killed when they end in an error.
 
         :raises NodeError: it failed; with the last lines it printed.
         """
+        process = self._spawn(argv)
+        assert process.stdin
+        with suppress(OSError):
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+        except BrokenPipeError:
+            # It ended first, and says why.
+            pass
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+        self._ended(argv, process, process.communicate()[0])
+
+    def kill(self) -> None:
+        """End the program that runs now, if any; used from another thread."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(
+        self, argv: list[str], env: dict[str, str] | None = None, place: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         assert self._lock is not None
         root = os.getuid() == 0
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             argv,
-            cwd=self.place.unfinished,
+            cwd=place or self.place.segment,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             pass_fds=[self._lock.fileno()],
             umask=0o077,
@@ -169,9 +258,15 @@ class Workshop:
             extra_groups=[] if root else None,
         )
         self._note(process.pid)
-        printed, _ = process.communicate(stdin)
+        return process
+
+    @staticmethod
+    def _ended(
+        argv: list[str], process: subprocess.Popen[bytes], output: bytes, report: Callable[[str], str] = str
+    ) -> str:
+        printed = output.decode(errors="replace")
         if process.returncode:
-            tail = "\n".join(printed.strip().splitlines()[-_LAST_LINES:])
+            tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
             raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
         return printed
 
@@ -180,11 +275,32 @@ class Workshop:
         make_directory(self.place.unfinished, self.account)
         return self.place.unfinished
 
-    def finish(self) -> None:
-        """Give the data its name, in place of what was there."""
+    def take(self) -> Path:
+        """Take the present data for work on it; it is unfinished until then."""
+        self.place.data.rename(self.place.unfinished)
+        sync_directory(self.place.segment)
+        return self.place.unfinished
+
+    def finish(self, *, keep: bool = False) -> None:
+        """Give the data its name, in place of what was there; ``keep``: that stays as ``replaced``."""
         sync_directory(self.place.unfinished)
+        if keep:
+            remove(self.place.replaced)
+            self.place.data.rename(self.place.replaced)
         remove(self.place.data)
         self.place.unfinished.rename(self.place.data)
+        sync_directory(self.place.segment)
+
+    def stop_servers(self) -> None:
+        """Stop servers that a killed program started on unfinished data; they would hold the lock for ever."""
+        for directory in (self.place.unfinished, self.place.aside / "data"):
+            if directory.exists():
+                clear(directory, patience=2.0)
+
+    def take_back(self) -> None:
+        """Put the data back that were replaced and kept."""
+        remove(self.place.data)
+        self.place.replaced.rename(self.place.data)
         sync_directory(self.place.segment)
 
     def _note(self, child: int) -> None:
@@ -201,3 +317,4 @@ class Workshop:
             return
         if child and start_time(daemon) != started and start_time(child) is not None:
             send_group(child, signal.SIGKILL)
+            self.stop_servers()

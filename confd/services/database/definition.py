@@ -11,21 +11,24 @@ from typing import Any, Final
 
 import msgspec
 
-from confd.exaconf import Conf, Configuration, Database, DriverSource, ObjectVolume, Volume, VolumeType
-from confd.model.errors import AlreadyExists, InvalidParameter, Unsupported, WrongState
+from confd.exaconf import BucketFs, Conf, Configuration, Database, DriverSource, ObjectVolume, Volume, VolumeType
+from confd.model.errors import AlreadyExists, InvalidParameter, NotFound, Unsupported, WrongState
 from confd.model.secret import Secret
 from confd.model.sizes import parse_size
+from confd.services.database.ldap import parse_servers
+from confd.services.database.memory import check_share
 from confd.services.database.scram import check_verifier
 
 DEFAULT_OWNER: Final = ("exadefusr", "exausers")
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
-_LDAP: Final = re.compile(r"ldaps?://[^\s,/]+/?")
 _BUCKETFS: Final = re.compile(r"bucketfs://([^/\s]+)/([^/\s]+)/(\S+)")
 _FILE: Final = re.compile(r"file:///\S+")
 _CACHE: Final = re.compile(r"[^:\s]+:(.+)")
 _KEYWORDS: Final = frozenset({"main", "postgres", "template0", "template1"})
-_HEAP_KEY: Final = "MaxSystemHeapMemory"
+HEAP_KEY: Final = "MaxSystemHeapMemory"
+"""Key of EXAConf with the limit of heap memory."""
+
 _MOST_HEAP: Final = 128 << 30
 
 
@@ -58,9 +61,7 @@ def check_heap(text: str) -> None:
 
 def check_ldap(text: str) -> None:
     """Check LDAP servers: comma separated URLs."""
-    for url in filter(None, (part.strip() for part in text.split(","))):
-        if not _LDAP.fullmatch(url):
-            raise InvalidParameter(f"{url!r} is no LDAP server: give ldap://host[:port] or ldaps://host[:port]")
+    parse_servers(_listed(text))
 
 
 def check_cache(text: str) -> None:
@@ -97,6 +98,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     ldap_server: str | None = None
     volume_move_delay: int | None = None
     volume_quota: str | None = None
+    wal_archive_volume: str | None = None
     max_system_heap_memory: str | None = None
     master_database: str | None = None
     auto_start: bool | None = None
@@ -117,10 +119,12 @@ def changed(database: Database, wishes: Wishes) -> Database:
         "data_volume": wishes.data_volume,
         "snapshot_volume": wishes.snapshot_sync_volume,
         "cache_volume_disk": wishes.cache_volume_disk,
+        "initial_sql": wishes.initial_sql,
         "interfaces": None if wishes.interfaces is None else _listed(wishes.interfaces),
         "ldap_servers": None if wishes.ldap_server is None else _listed(wishes.ldap_server),
         "volume_move_delay": wishes.volume_move_delay,
         "volume_quota": None if wishes.volume_quota is None else parse_size(wishes.volume_quota),
+        "wal_archive_volume": wishes.wal_archive_volume,
         "auto_start": wishes.auto_start,
         "enable_auditing": wishes.enable_auditing,
         "params": wishes.params,
@@ -131,7 +135,9 @@ def changed(database: Database, wishes: Wishes) -> Database:
         else driver_source("oracle_url", [wishes.oracle_url], database.oracle),
     }
     given = {name: value for name, value in simple.items() if value is not None}
-    return _with_heap(msgspec.structs.replace(database, **given), wishes.max_system_heap_memory)
+    after = _with_heap(msgspec.structs.replace(database, **given), wishes.max_system_heap_memory)
+    check_share(after.mem_size, after.num_active_nodes)
+    return after
 
 
 def check_supported(conf: Configuration, wishes: Wishes) -> None:
@@ -148,8 +154,21 @@ def check_supported(conf: Configuration, wishes: Wishes) -> None:
         raise Unsupported("master_database: worker databases are not supported yet; leave it out")
     if wishes.additional_sys_passwd_hashes:
         raise Unsupported("additional_sys_passwd_hashes: PostgreSQL knows one password per user; leave it out")
-    if wishes.initial_sql is not None:
-        raise Unsupported("initial_sql: not supported yet; run the SQL after the first start")
+    for parameter, urls in (
+        ("jdbc_urls", wishes.jdbc_urls or ()),
+        ("oracle_url", (wishes.oracle_url,) if wishes.oracle_url is not None else ()),
+    ):
+        for url in urls:
+            _check_bucket(conf, parameter, str(url))
+
+
+def _check_bucket(conf: Configuration, parameter: str, url: str) -> None:
+    match = _BUCKETFS.fullmatch(url)
+    if match is None:
+        return
+    service, bucket, _ = match.groups()
+    if bucket not in conf.require(BucketFs, service).buckets:
+        raise NotFound(f"{parameter}: BucketFS {service} has no bucket {bucket!r}; make it with bucket_add")
 
 
 def check_seats(conf: Configuration, volume: Volume, nodes: Sequence[int], num_active: int) -> None:
@@ -227,8 +246,8 @@ def _verifier(text: str | None) -> Secret | None:
 def _with_heap(database: Database, heap: str | None) -> Database:
     if heap is None:
         return database
-    extra = {key: value for key, value in database.extra.items() if key != _HEAP_KEY}
-    return msgspec.structs.replace(database, extra=extra if heap == "default" else extra | {_HEAP_KEY: heap})
+    extra = {key: value for key, value in database.extra.items() if key != HEAP_KEY}
+    return msgspec.structs.replace(database, extra=extra if heap == "default" else extra | {HEAP_KEY: heap})
 
 
 def _listed(text: str) -> tuple[str, ...]:

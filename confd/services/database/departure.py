@@ -5,7 +5,7 @@ from __future__ import annotations
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
 from confd.services.database.data import Workshop, interrupt
-from confd.services.database.instance import remove_instance
+from confd.services.database.instance import end_instance
 from confd.services.database.layout import DataPlace, layout
 from confd.services.database.observed import InstanceState
 from confd.services.database.processes import clear
@@ -27,7 +27,7 @@ def drop_copy(host: Host, database: str, vid: int, devices: list[str], maker: st
 
     :param maker: take only a segment that this job made.
     """
-    remove_instance.function(host, database)
+    end_instance(host, database)
     if (segment := segment_of(host, vid, devices)) is None:
         delete_segment.function(host, vid, devices, maker)
         return

@@ -80,16 +80,24 @@ class Installation(msgspec.Struct, frozen=True):
         """Return the path of one of its programs."""
         return f"{self.prefix}/bin/{name}"
 
-    def require(self, capability: Capability, purpose: str) -> None:
+    def require(self, capability: Capability, purpose: str, others: Iterable[Installation] = ()) -> None:
         """Refuse what this installation cannot do.
 
-        :raises Unsupported: names what to install.
+        :param others: installations that could be used instead.
+        :raises Unsupported: names the one to use, or what to install.
         """
-        if capability not in self.capabilities:
-            raise Unsupported(
-                f"{purpose} needs a PostgreSQL with {capability.value}, which {self.version} in {self.prefix} "
-                "lacks: install one (such as the distribution's postgresql) and set the database's version to it"
-            )
+        if capability in self.capabilities:
+            return
+        able = next((other.version for other in others if capability in other.capabilities), None)
+        advice = (
+            f"set the database's version to {able}, which has it"
+            if able
+            else "install one (such as the distribution's postgresql) and set the database's version to it"
+        )
+        raise Unsupported(
+            f"{purpose} needs a PostgreSQL with {capability.value}, which {self.version} in {self.prefix} "
+            f"lacks: {advice}"
+        )
 
     def settings(self) -> Mapping[str, Setting]:
         """Return the settings this version knows, by lower-case name."""

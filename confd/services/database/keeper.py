@@ -10,6 +10,8 @@ that an earlier keeper left behind, and answers one JSON line per connection on 
     {"do": "stop", "mode": "fast" | "immediate", "patience": seconds}      answered when the server is gone
     {"do": "leave", ...}                                                   the same, then the keeper ends
 
+What the server prints goes through the keeper into the log, which thereby never holds a password.
+
 A server that was ready and dies is started again in place, at growing intervals, for as long as it is wanted;
 one that never became ready is not. When the keeper itself dies, the kernel tells the server to stop (fast): a
 server without keeper is one that nobody can fence. SIGTERM stops the server and ends the keeper.
@@ -32,7 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from confd.services.database.processes import clear, postmaster_status, send, start_time
-from confd.services.database.spawning import adopt_orphans, become_server, rotate
+from confd.services.database.serverlog import ServerLog
+from confd.services.database.spawning import adopt_orphans, become_server
 
 HELD = 3
 """Exit status: another keeper has this instance."""
@@ -47,7 +50,7 @@ class Keeper:
     """State and event loop of one keeper."""
 
     def __init__(self, listener: socket.socket, data: Path, log: Path) -> None:
-        self._listener, self._data, self._log = listener, data, log
+        self._listener, self._data, self._log = listener, data, ServerLog(log)
         self._order: dict[str, Any] | None = None
         self._server = 0
         self._ready = self._was_ready = self._leaving = self._forced = False
@@ -68,13 +71,16 @@ class Keeper:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
+        poll.register(self._log.source, select.POLLIN)
         while not (self._leaving and not self._server):
             ready = {fd for fd, _ in poll.poll(self._pause())}
             if self._woken in ready:
                 os.read(self._woken, 4096)
             if self._listener.fileno() in ready:
                 self._serve()
+            self._log.take()
             self._look()
+        self._log.take()
         self._answer(self._stoppers)
 
     def _pause(self) -> int | None:
@@ -111,6 +117,7 @@ class Keeper:
 
     def _ended(self, status: int) -> None:
         self._server, self._exit, self._force_at = 0, status, None
+        self._log.take()
         proven = self._ready and time.monotonic() - self._began > _PROVEN
         self._failures = 0 if proven else self._failures + 1
         self._ready = False
@@ -124,13 +131,12 @@ class Keeper:
     def _spawn(self) -> None:
         # Backends that outlived a killed postmaster would keep the new one from starting.
         clear(self._data)
-        rotate(self._log)
         assert self._order is not None
         self._ready, self._began = False, time.monotonic()
         keeper = os.getpid()
         self._server = os.fork()
         if not self._server:
-            become_server(self._order, self._data, self._log, keeper)
+            become_server(self._order, self._data, self._log.sink, keeper)
 
     def _serve(self) -> None:
         connection, _ = self._listener.accept()

@@ -2,6 +2,8 @@
 
 <segment of the data volume>/pgdata       the data; complete when it has this name
 <segment>/pgdata.new                      data being made or copied
+<segment>/pgdata.old                      data before an upgrade, until the new ones have been used
+<segment>/pgdata.chain/                   backups that data is being made from
 <segment>/temp                            temporary files of queries
 /exa/etc/dwad/<DB>/                       configuration of the server, outside of what replication copies
 /exa/metadata/dwad/<DB>/                  lock of the keeper
@@ -65,6 +67,21 @@ class DataPlace(msgspec.Struct, frozen=True):
     def unfinished(self) -> Path:
         """Data that is being made."""
         return self.segment / "pgdata.new"
+
+    @property
+    def replaced(self) -> Path:
+        """Data of the version before, until those of the new one have been used."""
+        return self.segment / "pgdata.old"
+
+    @property
+    def aside(self) -> Path:
+        """Where an upgrade works, with a copy of the data in ``data``."""
+        return self.segment / "upgrade"
+
+    @property
+    def chain(self) -> Path:
+        """Backups that data is being made from, one directory each."""
+        return self.segment / "pgdata.chain"
 
     @property
     def temp(self) -> Path:

@@ -6,8 +6,9 @@ import secrets
 
 from confd.model.errors import WrongState
 from confd.model.secret import Secret
-from confd.services.database.configuration import ADMIN, REPLICATION, bootstrap
+from confd.services.database.configuration import ADMIN, SYS, bootstrap
 from confd.services.database.data import Marker, Workshop, read_content, write_marker, write_owned
+from confd.services.database.initial_sql import read_statements, script
 from confd.services.database.scram import make_verifier
 from confd.services.database.server import Server
 
@@ -30,31 +31,54 @@ def initialise(server: Server, generation: str, replace: bool) -> None:
         workshop.finish()
 
 
-def clone(server: Server, source: str, password: Secret) -> None:
-    """Copy the data of the primary at an address, which keeps WAL for this node in a slot."""
+def clone(server: Server, primary: int, password: Secret) -> None:
+    """Copy the data of the primary, which keeps WAL for this node in a slot."""
     server.layout.make()
     server.write_password(password)
     workshop = Workshop(server.place, server.layout.account)
     with workshop.alone():
         target = workshop.make()
-        login = ["-h", source, "-p", str(server.database.port), "-U", REPLICATION, "-w"]
-        how = ["-D", str(target), "-X", "stream", "-c", "fast", "-S", server.host.name]
+        how = ["-D", str(target), "-X", "stream", "-c", "fast", "-S", server.host.name, "-w"]
         tool = server.choice().installation.tool("pg_basebackup")
-        workshop.run([tool, *how, *login], env={"PGPASSFILE": str(server.passwords)})
+        workshop.run([tool, *how, "-d", server.link(primary)])
         write_owned(target / "standby.signal", "", server.layout.account)
         workshop.finish()
 
 
-def _initdb(server: Server, workshop: Workshop) -> None:
-    installation = server.choice().installation
-    target = str(workshop.make())
+def rewind(server: Server, primary: int, password: Secret) -> None:
+    """Take back what this stopped instance has beyond the history of the primary.
+
+    While it works the data has its unfinished name: what is left of an interrupted rewind is no data at all.
+    """
+    server.write_password(password)
+    workshop = Workshop(server.place, server.layout.account)
+    with workshop.alone():
+        target = workshop.take()
+        tool = server.choice().installation.tool("pg_rewind")
+        login = f"{server.link(primary)} dbname=postgres"
+        workshop.run([tool, "--target-pgdata", str(target), "--source-server", login])
+        write_owned(target / "standby.signal", "", server.layout.account)
+        workshop.finish()
+
+
+def make_empty(server: Server, workshop: Workshop) -> str:
+    """Make data without anything of ours in it; return where."""
+    installation, target = server.choice().installation, str(workshop.make())
     locale = ["--locale=C.UTF-8", *(["--locale-provider=builtin"] if installation.major >= 17 else [])]
     words = ["-U", ADMIN, "-A", "reject", "-E", "UTF8", *locale, "--data-checksums"]
     workshop.run([installation.tool("initdb"), "-D", target, *words])
+    return target
+
+
+def _initdb(server: Server, workshop: Workshop) -> None:
+    target, installation = make_empty(server, workshop), server.choice().installation
     password = Secret(secrets.token_hex(32))
     server.write_password(password)
-    hashed = server.database.default_sys_passwd_hash
-    sys_verifier = hashed.reveal() if hashed else None
-    statements = bootstrap(server.database.name, sys_verifier, make_verifier(password).reveal())
+    statements = bootstrap(
+        server.database.name, server.database.default_sys_passwd_hash, make_verifier(password).reveal()
+    )
     single = [installation.tool("postgres"), "--single", "-D", target, "-c", "exit_on_error=on", "postgres"]
     workshop.run(single, "\n".join([*statements, ""]))
+    if path := server.database.initial_sql:
+        text = script(read_statements(server.host, path), SYS)
+        workshop.run([*single[:2], "-j", *single[2:-1], server.database.name], text)

@@ -8,7 +8,7 @@ import msgspec
 
 from confd.model.errors import ConfDError, NodeOffline, WrongState
 from confd.model.states import DatabaseState
-from confd.services.database.observed import Instance, InstanceState, Role
+from confd.services.database.observed import RUNNING_STATES, Instance, InstanceState, Role
 from confd.services.database.planner import plan
 from confd.services.database.record import Record, Wanted
 from confd.services.database.situation import Plan, Situation
@@ -35,15 +35,17 @@ class Outcome(msgspec.Struct, frozen=True):
 def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observation:
     """Return what a situation means; ``failures`` are of actions that will be tried again."""
     wanted = now.record.wanted is Wanted.RUNNING
-    serves = _primary_serves(now)
+    serves = primary_serves(now)
+    opened = now.record.virtual
     missing = tuple(node for node in now.spec.nodes if not _ready(now.seen.get(node)))
     problems = [plan(now).blocked, *map(str, failures)] if wanted else []
+    problems += [f"Backup {opened.order.path} is open for reading."] if opened is not None else []
     return Observation(
         state=_state(now, wanted, serves),
         connectible=wanted and serves,
         record=now.record,
         instances=tuple(now.seen.values()),
-        missing=missing if wanted else (),
+        missing=missing if wanted and opened is None else (),
         info=" ".join(filter(None, problems)),
     )
 
@@ -73,11 +75,14 @@ def _absent(now: Situation) -> Iterator[str]:
 def _state(now: Situation, wanted: bool, serves: bool) -> DatabaseState:
     if wanted:
         return DatabaseState.RUNNING if serves and now.record.settled else DatabaseState.STARTUP
-    running = any(instance.running for instance in now.seen.values())
+    running = now.virtual in RUNNING_STATES or any(instance.running for instance in now.seen.values())
     return DatabaseState.SHUTDOWN if running else DatabaseState.SETUP
 
 
-def _primary_serves(now: Situation) -> bool:
+def primary_serves(now: Situation) -> bool:
+    """Tell whether the primary that is recorded is ready and writable."""
+    if now.record.virtual is not None:
+        return now.virtual is InstanceState.READY
     instance = now.seen.get(now.record.primary) if now.record.primary is not None else None
     return _ready(instance) and instance is not None and instance.role is Role.PRIMARY
 

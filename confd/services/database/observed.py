@@ -37,11 +37,30 @@ class Follower(msgspec.Struct, frozen=True):
     flushed: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where an instance's processes are: the machine, the root of its node there, the data directory.
+
+    ``machine`` is equal for all who see the same processes (``proof``).
+    """
+
+    machine: str
+    root: str
+    data: str
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One instance as its node sees it.
 
     ``synchronous`` (the setting in force), ``followers``, ``kept`` (the nodes for which it keeps all WAL that they
-    still need) and ``flushed`` are known of a ready instance only.
+    still need), ``oldest`` (where its WAL begins), ``follows`` (whom it is told to follow) and ``detached`` are known
+    of a ready instance only. ``flushed`` is the end of its WAL, of a stopped one a place that it has certainly reached.
+    ``detached``: it receives nothing, and ``flushed`` counts all it ever received. ``ended`` is the last record of
+    a primary that was stopped in order: who has it has everything.
+
+    ``certificate`` is the fingerprint of what clients are shown. ``stale``: the running server lacks something that
+    the configuration says now. ``fits``: the data are of the version that the database is to run with.
+    ``used``: bytes of data, of a writable instance with a quota. ``read_only``: sessions are, except for those of sys.
+    ``writers``: sessions, not of sys, that write although they should not.
     """
 
     node: int
@@ -55,13 +74,30 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     synchronous: str = ""
     followers: tuple[Follower, ...] = ()
     kept: tuple[int, ...] = ()
+    oldest: str = ""
     flushed: str = ""
     streaming: bool = False
+    follows: int | None = None
+    detached: bool = False
+    ended: str = ""
+    place: Place | None = None
+    certificate: str = ""
+    stale: bool = False
+    fits: bool = True
+    used: int = 0
+    read_only: bool = False
+    writers: int = 0
 
     @property
     def running(self) -> bool:
         """Whether it has, or will soon have again, server processes."""
         return self.state in RUNNING_STATES
+
+
+def lsn(text: str) -> int:
+    """Return a WAL position (``X/Y``) as a number; 0 for none."""
+    high, _, low = text.partition("/")
+    return (int(high, 16) << 32) + int(low, 16) if low else 0
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ def plan_data(now: Situation) -> Plan:
     """Find the database's data and record it, or make it."""
     record, missing = now.record, now.missing()
     own = {node: one for node, one in now.seen.items() if node in now.spec.active and _is_own(now, one)}
-    if own and (record.create_new or not missing):
+    made = any(one.generation == record.next_generation for one in own.values())
+    if own and (record.create_new or made or not missing):
         node = max(own, key=lambda node: (own[node].timeline, -node))
         return Plan((Remember(_adopted(record, node, own[node])),))
     if now.busy:
@@ -29,7 +30,12 @@ def _plan_new(now: Situation) -> Plan:
     candidates = [node for node in now.spec.active if node in now.seen]
     if not candidates:
         return Plan(blocked=f"no active node answers: {names(now.spec.active)}", offline=True)
-    return Plan((Initialise(candidates[0], now.record.next_generation, now.record.create_new),))
+    record = now.record
+    if record.restore is not None and record.restore.node is not None:
+        candidates = [node for node in candidates if node == record.restore.node]
+        if not candidates:
+            return Plan(blocked=f"n{record.restore.node}, which holds the snapshot, does not answer", offline=True)
+    return Plan((Initialise(candidates[0], record.next_generation, record.create_new, record.restore),))
 
 
 def _is_own(now: Situation, instance: Instance) -> bool:
@@ -45,9 +51,14 @@ def _is_own(now: Situation, instance: Instance) -> bool:
 
 
 def _adopted(record: Record, node: int, instance: Instance) -> Record:
+    restored = record.restore if record.restore and instance.generation == record.next_generation else None
+    known = record.lineage if instance.generation == record.generation else ()
     return msgspec.structs.replace(
         record,
         create_new=False,
+        restore=None,
+        operation="" if record.restore else record.operation,
+        lineage=restored.lineage if restored else known,
         generation=instance.generation,
         next_generation="",
         system_id=instance.system_id,
@@ -55,6 +66,9 @@ def _adopted(record: Record, node: int, instance: Instance) -> Record:
         timeline=instance.timeline,
         copies=(node,),
         quorum=Quorum(),
+        promoting=False,
+        place=instance.place,
+        rebuild=(),
         moves=record.moves + (record.primary != node),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,9 +18,6 @@ import msgspec
 from confd.model.errors import InvalidParameter
 
 Words = str | list[str] | tuple[str, ...]
-
-OWN: Final = frozenset({"allowPlaintext"})
-"""Words that the daemon itself understands."""
 
 _MANAGED: Final = {
     "synchronous_*": "a commit must reach as many nodes as the volume has copies",
@@ -115,13 +112,16 @@ def edit_params(
     return format_params(params)
 
 
-def check_params(params: Iterable[Param], settings: Mapping[str, Setting]) -> list[str]:
+def check_params(
+    params: Iterable[Param], settings: Mapping[str, Setting], own: Container[str] = frozenset()
+) -> list[str]:
     """Return a warning for each word without effect.
 
     :param settings: what the installation knows, by lower-case name.
+    :param own: words that the daemon itself understands.
     :raises InvalidParameter: a managed setting, a missing value, or what looks like a mistyped setting.
     """
-    return [warning for param in params if (warning := _check(param, settings))]
+    return [warning for param in params if param.name not in own and (warning := _check(param, settings))]
 
 
 def effective(params: Iterable[Param], settings: Mapping[str, Setting]) -> dict[str, str]:
@@ -147,8 +147,6 @@ def _check(param: Param, settings: Mapping[str, Setting]) -> str | None:
     if _is_setting(param, settings):
         if param.raw is None:
             raise InvalidParameter(f"database parameter -{param.name} needs a value: -{param.name}=...")
-        return None
-    if param.name in OWN:
         return None
     near = difflib.get_close_matches(param.name.lower(), settings, n=1, cutoff=0.8)
     if "_" in param.name:

@@ -7,6 +7,9 @@ Shrinking is thereby recorded first and growing last.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 import msgspec
 
 from confd.services.database.observed import Instance, InstanceState
@@ -45,13 +48,29 @@ def confirmed(record: Record, action: SetQuorum) -> Record:
     return msgspec.structs.replace(record, quorum=action.quorum) if record.quorum == action.recorded else record
 
 
+def cloned(record: Record, node: int) -> Record:
+    """Return the record after a node got a new copy of the primary's data."""
+    return msgspec.structs.replace(record, rebuild=tuple(one for one in record.rebuild if one != node))
+
+
 def target_quorum(now: Situation, primary: int, instance: Instance) -> Quorum:
     """Return those that follow now or soon again, with as many acknowledgements as redundancy asks for."""
     streaming = {follower.node for follower in instance.followers if follower.state == "streaming"}
-    kept = {node for node in now.record.quorum.standbys if _comes_back(now, node)}
-    members = tuple(sorted(node for node in now.spec.nodes if node != primary and node in streaming | kept))
-    acks = min(now.spec.redundancy - 1, len(members))
-    return Quorum(members, acks) if acks > 0 else Quorum()
+    waited_for = {*now.record.quorum.standbys, *in_force(instance)}
+    kept = {node for node in waited_for if node not in now.late and _comes_back(now, node)}
+    return asked_for(now, primary, streaming | kept)
+
+
+def asked_for(now: Situation, primary: int, members: Collection[int]) -> Quorum:
+    """Return the quorum of some standbys that redundancy asks for."""
+    standbys = tuple(sorted(node for node in now.spec.nodes if node != primary and node in members))
+    acks = min(now.spec.redundancy - 1, len(standbys))
+    return Quorum(standbys, acks) if acks > 0 else Quorum()
+
+
+def in_force(instance: Instance) -> tuple[int, ...]:
+    """Return the standbys that a primary waits for."""
+    return tuple(int(node) for node in re.findall(r"\bn(\d+)\b", instance.synchronous))
 
 
 def _comes_back(now: Situation, node: int) -> bool:

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Cluster
-from confd.services.backup.order import BackupOrder, Ended, RestoreOrder
+from confd.services.backup.order import BackupOrder, Ended, RestoreOrder, VirtualOrder
+from confd.services.database.observed import Place
 
 PREFIX: Final = "database/"
 
@@ -40,6 +41,14 @@ class Quorum(msgspec.Struct, frozen=True):
         return f"ANY {self.acks} ({members})" if self.acks else ""
 
 
+class Move(msgspec.Struct, frozen=True):
+    """A reserve node took the place of a lost one by itself; the data volume follows if that one stays away."""
+
+    source: int
+    target: int
+    since: float
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Runtime record of one database.
 
@@ -48,10 +57,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     it in place of whatever the volume holds. ``settled``: all instances were up once since the
     database was wanted running, so a missing one does not make it starting again. ``flushed`` is the last WAL
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
+    ``promoting``: the primary is still to become writable. ``place``: where the primary's processes are. ``rebuild``:
+    nodes whose copy may have gone another way and is made anew. ``suspended``: nodes that an administrator took from
+    the database. ``accept_loss``: he accepts that rows which only absent nodes have are lost.
     While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
     copies of ``leaving`` nodes.
-    ``backup`` is being taken; new data is made from ``restore``; ``lineage`` are the paths of the backups from which
-    the present data was restored; ``last`` is how the last operation ended.
+    ``backup`` is being taken; new data is made from ``restore``; ``virtual`` is open instead of the data; ``lineage``
+    are the paths of the backups from which the present data was restored; ``last`` is how the last operation ended.
     """
 
     wanted: Wanted = Wanted.STOPPED
@@ -72,10 +84,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rebuild: tuple[int, ...] = ()
     temporary_volume: int | None = None
     operation: str = ""
+    promoting: bool = False
+    place: Place | None = None
+    suspended: tuple[int, ...] = ()
+    accept_loss: bool = False
+    moving: tuple[Move, ...] = ()
     guests: tuple[int, ...] = ()
     leaving: tuple[int, ...] = ()
     backup: BackupOrder | None = None
     restore: RestoreOrder | None = None
+    virtual: VirtualOrder | None = None
     lineage: tuple[str, ...] = ()
     last: Ended | None = None
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import msgspec
+
 from confd.exaconf import Database, Volume
 from confd.services.database.record import Record
 from confd.services.database.situation import Spec
 
 
-def seats(database: Database, volume: Volume) -> Spec:
-    """Return the nodes with clients and those with further copies, where redundancy asks for more."""
-    active = database.active_nodes
-    more = max(0, volume.redundancy - len(active))
-    copies = [node for node in volume.nodes if node not in active][:more]
-    return Spec(active, tuple(copies), min(volume.redundancy, len(active) + len(copies)))
+def seats(database: Database, volume: Volume, suspended: Collection[int] = ()) -> Spec:
+    """Return the nodes with clients and those with further copies, where redundancy asks for more.
+
+    An active node whose data volume has no segment there cannot have an instance: another node of the volume takes
+    clients in its place.
+
+    :param suspended: nodes that an administrator took from the database.
+    """
+    housed = tuple(node for node in database.active_nodes if node in volume.nodes and node not in suspended)
+    others = [node for node in volume.nodes if node not in (*database.active_nodes, *suspended)]
+    deputies = max(0, database.num_active_nodes - len(housed)) if len(housed) < len(database.active_nodes) else 0
+    active = housed + tuple(others[:deputies])
+    copies = tuple(others[deputies:][: max(0, volume.redundancy - len(active))])
+    return Spec(active, copies, min(volume.redundancy, len(active) + len(copies)), database.volume_quota or 0)
 
 
 def behind(spec: Spec, record: Record) -> tuple[int, ...]:
@@ -32,4 +44,6 @@ def with_guests(spec: Spec, record: Record, redundancy: int) -> Spec:
         for node in dict.fromkeys((*spec.copies, *record.guests))
         if node not in active and node not in record.leaving
     )
-    return Spec(active, copies, min(redundancy, len(active) + len(copies)))
+    return msgspec.structs.replace(
+        spec, active=active, copies=copies, redundancy=min(redundancy, len(active) + len(copies))
+    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import pwd
 import socket
 from functools import cached_property
 from pathlib import Path
@@ -12,20 +10,21 @@ from typing import TYPE_CHECKING, Final
 
 from confd.cluster.host import Host
 from confd.exaconf import Database
-from confd.model.errors import NodeError, Unsupported, WrongState
+from confd.model.errors import NodeError, WrongState
 from confd.model.secret import Secret
-from confd.model.sizes import Bytes
 from confd.services.database import configuration
-from confd.services.database.configuration import REPLICATION, TEMP_LIMIT, Clients, ServerFacts
+from confd.services.database.certificate import Certificate, node_certificate
+from confd.services.database.configuration import REPLICATION
 from confd.services.database.data import read_content, remove, write_owned
+from confd.services.database.files import addresses_of, environment, write_access, write_files
 from confd.services.database.installation import Capability, Choice, choose, find
 from confd.services.database.keeper_client import KeeperClient
 from confd.services.database.layout import DataPlace, data_place, layout, make_directory
 from confd.services.database.observed import InstanceState, Role
-from confd.services.database.params import effective, parse_params
 from confd.services.database.processes import postmaster_status
 from confd.services.database.record import Quorum
 from confd.services.database.seats import seats
+from confd.services.wal.preparing import prepare
 
 if TYPE_CHECKING:
     from confd.services.database.admin import Admin
@@ -60,6 +59,19 @@ class Server:
         conf = self.host.conf()
         return choose(self.database.version, find(self.host.installations), conf.global_.db_version or None)
 
+    @cached_property
+    def certificate(self) -> Certificate | None:
+        """The certificate for clients; None when the installation has no TLS or the node no certificate.
+
+        :raises NodeError: it cannot be used.
+        """
+        capable = Capability.TLS in self.choice().installation.capabilities
+        return node_certificate(self.host) if capable else None
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return where the server listens."""
+        return tuple(dict.fromkeys(addresses_of(self)))
+
     def start(self, role: Role, role_file: str, maintenance: bool) -> InstanceState:
         """Write the configuration and start; return READY, or STARTING when recovery takes longer.
 
@@ -71,7 +83,7 @@ class Server:
         status = self.keeper.status()
         if status is None or not status.server:
             self._write_files(role_file, maintenance)
-            self._check_port()
+            self._check_ports()
             self.keeper.ensure(self.place.data, self.layout.log)
         return self._started()
 
@@ -82,18 +94,24 @@ class Server:
 
     def write_access(self, maintenance: bool) -> None:
         """Let in, while the server runs, whom the present configuration lets in."""
-        access = configuration.access_file(self._facts(maintenance))
-        write_owned(self.layout.config / "pg_hba.conf", access, self.layout.account)
+        write_access(self, maintenance)
         self.admin.reload()
 
     def primary_file(self, quorum: Quorum) -> str:
         """Return the role file of a primary."""
         return configuration.primary_file(quorum)
 
-    def standby_file(self, primary: int) -> str:
-        """Return the role file of a follower of a node."""
-        address = self.host.conf().require_node(primary).private_ip
-        return configuration.standby_file(self.host.node, address, self.database.port, self.passwords)
+    def standby_file(self, primary: int | None) -> str:
+        """Return the role file of a follower of a node, or of nobody."""
+        if primary is None:
+            return configuration.DETACHED_FILE
+        return configuration.standby_file(self.host.node, self.link(primary))
+
+    def link(self, node: int) -> str:
+        """Return how this instance connects to the one of another node, as libpq takes it."""
+        address, certificate = self.host.conf().require_node(node).private_ip, self.certificate
+        binds = certificate is not None and certificate.binds
+        return configuration.link(address, self.database.port, self.passwords, certificate is not None, binds)
 
     def password(self) -> Secret:
         """Return the replication password, which every instance keeps beside its configuration."""
@@ -118,15 +136,8 @@ class Server:
         write_owned(self.passwords, f"*:*:*:{REPLICATION}:{password.reveal()}\n", self.layout.account)
 
     def _write_files(self, role_file: str, maintenance: bool) -> None:
-        self.layout.make()
-        facts = self._facts(maintenance)
-        for name, text in (
-            ("postgresql.conf", configuration.main_file(facts)),
-            ("pg_hba.conf", configuration.access_file(facts)),
-            ("pg_ident.conf", configuration.identity_file(facts)),
-            ("role.conf", role_file),
-        ):
-            write_owned(self.layout.config / name, text, self.layout.account)
+        write_files(self, role_file, maintenance)
+        prepare(self.database, self.volume, self.layout, self.place)
         # A copied or older one would override what is written here.
         (self.place.data / "postgresql.auto.conf").unlink(missing_ok=True)
         write_owned(self.place.data / "postgresql.auto.conf", "", self.layout.account)
@@ -139,38 +150,11 @@ class Server:
             remove(link)
             link.symlink_to(self.place.temp)
 
-    def _clients(self, maintenance: bool) -> Clients:
-        if self.host.node not in self.seats.active:
-            return Clients.NONE
-        return Clients.SYS if maintenance else Clients.ALL
+    def _check_ports(self) -> None:
+        for address in self.addresses():
+            self._check_port(address, self.database.port)
 
-    def _facts(self, maintenance: bool) -> ServerFacts:
-        conf, database, installation = self.host.conf(), self.database, self.choice().installation
-        params = parse_params(database.params)
-        plaintext = any(param.name == "allowPlaintext" and param.value == "1" for param in params)
-        check_plaintext(self.host.address, plaintext or Capability.TLS in installation.capabilities)
-        # Any node may be given an instance while this one runs.
-        peers = tuple(node.private_ip for node in conf.nodes.values() if node.id != self.host.node)
-        return ServerFacts(
-            node=self.host.node,
-            address=self.host.address,
-            port=database.port,
-            major=installation.major,
-            data=self.place.data,
-            config=self.layout.config,
-            sockets=self.layout.sockets,
-            memory=Bytes(database.mem_size // database.num_active_nodes),
-            temp_limit=TEMP_LIMIT,
-            slot_limit=Bytes(max(self.volume.size // 4, 256 << 20)),
-            auditing=database.enable_auditing,
-            clients=self._clients(maintenance),
-            peers=peers,
-            system_users=tuple(sorted({self.layout.account.name, _daemon_user()})),
-            settings=effective(params, installation.settings()),
-        )
-
-    def _check_port(self) -> None:
-        address, port = self.host.address, self.database.port
+    def _check_port(self, address: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -195,9 +179,7 @@ class Server:
             "-c",
             f"config_file={self.layout.config / 'postgresql.conf'}",
         ]
-        status = self.keeper.start(
-            argv, {"LC_ALL": "C.UTF-8", "PATH": os.defpath}, account.uid, account.gid, _READY_WITHIN
-        )
+        status = self.keeper.start(argv, environment(self), account.uid, account.gid, _READY_WITHIN)
         if status is None:
             return InstanceState.STARTING
         if status.ready:
@@ -216,24 +198,8 @@ _STATUS: Final = {
 }
 
 
-def check_plaintext(address: str, allowed: bool) -> None:
-    """Refuse a client port between machines that is open and not encrypted.
-
-    :raises Unsupported: says how to get one or the other.
-    """
-    if not allowed and not address.startswith("127.") and address != "::1":
-        raise Unsupported(
-            f"this PostgreSQL has no TLS, so clients of {address} would send rows in the clear: choose a version "
-            "with TLS, or accept it with database parameter -allowPlaintext=1"
-        )
-
-
 def _tail(log: Path, offset: int) -> str:
     with log.open("rb") as file:
         file.seek(min(offset, log.stat().st_size))
         lines = file.read().decode(errors="replace").splitlines()
     return "\n".join(lines[-_LOG_LINES:])
-
-
-def _daemon_user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name

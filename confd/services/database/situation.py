@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import NoneType
+from typing import Final
 
 import msgspec
 
 from confd.model.states import NodeState
-from confd.services.database.observed import Instance, Role
+from confd.services.backup.order import RestoreOrder, VirtualOrder
+from confd.services.database.observed import Instance, InstanceState, Role, lsn
 from confd.services.database.record import Quorum, Record
 
 
 class Initialise(msgspec.Struct, frozen=True, tag=True):
-    """Make empty data; ``replace``: whatever the volume holds there goes."""
+    """Make empty data, or data from a backup; ``replace``: whatever the volume holds there goes."""
 
     node: int
     generation: str
     replace: bool
+    order: RestoreOrder | None = None
+
+
+class Upgrade(msgspec.Struct, frozen=True, tag=True):
+    """Bring the data of the stopped primary to the version that the database is to run with."""
+
+    node: int
+    generation: str
 
 
 class StartPrimary(msgspec.Struct, frozen=True, tag=True):
@@ -35,10 +45,37 @@ class Clone(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartStandby(msgspec.Struct, frozen=True, tag=True):
-    """Write configuration and start as follower of the primary."""
+    """Write configuration and start as follower of the primary; of nobody when None."""
+
+    node: int
+    primary: int | None
+
+
+class Follow(msgspec.Struct, frozen=True, tag=True):
+    """Have a running standby follow the primary."""
 
     node: int
     primary: int
+
+
+class Detach(msgspec.Struct, frozen=True, tag=True):
+    """Have a running standby receive no more WAL, whoever its primary is."""
+
+    node: int
+
+
+class Promote(msgspec.Struct, frozen=True, tag=True):
+    """Make a detached standby writable, with this quorum in force from the first moment."""
+
+    node: int
+    quorum: Quorum
+
+
+class Rewind(msgspec.Struct, frozen=True, tag=True):
+    """Take back what a stopped instance has beyond the primary's history; it is a standby then."""
+
+    node: int
+    source: int
 
 
 class SetQuorum(msgspec.Struct, frozen=True, tag=True):
@@ -49,11 +86,37 @@ class SetQuorum(msgspec.Struct, frozen=True, tag=True):
     recorded: Quorum
 
 
+class Refresh(msgspec.Struct, frozen=True, tag=True):
+    """Bring a running instance in line with the configuration."""
+
+    node: int
+
+
+class Restrict(msgspec.Struct, frozen=True, tag=True):
+    """Let nobody but sys write, or everybody again."""
+
+    node: int
+    read_only: bool
+
+
 class StopInstance(msgspec.Struct, frozen=True, tag=True):
     """Stop the instance and its keeper."""
 
     node: int
     reason: str
+
+
+class OpenVirtual(msgspec.Struct, frozen=True, tag=True):
+    """Fetch a backup beside the data, and open it for reading."""
+
+    node: int
+    order: VirtualOrder
+
+
+class CloseVirtual(msgspec.Struct, frozen=True, tag=True):
+    """Stop and remove what was opened from a backup."""
+
+    node: int
 
 
 class Remember(msgspec.Struct, frozen=True, tag=True):
@@ -62,7 +125,23 @@ class Remember(msgspec.Struct, frozen=True, tag=True):
     record: Record
 
 
-NodeAction = Initialise | StartPrimary | Clone | StartStandby | SetQuorum | StopInstance
+NodeAction = (
+    Initialise
+    | Upgrade
+    | StartPrimary
+    | Clone
+    | Rewind
+    | StartStandby
+    | Follow
+    | Detach
+    | Promote
+    | SetQuorum
+    | Refresh
+    | Restrict
+    | StopInstance
+    | OpenVirtual
+    | CloseVirtual
+)
 Action = NodeAction | Remember
 
 
@@ -70,11 +149,13 @@ class Spec(msgspec.Struct, frozen=True):
     """What the configuration says.
 
     ``active``: nodes with clients; ``copies``: nodes with further copies; ``redundancy``: how many a commit reaches.
+    ``quota``: most bytes of data, 0 for no limit.
     """
 
     active: tuple[int, ...]
     copies: tuple[int, ...]
     redundancy: int
+    quota: int = 0
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -85,7 +166,11 @@ class Spec(msgspec.Struct, frozen=True):
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision rests on.
 
-    ``seen`` lacks nodes that did not answer; ``busy`` nodes have an action under way, or rest after one that failed.
+    ``seen`` lacks nodes that did not answer; ``busy`` nodes have an action under way, or (``resting``) rest after one
+    that failed. ``failed``: the last action of a node, where it failed. ``gone``: nodes that do not answer and whose
+    daemon, keeper and server are proven to be dead. ``late``: nodes that should stream and have not for a while;
+    ``stuck``: those that will not, with how often that was found since they last did. ``unable``: nodes on which a
+    primary did not start again and again.
     """
 
     database: str
@@ -94,6 +179,13 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[int, NodeState]
     seen: dict[int, Instance]
     busy: dict[int, NodeAction] = {}
+    resting: frozenset[int] = frozenset()
+    failed: dict[int, NodeAction] = {}
+    gone: frozenset[int] = frozenset()
+    late: frozenset[int] = frozenset()
+    stuck: dict[int, int] = {}
+    unable: frozenset[int] = frozenset()
+    virtual: InstanceState | None = None
 
     def free(self, node: int) -> bool:
         """Whether something may be begun on a node."""
@@ -105,7 +197,24 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
     def may_stop(self, node: int) -> bool:
         """Whether an instance may be stopped: a start or change of quorum is interrupted, other work ends first."""
-        return self.online(node) and isinstance(self.busy.get(node), StartPrimary | StartStandby | SetQuorum | NoneType)
+        return self.online(node) and isinstance(self.busy.get(node), _INTERRUPTED)
+
+    def stopped(self, node: int) -> bool:
+        """Whether a node's instance is proven to be stopped and to stay so.
+
+        Its agent says so; or, where no agent answers, its processes are seen to be gone, or an administrator has
+        suspended the node and answers for it.
+        """
+        if node in self.busy and node not in self.resting:
+            return False
+        if node in self.seen:
+            return not self.seen[node].running
+        suspended = self.nodes.get(node) is NodeState.SUSPENDED or node in self.record.suspended
+        return node in self.gone or (suspended and not self.online(node))
+
+    def leaves(self, node: int) -> bool:
+        """Whether another node is to take over from this one."""
+        return node not in self.spec.nodes
 
     def others(self, primary: int) -> Iterator[tuple[int, Instance]]:
         """Return what is seen of the database's nodes except for the primary."""
@@ -114,6 +223,9 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     def missing(self) -> list[int]:
         """Return the database's nodes that are not seen."""
         return [node for node in self.spec.nodes if node not in self.seen]
+
+
+_INTERRUPTED: Final = StartPrimary | StartStandby | Follow | Detach | Promote | SetQuorum | NoneType
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -128,11 +240,15 @@ class Plan(msgspec.Struct, frozen=True):
     reached: bool = False
 
 
+def holds(record: Record, instance: Instance) -> bool:
+    """Tell whether an instance holds this database's data, of whatever history."""
+    same = instance.generation == record.generation and instance.system_id == record.system_id
+    return bool(instance.generation) and same
+
+
 def usable(record: Record, instance: Instance) -> bool:
     """Tell whether an instance holds this database's data, possibly an older state of it."""
-    if not instance.generation or instance.generation != record.generation:
-        return False
-    return instance.system_id == record.system_id and instance.timeline <= record.timeline
+    return holds(record, instance) and instance.timeline <= record.timeline and instance.node not in record.rebuild
 
 
 def may_follow(record: Record, instance: Instance) -> bool:
@@ -142,7 +258,8 @@ def may_follow(record: Record, instance: Instance) -> bool:
 
 def can_follow(record: Record, instance: Instance, primary: Instance) -> bool:
     """Tell whether a copy can follow this running primary, which must still have the WAL that it lacks."""
-    return may_follow(record, instance) and instance.node in primary.kept
+    kept = instance.node in primary.kept or 0 < lsn(primary.oldest) <= lsn(instance.flushed)
+    return may_follow(record, instance) and kept
 
 
 def names(nodes: Iterable[int]) -> str:
@@ -153,17 +270,46 @@ def names(nodes: Iterable[int]) -> str:
 def describe(action: NodeAction) -> str:
     """Say what an action does, for the output of a job."""
     match action:
+        case Initialise(node, _, _, order) if order:
+            return f"n{node}: make the data from backup {order.path}"
         case Initialise(node, _, replace):
             return f"n{node}: make {'new data in place of what the volume holds' if replace else 'empty data'}"
+        case Upgrade(node):
+            return f"n{node}: bring the data to the version that is to run"
         case StartPrimary(node):
             return f"n{node}: start as primary"
         case Clone(node, source):
             return f"n{node}: copy the data of n{source}"
-        case StartStandby(node, primary):
-            return f"n{node}: start as standby of n{primary}"
+        case StopInstance(node, reason):
+            return f"n{node}: stop, {reason}"
         case SetQuorum(_, quorum) if quorum.acks:
             return f"commits now wait for {quorum.acks} of {names(quorum.standbys)}"
         case SetQuorum():
             return "commits wait for no other node"
-        case StopInstance(node, reason):
-            return f"n{node}: stop, {reason}"
+        case Refresh(node):
+            return f"n{node}: take over changed settings"
+        case Restrict(node, read_only):
+            return f"n{node}: {'at its quota: only sys may write' if read_only else 'below its quota: all may write'}"
+        case _:
+            return _describe_copy(action)
+
+
+def _describe_copy(action: Rewind | StartStandby | Follow | Detach | Promote | OpenVirtual | CloseVirtual) -> str:
+    """Say what is done with what is not the primary."""
+    match action:
+        case OpenVirtual(node, order):
+            return f"n{node}: open backup {order.order.path} for reading"
+        case CloseVirtual(node):
+            return f"n{node}: close the backup"
+        case Rewind(node, source):
+            return f"n{node}: take back what n{source} does not know"
+        case StartStandby(node, None):
+            return f"n{node}: start to see how far its copy goes"
+        case StartStandby(node, primary):
+            return f"n{node}: start as standby of n{primary}"
+        case Follow(node, primary):
+            return f"n{node}: follow n{primary}"
+        case Detach(node):
+            return f"n{node}: follow nobody"
+        case Promote(node):
+            return f"n{node}: become primary"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_LOG_LIMIT = 16 << 20
 _prctl = ctypes.CDLL(None).prctl
 
 
@@ -18,13 +17,7 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def rotate(log: Path) -> None:
-    """Begin a new log when the present one is long; one older is kept."""
-    if log.exists() and log.stat().st_size > _LOG_LIMIT:
-        log.replace(log.with_suffix(".1.log"))
-
-
-def become_server(order: dict[str, Any], data: Path, log: Path, keeper: int) -> NoReturn:
+def become_server(order: dict[str, Any], data: Path, log: int, keeper: int) -> NoReturn:
     """Turn this child process into the server, which stops (fast) when the keeper dies."""
     try:
         _detach(log, order["uid"], order["gid"])
@@ -40,17 +33,15 @@ def become_server(order: dict[str, Any], data: Path, log: Path, keeper: int) -> 
         os._exit(127)
 
 
-def _detach(log: Path, uid: int, gid: int) -> None:
+def _detach(log: int, uid: int, gid: int) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.setsid()
     os.umask(0o077)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     if os.getuid() == 0:
-        os.fchown(output, uid, gid)
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)

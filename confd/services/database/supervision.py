@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -12,8 +12,10 @@ import msgspec
 
 from confd.cluster.host import Cluster
 from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.model.states import DatabaseState
 from confd.services.backup.attendant import Attendant
-from confd.services.database.observation import Observation, Outcome, observation, outcome
+from confd.services.backup.removal import retain
+from confd.services.database.observation import Observation, Outcome, observation, outcome, primary_serves
 from confd.services.database.record import Record, Wanted, new_generation, read_record
 from confd.services.database.supervisor import Supervisor
 
@@ -38,7 +40,7 @@ class Supervision:
         self._supervisors: dict[str, Supervisor] = {}
         self._lock = threading.Lock()
         self._open = False
-        self.backups = Attendant(cluster, self.change)
+        self.backups = Attendant(cluster, self.change, retain)
 
     def start(self) -> None:
         """Begin to supervise every database of the configuration."""
@@ -67,6 +69,20 @@ class Supervision:
         self._supervisor(database).change(lambda record: msgspec.structs.replace(record, create_new=create_new))
         return before
 
+    def suspend(self, database: str, nodes: Collection[int]) -> None:
+        """Take nodes from a database: the next primary is another one, and of an absent one somebody answers."""
+        self._supervisor(database).change(
+            lambda record: msgspec.structs.replace(record, suspended=tuple(sorted({*record.suspended, *nodes})))
+        )
+
+    def resume(self, database: str, nodes: Collection[int]) -> None:
+        """Give suspended nodes back to a database."""
+        self._supervisor(database).change(
+            lambda record: msgspec.structs.replace(
+                record, suspended=tuple(node for node in record.suspended if node not in nodes)
+            )
+        )
+
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
         return read_record(self._cluster, database) or Record()
@@ -83,13 +99,19 @@ class Supervision:
         timeout: float | None = None,
         force: bool = False,
         maintenance: bool = False,
+        accept_loss: bool = False,
         say: Callable[[str], None] = lambda _: None,
         canceled: Callable[[], bool] = lambda: False,
+        edit: Callable[[Record], Record] = lambda record: record,
+        early: bool = False,
     ) -> Outcome:
         """Write the wanted state durably and wait until it is reached.
 
         :param timeout: seconds; None waits as long as it takes.
         :param force: when stopping, without a checkpoint.
+        :param accept_loss: when starting, also without rows that only absent nodes have.
+        :param edit: further changes of the record, durable together with the wanted state.
+        :param early: when starting, do not wait for the standbys.
         :raises TimedOut: not reached in time; it stays wanted until ``unwant``.
         :raises NodeOffline: a node that is needed does not answer.
         :raises NodeError: a server does not start; with its log.
@@ -99,8 +121,10 @@ class Supervision:
             self._check_volume(database)
         supervisor.tell(say)
         try:
-            supervisor.change(lambda record: self._wanting(database, record, wanted, maintenance), force)
-            return self._wait(supervisor, wanted, timeout, canceled)
+            supervisor.change(
+                lambda record: edit(self._wanting(database, record, wanted, maintenance, accept_loss)), force
+            )
+            return self._wait(supervisor, wanted, timeout, canceled, early)
         finally:
             supervisor.tell(lambda _: None)
 
@@ -139,8 +163,14 @@ class Supervision:
         failures = [failure.error for failure in list(supervisor.failures.values())]
         return observation(supervisor.observe(), failures)
 
-    def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool) -> Record:
-        changes: dict[str, object] = {"wanted": wanted, "since": self._wall(), "maintenance": maintenance}
+    def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool, accept_loss: bool) -> Record:
+        changes: dict[str, object] = {
+            "wanted": wanted,
+            "since": self._wall(),
+            "maintenance": maintenance,
+            "accept_loss": accept_loss,
+            "moving": () if wanted is Wanted.STOPPED else record.moving,
+        }
         if wanted is Wanted.RUNNING:
             record = relocated(record, self._cluster.conf().require_database(database).data_volume)
             changes["next_generation"] = record.next_generation or new_generation()
@@ -161,12 +191,17 @@ class Supervision:
                 raise InUse(f"data volume {volume} is in use by database {other}, which runs; stop it with db_stop")
 
     def _wait(
-        self, supervisor: Supervisor, wanted: Wanted, timeout: float | None, canceled: Callable[[], bool]
+        self,
+        supervisor: Supervisor,
+        wanted: Wanted,
+        timeout: float | None,
+        canceled: Callable[[], bool],
+        early: bool = False,
     ) -> Outcome:
         deadline = None if timeout is None else self._clock() + timeout
         with supervisor.changed:
             while True:
-                if outcome := _reached(supervisor, wanted):
+                if outcome := _reached(supervisor, wanted, early):
                     return outcome
                 if canceled():
                     raise Canceled(f"nobody waits any more for database {supervisor.database} to be {wanted.value}")
@@ -204,7 +239,7 @@ def relocated(record: Record, volume: str) -> Record:
     )
 
 
-def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
+def _reached(supervisor: Supervisor, wanted: Wanted, early: bool) -> Outcome | None:
     """Return the outcome, None while it is open; call with the supervisor's condition held.
 
     :raises ConfDError: it cannot be reached.
@@ -212,6 +247,8 @@ def _reached(supervisor: Supervisor, wanted: Wanted) -> Outcome | None:
     view = supervisor.view
     if view is None or view.situation.record.wanted is not wanted:
         return None
+    if early and wanted is Wanted.RUNNING and not view.situation.record.create_new and primary_serves(view.situation):
+        return Outcome(DatabaseState.RUNNING)
     for failure in supervisor.failures.values():
         if failure.since == view.situation.record.since:
             raise failure.error

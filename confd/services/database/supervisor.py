@@ -17,21 +17,27 @@ import structlog
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Internal, NotFound
 from confd.model.states import NodeState
+from confd.services.backup import opening
 from confd.services.database import instance
 from confd.services.database.execution import execute
-from confd.services.database.observed import Instance
+from confd.services.database.observed import Instance, InstanceState, Place
+from confd.services.database.patience import Patience
 from confd.services.database.planner import plan
-from confd.services.database.quorum import confirmed
+from confd.services.database.proof import gone
+from confd.services.database.quorum import cloned, confirmed
 from confd.services.database.record import PREFIX, Record, read_record, write_record
 from confd.services.database.seats import seats, with_guests
 from confd.services.database.situation import (
     Action,
+    Clone,
     NodeAction,
     Plan,
     Remember,
+    Rewind,
     SetQuorum,
     Situation,
     Spec,
+    StartPrimary,
     describe,
 )
 
@@ -42,6 +48,8 @@ _TICK_BUSY: Final = 0.5
 _TICK_CALM: Final = 5.0
 _FIRST_REST: Final = 0.5
 _LONGEST_REST: Final = 30.0
+_TRIES: Final = 3
+"""So often a primary is started where it is, before another node takes over."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -59,19 +67,27 @@ class Failure(msgspec.Struct, frozen=True):
     since: float
     rest: float
     until: float
+    times: int = 1
 
 
 class Supervisor:
     """Supervises one database in a thread of its own."""
 
     def __init__(
-        self, database: str, cluster: Cluster, looks: Executor, works: Executor, clock: Callable[[], float]
+        self,
+        database: str,
+        cluster: Cluster,
+        looks: Executor,
+        works: Executor,
+        clock: Callable[[], float],
+        proven: Callable[[Place], bool] = gone,
     ) -> None:
         self.database = database
         self.changed = threading.Condition()
         self.view: View | None = None
         self.failures: dict[int, Failure] = {}
         self._cluster, self._looks, self._works, self._clock = cluster, looks, works, clock
+        self._proven, self._patience = proven, Patience(clock)
         self._busy: dict[int, NodeAction] = {}
         self._force = False
         self._told: Callable[[str], None] = lambda _: None
@@ -133,16 +149,41 @@ class Supervisor:
             node for node in conf.nodes if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
         ]
         with self.changed:
-            busy = dict(self._busy) | self._resting()
-        seen = zip(online, self._looks.map(self._instance, online), strict=True)
+            resting, failures, busy = self._resting(), dict(self.failures), dict(self._busy)
+        seen = {node: one for node, one in zip(online, self._looks.map(self._instance, online), strict=True) if one}
+        self._patience.look(record.primary, seen, spec.nodes)
         return Situation(
             database=self.database,
             spec=spec,
             record=record,
             nodes=states,
-            busy=busy,
-            seen={node: one for node, one in seen if one is not None},
+            busy=busy | resting,
+            resting=frozenset(resting) - frozenset(busy),
+            failed={node: failure.action for node, failure in failures.items()},
+            seen=seen,
+            gone=self._gone(record, seen),
+            late=self._patience.late,
+            stuck=self._patience.stuck,
+            unable=frozenset(node for node, failure in failures.items() if _unable(failure)),
+            virtual=self._virtual(record, states),
         )
+
+    def _gone(self, record: Record, seen: dict[int, Instance]) -> frozenset[int]:
+        """Look for the processes of a primary that does not answer."""
+        if record.primary is None or record.primary in seen or record.place is None:
+            return frozenset()
+        return frozenset({record.primary} if self._proven(record.place) else ())
+
+    def _virtual(self, record: Record, states: dict[int, NodeState]) -> InstanceState | None:
+        opened = record.virtual
+        if opened is None or states.get(opened.node) is not NodeState.ONLINE:
+            return None
+        command = opening.observe_virtual.on(opened.node, self.database)
+        try:
+            state: InstanceState = self._cluster.call(command, timeout=_OBSERVE_WITHIN)
+        except ConfDError:
+            return None
+        return state
 
     def _facts(self) -> object:
         # Revisions come in hundreds a second; looking at the instances for each would cost more than all else.
@@ -155,13 +196,14 @@ class Supervisor:
     def _concerns(self, node: int, spec: Spec, record: Record) -> bool:
         """A node that was an instance's before, or reports one, may still run it."""
         reported = self._cluster.status(node, "database") or {}
-        return node in spec.nodes or node in record.copies or self.database in reported
+        named = (record.primary, *spec.nodes, *record.copies, *record.quorum.standbys)
+        return node in named or self.database in reported
 
     def _spec(self, record: Record) -> Spec:
         conf = self._cluster.conf()
         database = conf.require_database(self.database)
         volume = conf.require_volume(database.data_volume)
-        return with_guests(seats(database, volume), record, volume.redundancy)
+        return with_guests(seats(database, volume, record.suspended), record, volume.redundancy)
 
     def _instance(self, node: int) -> Instance | None:
         try:
@@ -216,9 +258,18 @@ class Supervisor:
     def _execute(self, action: NodeAction, maintenance: bool) -> None:
         execute(self._cluster, self.database, action, self._force, maintenance)
         if isinstance(action, SetQuorum):
-            with self.changed:
-                if record := read_record(self._cluster, self.database):
-                    write_record(self._cluster, self.database, confirmed(record, action))
+            self._note(lambda record: confirmed(record, action))
+        elif isinstance(action, Clone | Rewind):
+            self._patience.remade(action.node)
+            if isinstance(action, Clone):
+                self._note(lambda record: cloned(record, action.node))
+
+    def _note(self, edit: Callable[[Record], Record]) -> None:
+        """Write what an action brought about; a record that was deleted meanwhile stays so."""
+        with self.changed:
+            record = read_record(self._cluster, self.database)
+            if record is not None and edit(record) != record:
+                write_record(self._cluster, self.database, edit(record))
 
     def _ended(self, action: NodeAction, since: float, done: Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
@@ -236,8 +287,13 @@ class Supervisor:
         before = self.failures.get(action.node)
         rest = min(before.rest * 2, _LONGEST_REST) if before else _FIRST_REST
         known = error if isinstance(error, ConfDError) else Internal(f"{describe(action)}: {error!r}")
-        return Failure(action, known, since, rest, self._clock() + rest)
+        times = before.times + 1 if before and type(before.action) is type(action) else 1
+        return Failure(action, known, since, rest, self._clock() + rest, times)
 
     def _resting(self) -> dict[int, NodeAction]:
         now = self._clock()
         return {node: failure.action for node, failure in self.failures.items() if failure.until > now}
+
+
+def _unable(failure: Failure) -> bool:
+    return isinstance(failure.action, StartPrimary) and failure.times >= _TRIES

@@ -33,7 +33,7 @@ SIZE = 256 << 20
 class Site:
     """A rig with a database on some nodes and an archive volume on one."""
 
-    def __init__(self, rig: Rig, size: int = SIZE) -> None:
+    def __init__(self, rig: Rig, size: int = SIZE, **settings: Any) -> None:
         self.rig, self.bid = rig, 0
         first = next(iter(rig.hosts))
         self.host: Host = rig.hosts[first]
@@ -54,7 +54,7 @@ class Site:
         for directory in self.host.root.rglob("*"):
             if directory.is_dir():
                 directory.chmod(0o711)
-        rig.database()
+        rig.database(**settings)
         self.supervision: Supervision = rig.supervise()
         rig.define()
         self.supervision.want(NAME, Wanted.RUNNING)

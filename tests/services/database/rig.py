@@ -16,14 +16,15 @@ from typing import Any
 import msgspec
 import psycopg
 
-from confd.cluster.host import Host, Submission
+from confd.cluster.certificates import Pair, new_self_signed
+from confd.cluster.host import Host, Submission, reports
+from confd.cluster.identity import write_private
 from confd.exaconf import Conf, Database, Disk, Global, Node, Volume, VolumeType
 from confd.model.envelope import Outcome
 from confd.model.errors import ConfDError, NodeOffline, error_from
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
-from confd.services.database import instance
 from confd.services.database.keeper_client import KeeperClient
 from confd.services.database.layout import Layout, data_place, layout
 from confd.services.database.processes import clear, processes_in
@@ -63,6 +64,7 @@ class Rig:
         for node in nodes:
             disks = {"disk1": Disk(name="disk1", devices=("dev.1",))}
             self.put(Node(id=node, name=f"n{node}", private_net=f"{self.address(node)}/24", disks=disks))
+        self.certificate = new_self_signed("rig", [self.address(node) for node in nodes])
         self.hosts = {node: self._host(node, installation, user) for node in nodes}
         self.cluster = LocalCluster(self)
         self.supervisions: list[Supervision] = []
@@ -118,6 +120,13 @@ class Rig:
         self.put(database)
         return database
 
+    @staticmethod
+    def show(root: Path, pair: Pair) -> None:
+        """Give a node the certificate that its clients see."""
+        write_private(root / "etc/ssl/ssl.key", pair.key_pem)
+        write_private(root / "etc/ssl/ssl.crt", pair.certificate_pem)
+        (root / "etc").chmod(0o711)
+
     def define(self, name: str = NAME, volume: str = "DataVolume1") -> None:
         """Make the runtime record of a new database, as db_create does."""
         record = Record(next_generation=new_generation(), create_new=True, volume=volume)
@@ -141,17 +150,16 @@ class Rig:
         return KeeperClient(place.state, place.keeper)
 
     def sql(
-        self, node: int, statement: str, name: str = NAME, user: str = "sys", wait: int = 5
+        self, node: int, statement: str, name: str = NAME, user: str = "sys", wait: int = 5, **more: Any
     ) -> list[tuple[Any, ...]]:
         """Run a statement as a client of a node."""
         with psycopg.connect(
-            host=self.address(node),
             port=self.port,
             user=user,
-            password=PASSWORD,
             dbname=name,
             connect_timeout=wait,
             autocommit=True,
+            **{"host": self.address(node), "password": PASSWORD} | more,
         ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
@@ -190,6 +198,7 @@ class Rig:
         for place in (root, runtime):
             place.mkdir()
             place.chmod(0o711)
+        self.show(root, self.certificate)
         return Host(node, self.address(node), root, runtime, user, (installation,), lambda: self.conf_now)
 
 
@@ -224,7 +233,7 @@ class LocalCluster:
         return {node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts}
 
     def status(self, node: int, service: str) -> Any:
-        return None if node in self.offline else instance.report(self._rig.hosts[node])
+        return None if node in self.offline else reports(self._rig.hosts[node]).get(service)
 
     def call(self, command: Any, timeout: float = 60.0) -> Any:
         if command.node in self.offline:

@@ -78,6 +78,8 @@ def test_missing_ability_says_what_to_do() -> None:
         choose("18", ())
     with pytest.raises(Unsupported, match="tls"):
         NEW.require(Capability.TLS, "client encryption")
+    with pytest.raises(Unsupported, match=r"version to 15\.18"):
+        NEW.require(Capability.TLS, "client encryption", (NEW, OLD))
     OLD.require(Capability.TLS, "client encryption")
 
 

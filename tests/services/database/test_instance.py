@@ -11,13 +11,13 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from confd.model.errors import InvalidParameter, NodeError, Unsupported, WrongState
+from confd.model.errors import NodeError, Unsupported, WrongState
 from confd.services.database import instance
+from confd.services.database.files import check_plaintext
 from confd.services.database.installation import embedded, find
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.processes import processes_in
 from confd.services.database.record import Quorum
-from confd.services.database.server import check_plaintext
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.test_supervision import until
 
@@ -167,14 +167,6 @@ def test_standby_is_not_started_as_primary(make_rig: Callable[..., Rig]) -> None
     assert run(rig, instance.start_standby, 11, node=12) is InstanceState.READY
     seen = run(rig, instance.observe, node=12)
     assert (seen.role, seen.generation) == (Role.STANDBY, "g")
-
-
-def test_parameters_are_checked_by_the_server(rig: Rig) -> None:
-    """A bad value is refused before anything is stored, a word of another system only warned of."""
-    host = rig.hosts[11]
-    assert len(instance.check.function(host, "8.32.0", "-forceProtocolEncryption=1 -work_mem=8MB")) == 2
-    with pytest.raises(InvalidParameter, match="work_mem"):
-        instance.check.function(host, "18", "-work_mem=8apples")
 
 
 def test_plaintext_between_machines_must_be_accepted() -> None:

@@ -161,15 +161,20 @@ def test_starts_without_an_offline_standby(rig: Rig) -> None:
     assert rig.sql(13, "SELECT pg_is_in_recovery()") == [(True,)]
 
 
-def test_missing_primary_is_named(started: Rig) -> None:
+def test_missing_primary_is_named(make_rig: Callable[..., Rig]) -> None:
     """Without the node that holds the newest data nothing is started, and the error names it."""
-    supervision = started.supervisions[0]
+    rig = make_rig(11, 12)
+    rig.volume()
+    rig.database()
+    rig.define()
+    supervision = rig.supervise()
+    supervision.want(NAME, Wanted.RUNNING)
     supervision.want(NAME, Wanted.STOPPED)
-    started.cluster.offline.add(11)
+    rig.cluster.offline.add(11)
     with pytest.raises(NodeOffline, match="n11"):
         supervision.want(NAME, Wanted.RUNNING)
     supervision.want(NAME, Wanted.STOPPED)
-    assert started.servers() == []
+    assert rig.servers() == []
 
 
 def test_create_new_replaces_the_data(started: Rig) -> None:
@@ -306,7 +311,7 @@ def test_standby_that_missed_too_much_is_cloned_anew(make_rig: Callable[..., Rig
     """When the primary has no longer the WAL that a returning standby lacks, the standby gets a new copy."""
     rig = make_rig(11, 12)
     rig.volume()
-    rig.database()
+    rig.database(params="-wal_keep_size=0")
     rig.define()
     supervision = rig.supervise()
     supervision.want(NAME, Wanted.RUNNING)
@@ -314,6 +319,9 @@ def test_standby_that_missed_too_much_is_cloned_anew(make_rig: Callable[..., Rig
     rig.keeper(12).leave("fast", 10)
     rig.sql(11, "SELECT pg_drop_replication_slot('n12')")
     rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    for _ in range(3):
+        rig.sql(11, "SELECT pg_switch_wal()")
+        rig.sql(11, "CHECKPOINT")
     rig.cluster.called.clear()
     rig.cluster.offline.clear()
     rig.cluster.changed()

@@ -1,0 +1,80 @@
+"""What jobs ask the nodes of a database before they change it: whether it can run there as it is wished."""
+
+from __future__ import annotations
+
+from confd.exaconf import Database
+from confd.jobs.observing import ask
+from confd.model.errors import NodeOffline
+from confd.model.sizes import Bytes
+from confd.model.states import NodeState
+from confd.scheduler.context import Context
+from confd.services.database.checking import Draft, check
+from confd.services.database.memory import reduction
+from confd.services.database.upgrading import check_version, memory_of_node
+
+
+def draft_of(database: Database, kerberos: bool = False) -> Draft:
+    """Return what of a database a node has to be able to do."""
+    return Draft(
+        version=database.version,
+        params=database.params,
+        ldap=bool(database.ldap_servers),
+        kerberos=kerberos,
+        interfaces=database.interfaces,
+        initial_sql=database.initial_sql,
+    )
+
+
+def check_with_engine(ctx: Context, database: Database, kerberos: bool = False) -> None:
+    """Have the active nodes check a database; those that are away are told of. The file of initial SQL is the first's.
+
+    :raises ConfDError: what a node found.
+    """
+    draft, said = draft_of(database, kerberos), dict[str, None]()
+    online = online_nodes(ctx, database)
+    if not online:
+        raise NodeOffline(f"none of the active nodes of {database.name} answers; it cannot be checked")
+    for node in database.active_nodes:
+        if node not in online:
+            ctx.warn(f"n{node} does not answer; whether it can run {database.name} was not checked")
+    for node in online:
+        asked = draft if node == online[0] else _without_sql(draft)
+        warnings: list[str] = ask(ctx, check.on(node, draft=asked))
+        said |= dict.fromkeys(warnings)
+    for warning in said:
+        ctx.warn(warning)
+
+
+def check_upgrade(ctx: Context, database: Database) -> None:
+    """Refuse a version to which the data of a database cannot be brought; tell what the next start will do.
+
+    :raises ConfDError: says why not.
+    """
+    for node in online_nodes(ctx, database):
+        if plan := ask(ctx, check_version.on(node, database=database.name, version=database.version)):
+            ctx.warn(plan)
+            return
+
+
+def warn_of_reduction(ctx: Context, database: Database) -> None:
+    """Tell when a database will get less memory than it is configured for."""
+    memories = [ask(ctx, memory_of_node.on(node)) for node in online_nodes(ctx, database)]
+    text = reduction(database.mem_size, Bytes(min(memories)), database.num_active_nodes) if memories else None
+    if text:
+        ctx.warn(text)
+
+
+def online_nodes(ctx: Context, database: Database) -> list[int]:
+    """Return the active nodes of a database that take commands."""
+    states = ctx.learn("nodes", lambda: {str(node): state.value for node, state in ctx.cluster.node_states().items()})
+    return [node for node in database.active_nodes if states.get(str(node)) == NodeState.ONLINE]
+
+
+def _without_sql(draft: Draft) -> Draft:
+    return Draft(
+        version=draft.version,
+        params=draft.params,
+        ldap=draft.ldap,
+        kerberos=draft.kerberos,
+        interfaces=draft.interfaces,
+    )

@@ -1,0 +1,169 @@
+"""Node operations of the WAL archive: what waits in a node's spools, and shipping it to the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from backports import zstd
+
+from confd.cluster.host import Host, reporter
+from confd.cluster.operations import operation
+from confd.exaconf import Database
+from confd.model.errors import ConfDError, StorageDuplicate
+from confd.services.backup.catalogue import read_backups, read_file
+from confd.services.backup.target import BackupTarget
+from confd.services.backup.targets import open_target
+from confd.services.database.data import read_content
+from confd.services.database.layout import DataPlace, data_place
+from confd.services.wal.segment import SUFFIX, directory, is_kept, number_at, parse, superfluous
+from confd.services.wal.spool import GAP, generations, has_gap, spools, waiting
+
+_LEVEL: Final = 1
+_AT_ONCE: Final = 32
+_LONGEST_MANIFEST: Final = 1 << 31
+_UNUSED_FOR: Final = 3600.0
+
+
+class Shipped(msgspec.Struct, frozen=True):
+    """What came of shipping: how many files were stored, how many still wait."""
+
+    stored: int
+    left: int
+
+
+@operation("wal.ship")
+def ship(host: Host, database: str, volume: str) -> Shipped:
+    """Store waiting files on a volume, some at once; a file leaves its spool when it is there.
+
+    :raises ConfDError: the volume does not take them; they stay.
+    """
+    target = open_target(host, volume)
+    place = data_place(host, host.conf().require_database(database))
+    stored = left = 0
+    for spool in generations(place.segment):
+        names = waiting(spool)
+        stored += _ship(target, directory(database, spool.name), spool, names[:_AT_ONCE])
+        left += len(names[_AT_ONCE:])
+        if not waiting(spool) and spool.name != _generation(place):
+            _remove_empty(spool)
+    return Shipped(stored, left)
+
+
+@operation("wal.prune")
+def prune(host: Host, database: str, volume: str, generation: str, now: float, busy: bool) -> int:
+    """Delete WAL from before the oldest backup that a restore can begin with; return the number of files.
+
+    :param generation: of the present data; WAL of others goes with their backups.
+    :param busy: a backup is being taken, which needs WAL from its beginning on.
+    """
+    target = open_target(host, volume)
+    doomed: list[str] = []
+    for found, names in _by_generation(target, database).items():
+        first = min(_ends(target, database, found), default=None)
+        prefix = directory(database, found)
+        if first is not None:
+            doomed += [f"{prefix}{name}{SUFFIX}" for name in superfluous(names, first)]
+        elif found != generation or not busy:
+            # Without a backup to begin with it is of no use; one that is just complete may not be listed yet.
+            doomed += [f"{prefix}{name}{SUFFIX}" for name, modified in names.items() if now - modified > _UNUSED_FOR]
+    target.delete(doomed)
+    return len(doomed)
+
+
+@operation("wal.forget_gap")
+def forget_gap(host: Host, database: str, volume: str) -> None:
+    """Say no more that files were left out, once a later backup lies behind them."""
+    place = data_place(host, host.conf().require_database(database))
+    gap = spools(place.segment) / GAP
+    left_out = [segment.number for name in gap.read_text().split() if (segment := parse(name))] if gap.exists() else []
+    last = max(_ends(open_target(host, volume), database, _generation(place)), default=0)
+    if all(number < last for number in left_out):
+        gap.unlink(missing_ok=True)
+
+
+@reporter("wal")
+def report(host: Host) -> dict[str, Any]:
+    """Report for each database that archives its WAL how many files wait here, and whether any were left out."""
+    archiving = [database for database in host.conf().databases.values() if database.wal_archive_volume]
+    return {database.name: shown for database in archiving for shown in _reported(host, database)}
+
+
+def _reported(host: Host, database: Database) -> Iterator[dict[str, Any]]:
+    try:
+        segment = data_place(host, database).segment
+    except ConfDError:
+        return
+    count = sum(len(waiting(spool)) for spool in generations(segment))
+    if count or has_gap(segment):
+        yield {"waiting": count, "gap": has_gap(segment)}
+
+
+def _ship(target: BackupTarget, prefix: str, spool: Path, names: list[str]) -> int:
+    there = {file.path for file in target.files(prefix)} if names else set()
+    stored = 0
+    for name in names:
+        path = f"{prefix}{name}{SUFFIX}"
+        if is_kept(name) and path not in there:
+            stored += _store(target, path, spool / name)
+        (spool / name).unlink(missing_ok=True)
+    return stored
+
+
+def _store(target: BackupTarget, path: str, file: Path) -> int:
+    try:
+        with target.create(path) as writer:
+            writer.write(zstd.compress(file.read_bytes(), level=_LEVEL))
+            writer.commit()
+    except StorageDuplicate:
+        # Another node of the database has stored it meanwhile.
+        return 0
+    return 1
+
+
+def _generation(place: DataPlace) -> str:
+    content = read_content(place.data)
+    return content.marker.generation if content else ""
+
+
+def _remove_empty(spool: Path) -> None:
+    try:
+        spool.rmdir()
+    except OSError:
+        return
+
+
+def _by_generation(target: BackupTarget, database: str) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    prefix = directory(database)
+    for file in target.files(prefix):
+        generation, _, name = file.path.removeprefix(prefix).partition("/")
+        found.setdefault(generation, {})[name.removesuffix(SUFFIX)] = file.modified
+    return found
+
+
+def _ends(target: BackupTarget, database: str, generation: str) -> list[int]:
+    """Return the segments with which the usable backups of a generation end: a restore goes on from there."""
+    backups = read_backups(target, database)
+    usable = (one for one in backups.of(database) if backups.usable(one))
+    return [
+        number_at(end_of(read_file(target, one.location.metadata, _LONGEST_MANIFEST)))
+        for one in usable
+        if one.status and one.status.generation == generation
+    ]
+
+
+def end_of(manifest: bytes) -> str:
+    """Return where the WAL ends that a backup brings along."""
+    ranges = msgspec.json.decode(manifest, type=_Manifest).ranges
+    return max((one.end for one in ranges), key=lambda lsn: [int(part, 16) for part in lsn.split("/")])
+
+
+class _Range(msgspec.Struct, rename={"end": "End-LSN"}):
+    end: str
+
+
+class _Manifest(msgspec.Struct, rename={"ranges": "WAL-Ranges"}):
+    ranges: list[_Range]
