@@ -7,25 +7,35 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import json
 import os
+import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 import uvloop
 
 from confd import __version__
 
+if TYPE_CHECKING:
+    from confd.daemon.node import Daemon
+
 _M_ARENA_MAX: Final = -8
+_TAKE_OVER_SECONDS: Final = 120.0
 
 
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path), default=Path("/exa"), envvar="EXA_ROOT", show_default=True,
               help="Node root (EXA_ROOT): everything the node writes is below it.")  # fmt: skip
 @click.option("--log-level", default="INFO", show_default=True, help="Least level that is logged.")
+@click.option("--take-over", is_flag=True,
+              help="Make this node the master because the master is lost; only with the embedded store.")  # fmt: skip
 @click.version_option(__version__, prog_name="confd")
-def main(root: Path, log_level: str) -> None:
+def main(root: Path, log_level: str, take_over: bool) -> None:
     """Run the ConfD daemon of one node in the foreground.
 
     Nodes are made by ``c4 host play``; it also starts their daemons.
@@ -40,12 +50,14 @@ def main(root: Path, log_level: str) -> None:
 
     if not root.is_dir():
         _fail(f"{root} does not exist; make nodes with c4 host play")
+    if take_over and _order_take_over(root):
+        return
     lock = _only_one(root)
     _save_memory()
     logs.set_up(root / "logs/logd/ConfD.log", log_level.upper())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            status = runner.run(_run(Daemon, root, write_pid))
+            status = runner.run(_run(lambda: Daemon(root, take_over), root, write_pid))
     except (ValueError, OSError) as error:
         _fail(str(error))
     lock.close()
@@ -54,8 +66,36 @@ def main(root: Path, log_level: str) -> None:
     os._exit(status)
 
 
-async def _run(daemon: type, root: Path, write_pid: object) -> int:
-    node = daemon(root)
+def _order_take_over(root: Path) -> bool:
+    """Have the daemon that runs here take over, and say what came of it; False when none runs: it starts so then."""
+    from confd.daemon.node import pid_file, take_over_answer
+
+    with contextlib.suppress(OSError, ValueError), (root / "spool/confd.lock").open("r") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            answer = take_over_answer(root)
+            answer.unlink(missing_ok=True)
+            os.kill(int(pid_file(root).read_text()), signal.SIGUSR1)
+            _report(answer)
+            return True
+    return False
+
+
+def _report(answer: Path) -> None:
+    deadline = time.monotonic() + _TAKE_OVER_SECONDS
+    while not answer.exists():
+        if time.monotonic() > deadline:
+            _fail("the daemon does not answer; see its log")
+        time.sleep(0.05)
+    told = json.loads(answer.read_text())
+    if not told["done"]:
+        _fail(told["text"])
+    print(told["text"])
+
+
+async def _run(daemon: Callable[[], Daemon], root: Path, write_pid: object) -> int:
+    node = daemon()
     assert callable(write_pid)
     write_pid(root)
     # What was loaded at start stays for good: keep it out of every later collection.

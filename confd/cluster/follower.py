@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from confd.cluster.agent import Agent
 from confd.cluster.host import Host, reports
 from confd.cluster.link import Method
 from confd.cluster.replica import Replica
+from confd.cluster.tail import Tail
 from confd.model.errors import Conflict, NodeError
 from confd.store.protocol import Gap, Kind, Record, StaleTerm, Store, StoreFailed
 
@@ -53,6 +55,8 @@ class Follower:
         self._loop = asyncio.get_running_loop()
         self._restoring: list[bytes] = []
         self._joined = asyncio.Event()
+        self._superseded: Callable[[], None] = lambda: None
+        self._tail = Tail(store)
         replica.watch(self._on_written)
 
     @property
@@ -64,6 +68,9 @@ class Follower:
             "beat": self._beat,
             "run": self._run,
             "restore": self._restore,
+            "set_aside": self._set_aside,
+            "position": self._where,
+            "records": self._records,
         }
 
     @property
@@ -74,6 +81,10 @@ class Follower:
     async def wait_caught_up(self) -> None:
         """Return when ``caught_up``."""
         await self._joined.wait()
+
+    def superseded(self, told: Callable[[], None]) -> None:
+        """Call back, in the loop's thread, when a master with a newer term is heard while this node leads."""
+        self._superseded = told
 
     def lead(self, node: int, term: int) -> None:
         """Note that this node itself is master."""
@@ -137,7 +148,31 @@ class Follower:
             raise Conflict(f"n{self._host.node} follows a master with term {self.master.term}")
         if body["term"] == self.master.term and self.master.node not in (0, body["master"]):
             raise Conflict(f"n{self._host.node} knows n{self.master.node} as master with term {self.master.term}")
+        deposed = self.master.node == self._host.node != body["master"]
         self.master = MasterSeen(body["master"], body["term"], time.monotonic())
+        if deposed:
+            log.warning("deposed", term=body["term"], master=body["master"])
+            self._superseded()
+
+    async def _where(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Say how far the journal goes here, and who leads; asked by a node that may take over."""
+        head = self._store.head()
+        master = self.master
+        leads = master.node == self._host.node
+        return {"last": head.term, "n": head.n, "term": master.term, "master": master.node, "leads": leads}
+
+    async def _records(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Give records to a node that may take over."""
+        return {"records": await self._loop.run_in_executor(None, self._tail.after, body["n"])}
+
+    async def _set_aside(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Keep this node's journal in a file of its own, before another one takes its place."""
+        self._hear(body)
+        head = self._store.head()
+        kept = self._host.path(f"/exa/metadata/confd/journal-{head.term}-{head.n}.db")
+        await self._loop.run_in_executor(None, self._store.save, kept)
+        log.error("journal_set_aside", kept=str(kept), n=head.n, term=head.term)
+        return self._position()
 
     def _position(self) -> dict[str, Any]:
         head = self._store.head()

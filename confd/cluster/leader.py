@@ -79,6 +79,11 @@ class Leader:
         member = self._members.get(node)
         return member.status.get(service) if member and member.online else None
 
+    @property
+    def superseded(self) -> bool:
+        """True once a newer term than this master's is known here."""
+        return self._closed or self._store.head().term > self.term
+
     def check_quorum(self) -> None:
         """Refuse changes without more than half of the nodes that are not suspended.
 
@@ -202,6 +207,12 @@ class Leader:
     async def _greet(self, member: Member) -> None:
         answer = await self._call(member, "hello", {})
         member.n, member.booted = answer["n"], answer["booted"]
+        head = self._store.head()
+        if answer["term"] < self.term and (answer["n"] > head.n or self._went_another_way(answer)):
+            # Its last records are of an earlier master that nobody else got; they are kept there, in a file.
+            log.warning("node_set_right", node=member.node, n=answer["n"], term=answer["term"])
+            await self._call(member, "set_aside", {}, _RESTORE_SECONDS)
+            answer = {**answer, **await self._send_everything(member)}
         head = self._store.head()
         if answer["n"] > head.n:
             # Its journal holds what this master lost: overwriting it would lose it for good.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable, Mapping
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ log = structlog.get_logger("nodeport")
 
 _PATH = "/link"
 _CONNECT_SECONDS = 2.0
+_UNDELIVERED_MS = 2_500
 _READ_AHEAD = 1 << 20
 
 
@@ -122,11 +124,19 @@ class Connector:
                 socket = await connecting
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NodeOffline(f"no node answers at {where}: {error or 'timed out'}") from None
+        _forget_stale(socket)
         link = Link(socket, self._methods, where)
         task = asyncio.get_running_loop().create_task(link.serve())
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         return link
+
+
+def _forget_stale(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Have what a cut connection could not deliver dropped: a command must not arrive after it was given up."""
+    connection = socket.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, _UNDELIVERED_MS)
 
 
 def _peer_uuid(request: web.Request) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +19,15 @@ from confd.cluster.agent import Agent, Results
 from confd.cluster.counter import Counter
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
-from confd.cluster.identity import Identity, NodeFiles
+from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
+from confd.cluster.takeover import Taken, ask_all, collect
 from confd.daemon.bootstrap import bootstrap
 from confd.daemon.mastership import Mastership
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import NoMaster
+from confd.model.errors import ConfDError, NoMaster, WrongState
 from confd.scheduler import registry
 from confd.store.protocol import Retention
 from confd.store.sqlite import SqliteStore
@@ -38,13 +40,15 @@ _PRUNE_SECONDS: Final = 600.0
 class Daemon:
     """One node from start to stop. ``run`` returns when the daemon is told to end."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, take_over: bool = False) -> None:
         self.files = NodeFiles(root)
         self.identity: Identity = self.files.load_identity()
         self._ended = asyncio.Event()
         self._exit_code = 0
         self._mastership: Mastership | None = None
         self._pruning: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._taking_over = take_over
         self.ready = False
 
     async def run(self) -> int:
@@ -90,15 +94,61 @@ class Daemon:
     async def _start(self) -> None:
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
+        self._follower.superseded(self._step_down)
+        self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
         term, master = self._store.leader()
-        if master == self.identity.node:
+        if master == self.identity.node and not await self._is_superseded(term):
             await self._lead(term)
+        elif self._taking_over:
+            await self.take_over()
         else:
             await self._follower.wait_caught_up()
         await self._open_api()
         self._pruning = self._loop.create_task(self._prune())
         self.ready = True
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
+
+    async def take_over(self) -> Taken:
+        """Lead on under a newer term, by order of an administrator, because the master is lost.
+
+        :raises WrongState: there is a master that answers.
+        """
+        if self.is_master:
+            raise WrongState(f"n{self.identity.node} is master already")
+        taken = await collect(self._store, self._connector, self._conf(), self.identity.node)
+        log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
+        self._replica.reload()
+        await self._lead(taken.term)
+        return taken
+
+    async def _take_over_on_demand(self) -> None:
+        try:
+            text = f"n{self.identity.node} is master now; {await self.take_over()}"
+            answer = {"done": True, "text": text}
+        except ConfDError as error:
+            answer = {"done": False, "text": error.message}
+        except Exception as error:
+            log.exception("take_over_failed")
+            answer = {"done": False, "text": repr(error)}
+        write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
+
+    async def _is_superseded(self, term: int) -> bool:
+        """Ask whether another master was made while this node was away."""
+        known = await ask_all(self._connector, self._conf(), self.identity.node)
+        newer = [one.term for one in known.values() if one is not None and one.term > term]
+        if newer:
+            log.warning("superseded", term=term, newer=max(newer))
+        return bool(newer)
+
+    def _step_down(self) -> None:
+        if self._mastership is not None:
+            leaving, self._mastership = self._mastership, None
+            self._keep_task(leaving.close())
+
+    def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _lead(self, term: int) -> None:
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
@@ -181,6 +231,11 @@ class Daemon:
 def booted() -> float:
     """Return when this machine was booted, UTC seconds."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def take_over_answer(root: Path) -> Path:
+    """Return where a daemon writes what came of an order to take over."""
+    return root / "spool/take-over.json"
 
 
 def pid_file(root: Path) -> Path:

@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from confd.cluster.agent import Agent, Reply
+from confd.cluster.agent import Agent, Reply, reply_of
 from confd.cluster.host import Host, Submission, reports
 from confd.cluster.leader import Leader
 from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Conf
-from confd.model.errors import NoMaster, TimedOut, error_from
+from confd.model.errors import ConfDError, NoMaster, TimedOut, error_from
 from confd.model.states import NodeState
 from confd.scheduler.head import Head
 
@@ -79,6 +79,8 @@ class ClusterView:
         key = (job_id, number)
         if command.node == MASTER:
             return self._agent.run(key, command.name, command.arguments, lambda lines: MasterPlace(self, lines))
+        if self._leader.superseded:
+            return _refused(NoMaster("this node is no longer master; nothing is done in its name"))
         if command.node == self._host.node:
             return self._agent.run(key, command.name, command.arguments, self._host.with_output)
         return self._leader.send(key, command)
@@ -136,3 +138,9 @@ class MasterPlace:
     def canceled(self) -> bool:
         """True once the master is going down."""
         return self.cluster.canceled
+
+
+def _refused(error: ConfDError) -> Future[Reply]:
+    refused: Future[Reply] = Future()
+    refused.set_result(reply_of(error))
+    return refused

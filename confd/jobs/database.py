@@ -33,6 +33,7 @@ _EVERYBODY: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm",
 _WHOLE: Final = ("MAIN", "+all")
 
 Seconds = Annotated[int, Rule(minimum=0)]
+OwnSwitch = Annotated[bool, Rule(own=True)]
 
 
 @job(READ, allow=_EVERYBODY)
@@ -132,6 +133,7 @@ def db_start(
     cluster: str | None = None,
     maintenance: bool = False,
     timeout: Seconds = 0,
+    accept_loss: OwnSwitch = False,
 ) -> None:
     """Start a stopped database and wait until clients can connect.
 
@@ -141,6 +143,7 @@ def db_start(
     :param cluster: Part of the database: MAIN or its name for the main part, +all for everything.
     :param maintenance: Start without opening it to clients.
     :param timeout: Seconds to wait; 0 waits as long as it takes. When they pass, the start is taken back.
+    :param accept_loss: Start from the copies that are there, even if rows are lost that only absent nodes have.
 
     Examples:
     {db_name: DB1}
@@ -153,7 +156,14 @@ def db_start(
         raise WrongState(f"database {db_name} is in state {state}; only a stopped one (setup) can be started")
     warn_of_reduction(ctx, database)
     outcome = ctx.run(
-        want.on(MASTER, database=db_name, wanted=Wanted.RUNNING, timeout=timeout or None, maintenance=maintenance),
+        want.on(
+            MASTER,
+            database=db_name,
+            wanted=Wanted.RUNNING,
+            timeout=timeout or None,
+            maintenance=maintenance,
+            accept_loss=accept_loss,
+        ),
         undo=unwant.on(MASTER, database=db_name, wanted=Wanted.RUNNING),
     )
     for warning in outcome.warnings:

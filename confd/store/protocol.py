@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -192,6 +193,9 @@ class Store(Protocol):
 
     def export(self) -> Iterable[bytes]:
         """Give the whole state as chunks for ``restore`` on a node that is far behind."""
+
+    def save(self, path: Path) -> None:
+        """Write a copy of the whole state to a new file, for people to look into; fine when it is there already."""
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by an exported state; atomic."""

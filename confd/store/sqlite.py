@@ -136,6 +136,17 @@ class SqliteStore(History):
         """Call back, in the writing thread and in order, with records that became durable."""
         self._watchers.append(durable)
 
+    def save(self, path: Path) -> None:
+        """Write a copy of the whole state to a new file."""
+        if path.exists():
+            return
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        with self._write_lock:
+            self._connection.execute("VACUUM INTO ?", (str(fresh),))
+        fresh.chmod(0o600)
+        fresh.rename(path)
+
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by an exported state; atomic."""
         with self._write_lock:

@@ -37,18 +37,18 @@ def describe_database(
     :param fingerprint: of the certificate that clients see; left out when there is none.
     """
     stopped = seen.state is DatabaseState.SETUP
-    failed = [node for node in database.active_nodes if node in seen.missing]
+    failed = [node for node in database.nodes if node in seen.missing or node in seen.unavailable]
     active = [node for node in database.active_nodes if node not in failed]
     shown = {
         "config": describe_config(database),
         "connectible": "Yes" if seen.connectible else "No",
         "connection string": connection_string([addresses[node] for node in active or failed], database.port),
-        "info": describe_problems(seen),
+        "info": describe_problems(database, volume, seen),
         "name": database.name,
         "nodes": {
             "active": _names(active),
             "failed": _names(failed),
-            "reserve": _names(database.reserve_nodes),
+            "reserve": _names(node for node in database.reserve_nodes if node not in failed),
         },
         "operation": seen.record.operation or _NONE,
         "persistent volume": volume.name,
@@ -74,14 +74,26 @@ def describe_config(database: Database) -> dict[str, Any]:
     }
 
 
-def describe_problems(seen: Observation) -> str:
+def describe_problems(database: Database, volume: Volume, seen: Observation) -> str:
     """Return the info text: empty for a healthy or stopped database whose last operation went well."""
     texts = [seen.info] if seen.info else []
+    if seen.state is not DatabaseState.SETUP:
+        texts += _displaced(database, volume)
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
     if (last := seen.record.last) is not None and last.code:
         texts.append(f"The last {last.kind} ({last.name}) failed: {last.message}")
     return " ".join(texts)
+
+
+def _displaced(database: Database, volume: Volume) -> Iterable[str]:
+    """Name the active nodes whose share of the volume is still on the node that they replaced."""
+    homeless = [node for node in database.active_nodes if node not in volume.nodes]
+    spare = [node for node in volume.nodes if node not in database.active_nodes]
+    return (
+        f"Payload of database node {node} resides on volume master node {home}."
+        for node, home in zip(homeless, spare, strict=False)
+    )
 
 
 def connection_string(addresses: Iterable[str], port: int) -> str:

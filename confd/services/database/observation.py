@@ -15,7 +15,10 @@ from confd.services.database.situation import Plan, Situation
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """A database as it is now. ``missing``: nodes that should have an instance and do not serve."""
+    """A database as it is now. ``missing``: nodes that should have an instance and do not serve.
+
+    ``unavailable``: nodes that are offline or suspended, whether they have an instance or not.
+    """
 
     state: DatabaseState
     connectible: bool
@@ -23,6 +26,7 @@ class Observation(msgspec.Struct, frozen=True):
     instances: tuple[Instance, ...]
     missing: tuple[int, ...]
     info: str
+    unavailable: tuple[int, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -47,6 +51,7 @@ def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observat
         instances=tuple(now.seen.values()),
         missing=missing if wanted and opened is None else (),
         info=" ".join(filter(None, problems)),
+        unavailable=tuple(node for node in now.nodes if not now.online(node) or node in now.record.suspended),
     )
 
 

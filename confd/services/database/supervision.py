@@ -83,6 +83,16 @@ class Supervision:
             )
         )
 
+    def await_hand_over(self, database: str, within: float, canceled: Callable[[], bool]) -> bool:
+        """Wait until a running database is served by a node that is not suspended; False when it takes longer."""
+        supervisor, deadline = self._supervisor(database), self._clock() + within
+        with supervisor.changed:
+            while not _handed_over(supervisor):
+                if canceled() or self._clock() >= deadline:
+                    return False
+                supervisor.changed.wait(_LOOK)
+        return True
+
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
         return read_record(self._cluster, database) or Record()
@@ -236,6 +246,16 @@ def relocated(record: Record, volume: str) -> Record:
         volume=volume,
         moves=record.moves,
         temporary_volume=record.temporary_volume,
+    )
+
+
+def _handed_over(supervisor: Supervisor) -> bool:
+    view = supervisor.view
+    if view is None:
+        return False
+    record = view.situation.record
+    return record.wanted is Wanted.STOPPED or (
+        record.primary not in record.suspended and primary_serves(view.situation)
     )
 
 

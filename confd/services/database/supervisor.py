@@ -7,6 +7,7 @@ observed. So it may end at any moment and go on in another process or on another
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Final
@@ -40,6 +41,7 @@ from confd.services.database.situation import (
     StartPrimary,
     describe,
 )
+from confd.services.database.taking_over import TakingOver
 
 _log = structlog.get_logger()
 
@@ -80,6 +82,7 @@ class Supervisor:
         looks: Executor,
         works: Executor,
         clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
         proven: Callable[[Place], bool] = gone,
     ) -> None:
         self.database = database
@@ -88,6 +91,7 @@ class Supervisor:
         self.failures: dict[int, Failure] = {}
         self._cluster, self._looks, self._works, self._clock = cluster, looks, works, clock
         self._proven, self._patience = proven, Patience(clock)
+        self._taking_over = TakingOver(database, cluster, self._note, clock, wall)
         self._busy: dict[int, NodeAction] = {}
         self._force = False
         self._told: Callable[[str], None] = lambda _: None
@@ -242,6 +246,7 @@ class Supervisor:
             self.changed.notify_all()
         if any(again):
             return 0.0
+        self._taking_over.look(situation)
         return _TICK_CALM if decided.reached else _TICK_BUSY
 
     def _begin(self, action: Action, record: Record) -> bool:

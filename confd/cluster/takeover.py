@@ -1,0 +1,100 @@
+"""Taking over when the master is lost: a survivor collects what is known and leads on under a newer term.
+
+Only by order of an administrator: with the embedded store nobody else can tell a dead master from one that is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from confd.cluster.nodeport import Connector
+from confd.exaconf import Conf, Node
+from confd.model.errors import ConfDError, WrongState
+from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store
+
+log = structlog.get_logger("takeover")
+
+_ASK_SECONDS: Final = 3.0
+_FETCH_SECONDS: Final = 30.0
+
+
+class Known(msgspec.Struct, frozen=True):
+    """How far the journal of a node goes, and whom it knows as master."""
+
+    node: int
+    position: Position
+    term: int
+    leads: bool
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What a take-over found: the term to lead under, where the journal ends, who could not be asked."""
+
+    term: int
+    position: Position
+    silent: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Say what may be missing."""
+        end = f"the journal goes on after record {self.position.n} of term {self.position.term}"
+        if not self.silent:
+            return f"{end}; all other nodes were asked, nothing is missing"
+        names = ", ".join(f"n{node}" for node in self.silent)
+        return (
+            f"{end}; {names} could not be asked: what only these nodes know is missing, such as jobs of the master's "
+            "last moments that were not finished; when they return it is kept there in a file and logged"
+        )
+
+
+async def ask_all(connector: Connector, conf: Conf, own: int) -> dict[int, Known | None]:
+    """Ask every other node how far its journal goes; None for those that do not answer."""
+    others = [node for node in conf.nodes.values() if node.id != own]
+    answers = await asyncio.gather(*(_ask(connector, conf.global_.cored_port, node) for node in others))
+    return {node.id: answer for node, answer in zip(others, answers, strict=True)}
+
+
+async def collect(store: Store, connector: Connector, conf: Conf, own: int) -> Taken:
+    """Bring this node's journal to the longest that can be reached, and return what to lead with.
+
+    :raises WrongState: a master answers, or another node knows more than can be fetched; says what to do.
+    """
+    known = await ask_all(connector, conf, own)
+    answers = [one for one in known.values() if one is not None]
+    if leading := [one.node for one in answers if one.leads]:
+        raise WrongState(f"n{leading[0]} is master and answers; mastership is given on there")
+    best = max(answers, key=lambda one: one.position, default=None)
+    if best is not None and best.position > store.head():
+        await _fetch(store, connector, conf, best)
+    term = max([store.leader()[0], *(one.term for one in answers)]) + 1
+    return Taken(term, store.head(), tuple(node for node, answer in known.items() if answer is None))
+
+
+async def _ask(connector: Connector, port: int, node: Node) -> Known | None:
+    try:
+        told: dict[str, Any] = await connector.call(node.private_ip, port, "position", {}, _ASK_SECONDS)
+    except ConfDError:
+        return None
+    return Known(node.id, Position(told["last"], told["n"]), told["term"], told["leads"])
+
+
+async def _fetch(store: Store, connector: Connector, conf: Conf, source: Known) -> None:
+    address, port = conf.require_node(source.node).private_ip, conf.global_.cored_port
+    while store.head() < source.position:
+        try:
+            body = {"n": store.head().n}
+            told = await connector.call(address, port, "records", body, _FETCH_SECONDS)
+            if not (records := _decoded(told["records"])):
+                raise Gap(f"n{source.node} gave no records")
+            await asyncio.to_thread(store.copy, records)
+        except (ConfDError, Gap, StaleTerm) as error:
+            raise WrongState(f"n{source.node} has a newer journal than this node ({error}); take over there") from None
+    log.info("journal_fetched", node=source.node, n=store.head().n)
+
+
+def _decoded(frames: Sequence[Any]) -> list[Record]:
+    return [Record(r[0], r[1], Kind(r[2]), r[3], r[4], msgspec.Raw(r[5])) for r in frames]
