@@ -58,6 +58,9 @@ class Operation(Generic[P, R]):
         first, *self._names = inspect.signature(function).parameters
         hints.pop(first)
         self._hints = hints
+        # msgspec learns a type when it is used first, and two threads that do so at once can crash it: now, then.
+        for kind in (self._result, *hints.values()):
+            msgspec.json.Decoder(kind)
 
     def on(self, node: int, *args: P.args, **kwargs: P.kwargs) -> Command[R]:
         """Make the command that runs this operation on a node."""

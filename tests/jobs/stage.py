@@ -153,7 +153,7 @@ class Stage:
     def call(self, command: Command[Any], timeout: float = 60.0) -> Any:
         """Run a command on its node or on the master, as it travels."""
         if command.node == MASTER:
-            return self._travel(command, StageMaster(self, self.services))
+            return self._travel(command, StageMaster(StageCluster(self), self.services))
         if self.states.get(command.node) is not NodeState.ONLINE:
             raise NodeOffline(f"n{command.node} is offline; {command.name} was not run there")
         return self._travel(command, self.host(command.node))
@@ -207,8 +207,8 @@ class StageMaster:
 
     canceled = False
 
-    def __init__(self, stage: Any, services: Mapping[type[Any], Any]) -> None:
-        self.cluster = StageCluster(stage)
+    def __init__(self, cluster: Any, services: Mapping[type[Any], Any]) -> None:
+        self.cluster = cluster
         self.service = services.__getitem__
 
     def say(self, line: str) -> None:

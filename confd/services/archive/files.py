@@ -49,6 +49,7 @@ class ShelfFiles:
 
     def __init__(self, name: str, places: Sequence[Place], shares: dict[int, int]) -> None:
         self.name, self.places, self.shares = name, places, shares
+        self._known: dict[tuple[str, int, int], Index] = {}
 
     @property
     def first(self) -> Path:
@@ -96,9 +97,15 @@ class ShelfFiles:
             raise storage_error(self.name, error) from None
 
     def read_indexes(self) -> Iterator[Index]:
-        """Return the indexes that are whole."""
-        found = (read_index(self.indexes / name) for name in names_in(self.indexes))
-        return (index for index in found if index is not None)
+        """Return the indexes that are whole; each is read once as long as it does not change."""
+        known, self._known = self._known, {}
+        for name in names_in(self.indexes):
+            state = (self.indexes / name).stat()
+            key = (name, state.st_mtime_ns, state.st_size)
+            index = known.get(key) or read_index(self.indexes / name)
+            if index is not None:
+                self._known[key] = index
+                yield index
 
     def copy(self, copy: Copy, suffix: str = "") -> Path:
         """Return the path of a copy, or of its table; on the device that has it, else on the first one."""

@@ -242,7 +242,7 @@ class _Open:
 
 
 def _enough(nodes: set[int], local: int) -> int:
-    """Return how many bytes are worth a write of their own: a message costs more than a call of the system."""
+    """Return how many bytes are worth a write of their own: messages to nodes cost more than calls of the system."""
     return _LOCAL_PIECE if nodes == {local} else _BUFFER
 
 
