@@ -251,8 +251,8 @@ def _asked(server: Server, held: Instance) -> Instance:
     try:
         sight, followers, kept = server.admin.sight()
     except NodeError:
-        # It is going down, or all its connections are taken; what the disk says still holds.
-        return held
+        # It is going down, or overloaded: without its word on followers nothing must be concluded from it.
+        return msgspec.structs.replace(held, state=InstanceState.STARTING)
     return msgspec.structs.replace(
         held,
         role=sight.role,

@@ -9,6 +9,7 @@ from confd.model.secret import Secret
 from confd.services.database.configuration import ADMIN, SYS, bootstrap
 from confd.services.database.data import Marker, Workshop, read_content, write_marker, write_owned
 from confd.services.database.initial_sql import read_statements, script
+from confd.services.database.processes import clear
 from confd.services.database.scram import make_verifier
 from confd.services.database.server import Server
 
@@ -53,7 +54,10 @@ def rewind(server: Server, primary: int, password: Secret) -> None:
     server.write_password(password)
     workshop = Workshop(server.place, server.layout.account)
     with workshop.alone():
+        clear(server.place.data)
         target = workshop.take()
+        # It may name a process that is dead and still in the table of processes.
+        (target / "postmaster.pid").unlink(missing_ok=True)
         tool = server.choice().installation.tool("pg_rewind")
         login = f"{server.link(primary)} dbname=postgres"
         workshop.run([tool, "--target-pgdata", str(target), "--source-server", login])

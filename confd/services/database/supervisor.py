@@ -278,6 +278,8 @@ class Supervisor:
 
     def _ended(self, action: NodeAction, since: float, done: Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
+        if error is not None:
+            _log.warning("action_failed", database=self.database, action=describe(action), error=str(error))
         with self.changed:
             if self._busy.get(action.node) is action:
                 del self._busy[action.node]

@@ -1,0 +1,190 @@
+"""What can happen to a node of a test cluster: death of all or some of its processes, and a cut of its address."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from typing import Any, Final
+
+import psutil
+import psycopg
+
+from tests.cluster.harness import SYS_PASSWORD, Cluster, until
+
+NAME: Final = "Exasol"
+_KEEPER: Final = "confd.services.database.keeper"
+
+
+def processes_of(cluster: Cluster, node: int) -> list[psutil.Process]:
+    """Return daemon, keepers and servers of a node."""
+    root = str(cluster.root(node))
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words, place = process.cmdline(), process.cwd()
+            if any(word == root or f"{root}/" in word for word in words) or place.startswith(f"{root}/"):
+                found.append(process)
+    return found
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill -9, all as one."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    until(lambda: not any(_lives(process) for process in processes), "they are dead")
+
+
+def kill_node(cluster: Cluster, node: int) -> None:
+    """Kill -9 of everything on a node; what was being started meanwhile, too."""
+    while found := [process for process in processes_of(cluster, node) if _lives(process)]:
+        kill(found)
+
+
+def kill_daemon(cluster: Cluster, node: int) -> None:
+    """Kill -9 of the daemon alone."""
+    cluster.kill(node)
+
+
+def kill_server(cluster: Cluster, node: int) -> None:
+    """Kill -9 of the postmaster alone."""
+    kill([one for one in processes_of(cluster, node) if _is_postmaster(one)])
+
+
+def kill_keeper(cluster: Cluster, node: int) -> None:
+    """Kill -9 of the keepers alone; their servers stop."""
+    kill([one for one in processes_of(cluster, node) if _words(one) & {_KEEPER}])
+
+
+def cut(cluster: Cluster, node: int) -> None:
+    """Have nobody reach a node's address; all its processes live on. Without rights for that its daemon is frozen."""
+    if _can_route():
+        _route("add", cluster.addresses[node])
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(cluster.pid(node)).suspend()
+
+
+def heal(cluster: Cluster) -> None:
+    """Take all cuts back."""
+    for node, address in cluster.addresses.items():
+        if _can_route():
+            _route("del", address)
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            psutil.Process(cluster.pid(node)).resume()
+
+
+def primary(cluster: Cluster) -> int | None:
+    """Return the node that takes writes."""
+    return next((node for node in cluster.addresses if _writable(cluster, node)), None)
+
+
+class Writer(threading.Thread):
+    """Writes rows all the time, connecting again after every error; remembers which were acknowledged."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(daemon=True)
+        self.cluster = cluster
+        self.acknowledged: set[int] = set()
+        self._numbers = itertools.count(1)
+        self._ended = threading.Event()
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Connect to whichever node takes writes."""
+        return psycopg.connect(
+            host=",".join(self.cluster.addresses.values()), port=8563, user="sys", password=SYS_PASSWORD, dbname=NAME,
+            target_session_attrs="read-write", connect_timeout=2, tcp_user_timeout=3000, keepalives_idle=1,
+            keepalives_interval=1, keepalives_count=3, autocommit=True,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Write until told to end."""
+        while not self._ended.is_set():
+            with contextlib.suppress(psycopg.Error), self.connect() as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS written (n bigint primary key)")
+                while not self._ended.wait(0.002):
+                    number = next(self._numbers)
+                    connection.execute("INSERT INTO written VALUES (%s)", (number,))
+                    self.acknowledged.add(number)
+            self._ended.wait(0.05)
+
+    def goes_on(self, seconds: float = 60.0) -> None:
+        """Wait for the next acknowledged rows."""
+        before = len(self.acknowledged)
+        until(lambda: len(self.acknowledged) > before + 3, "rows are written", seconds)
+
+    def end(self) -> set[int]:
+        """Stop; return the acknowledged rows that are not there any more."""
+        self._ended.set()
+        self.join(30)
+        with self.connect() as connection:
+            there = {number for (number,) in connection.execute("SELECT n FROM written")}
+        return self.acknowledged - there
+
+
+class Watcher(threading.Thread):
+    """Looks all the time for two nodes that take writes at once."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(daemon=True)
+        self.cluster = cluster
+        self.seen: list[list[int]] = []
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look until told to end: who was writable before and after another one was, was so at the same time."""
+        while not self._ended.wait(0.05):
+            first = [node for node in self.cluster.addresses if _writable(self.cluster, node)]
+            if len(first) > 1 and _writable(self.cluster, first[0]):
+                self.seen.append(first)
+
+    def end(self) -> list[list[int]]:
+        """Stop; return what must never be."""
+        self._ended.set()
+        self.join(30)
+        return self.seen
+
+
+def _writable(cluster: Cluster, node: int) -> bool:
+    try:
+        with psycopg.connect(
+            host=cluster.addresses[node], port=8563, user="sys", password=SYS_PASSWORD, dbname=NAME,
+            connect_timeout=2, tcp_user_timeout=2000, keepalives_idle=1, keepalives_interval=1, keepalives_count=2,
+        ) as connection:  # fmt: skip
+            return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+    except psycopg.Error:
+        return False
+
+
+def _is_postmaster(process: psutil.Process) -> bool:
+    return any(word.endswith("/bin/postgres") for word in _words(process)) and "-D" in _words(process)
+
+
+def _words(process: psutil.Process) -> set[str]:
+    try:
+        return set(process.cmdline())
+    except psutil.Error:
+        return set()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _can_route() -> bool:
+    return os.getuid() == 0 and shutil.which("ip") is not None
+
+
+def _route(change: str, address: str) -> None:
+    """Add or take away a route to nowhere for one loopback address; fine when it is so already."""
+    command = ["ip", "route", change, "blackhole", f"{address}/32", "table", "local"]
+    subprocess.run(command, check=False, capture_output=True)
