@@ -13,9 +13,10 @@ class Settings:
     seconds: float = 4.0
     latency_seconds: float = 5.0
     runs: int = 5
+    failovers: int = 10
     history: int = 100_000
     idle_seconds: float = 5.0
 
 
 FULL = Settings()
-QUICK = Settings(rounds=2, seconds=1.0, latency_seconds=1.0, runs=2, history=5_000, idle_seconds=2.0)
+QUICK = Settings(rounds=2, seconds=1.0, latency_seconds=1.0, runs=2, failovers=2, history=5_000, idle_seconds=2.0)

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.measures.backups import backups
 from bench.measures.databases import databases
+from bench.measures.failover import failover
 from bench.measures.history import history
 from bench.measures.latency import latency
 from bench.measures.play import play
@@ -23,4 +24,5 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "play": play,
     "database": databases,
     "backup": backups,
+    "failover": failover,
 }

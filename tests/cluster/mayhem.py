@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import psutil
@@ -88,17 +90,19 @@ def primary(cluster: Cluster) -> int | None:
 class Writer(threading.Thread):
     """Writes rows all the time, connecting again after every error; remembers which were acknowledged."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, nodes: Sequence[int] = ()) -> None:
         super().__init__(daemon=True)
         self.cluster = cluster
+        self.addresses = [cluster.addresses[node] for node in nodes or cluster.addresses]
         self.acknowledged: set[int] = set()
+        self.resumed: list[float] = []
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
 
     def connect(self) -> psycopg.Connection[Any]:
         """Connect to whichever node takes writes."""
         return psycopg.connect(
-            host=",".join(self.cluster.addresses.values()), port=8563, user="sys", password=SYS_PASSWORD, dbname=NAME,
+            host=",".join(self.addresses), port=8563, user="sys", password=SYS_PASSWORD, dbname=NAME,
             target_session_attrs="read-write", connect_timeout=2, tcp_user_timeout=3000, keepalives_idle=1,
             keepalives_interval=1, keepalives_count=3, autocommit=True,
         )  # fmt: skip
@@ -108,11 +112,19 @@ class Writer(threading.Thread):
         while not self._ended.is_set():
             with contextlib.suppress(psycopg.Error), self.connect() as connection:
                 connection.execute("CREATE TABLE IF NOT EXISTS written (n bigint primary key)")
+                fresh = True
                 while not self._ended.wait(0.002):
                     number = next(self._numbers)
                     connection.execute("INSERT INTO written VALUES (%s)", (number,))
                     self.acknowledged.add(number)
+                    if fresh:
+                        self.resumed.append(time.perf_counter())
+                    fresh = False
             self._ended.wait(0.05)
+
+    def back_after(self, moment: float) -> float | None:
+        """Return when a write was accepted over a connection that was made after a moment (``perf_counter``)."""
+        return next((at for at in list(self.resumed) if at > moment), None)
 
     def goes_on(self, seconds: float = 60.0) -> None:
         """Wait for the next acknowledged rows."""
