@@ -111,7 +111,8 @@ class Attendant:
         return self._restoring(database, record.restore) if record.restore else None
 
     def _restoring(self, database: str, order: RestoreOrder) -> Progress:
-        for node in self._cluster.conf().require_database(database).active_nodes:
+        conf = self._cluster.conf()
+        for node in conf.require_volume(conf.require_database(database).data_volume).nodes:
             with suppress(ConfDError):
                 found: Progress | None = self._cluster.call(restoring.progress.on(node, database))
                 if found is not None:
