@@ -31,7 +31,11 @@ _JOINT: Final = " \\"
 _MARKER: Final = "demo"
 _SHOP: Final = "Shop"
 _SHOP_PORT: Final = 8600
+_BACKUP_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.5
 _SHOP_VOLUME: Final = "ShopVolume"
+_SHOP_ARCHIVE: Final = "ShopArchive"
+_TOTAL: Final = "SELECT count(*) AS orders, sum(price) AS total FROM orders"
 
 
 class Failed(Exception):
@@ -75,16 +79,20 @@ class Demo:
         self._sql()
         head("A second database on a volume of its own, on two nodes")
         self._make_shop()
-        head("The same from Python, over XML-RPC: stop the database")
+        head("Backups on an archive volume with two copies: level 0, a change, level 1")
+        self._back_up()
+        head("An accident; then, from Python over XML-RPC: stop the database")
+        self._query(_SHOP, _SHOP_PORT, "primary", "DELETE FROM orders")
+        self._query(_SHOP, _SHOP_PORT, "primary", _TOTAL)
         self._stop_by_xmlrpc()
-        head("Start it again; the rows are still there")
-        self._job(f"confd_client db_start db_name: {_SHOP}")
-        self._query(_SHOP, _SHOP_PORT, "primary", "SELECT sum(price) AS total FROM orders")
+        head("Restore it; the rows are back")
+        self._restore()
         head("Delete it; a dry run tells first what would happen")
         self._job(f"confd_client db_stop db_name: {_SHOP}")
         self._job(f"confd_client db_delete db_name: {_SHOP} --dry-run")
         self._job(f"confd_client db_delete db_name: {_SHOP}")
         self._job(f"confd_client st_volume_delete vname: {_SHOP_VOLUME}")
+        self._job(f"confd_client st_volume_delete vname: {_SHOP_ARCHIVE}")
         head("What was done: history of jobs, revisions of the configuration")
         self._job("confd_client job list")
         self._job("exaconf log")
@@ -111,6 +119,38 @@ class Demo:
         self._job(f"confd_client db_start db_name: {_SHOP}")
         self._query(_SHOP, _SHOP_PORT, "primary", "CREATE TABLE orders (item text, price numeric)")
         self._query(_SHOP, _SHOP_PORT, "primary", "INSERT INTO orders VALUES ('tea', 3.20), ('milk', 1.10)")
+
+    def _back_up(self) -> None:
+        listed = ", ".join(str(node.node) for node in self._play.nodes[:2])
+        self._job(
+            f"confd_client st_volume_create name: {_SHOP_ARCHIVE} type: archive "
+            f"disk: disk1 size: '512 MiB' nodes: '[{listed}]' redundancy: 2 num_master_nodes: 1"
+        )
+        self._back_up_level(0)
+        self._query(_SHOP, _SHOP_PORT, "primary", "INSERT INTO orders VALUES ('bread', 2.40)")
+        self._query(_SHOP, _SHOP_PORT, "primary", _TOTAL)
+        self._back_up_level(1)
+        self._job(f"confd_client db_backup_list db_name: {_SHOP}")
+
+    def _back_up_level(self, level: int) -> None:
+        self._job(
+            f"confd_client db_backup_start db_name: {_SHOP} backup_volume_name: {_SHOP_ARCHIVE} "
+            f"level: {level} expire: '1w'"
+        )
+        # The job ends once the backup runs.
+        until = time.monotonic() + _BACKUP_SECONDS
+        while (info := run_job(self._first.socket, "db_info", {"db_name": _SHOP}))["operation"] != "None":
+            if time.monotonic() > until:
+                raise Failed(f"the backup is not done after {_BACKUP_SECONDS} s")
+            time.sleep(_LOOK_SECONDS)
+        if info["info"]:
+            raise Failed(info["info"])
+
+    def _restore(self) -> None:
+        backups = run_job(self._first.socket, "db_backup_list", {"db_name": _SHOP})
+        newest = max(backups, key=lambda backup: int(backup["bid"]))["id"]
+        self._job(f"confd_client db_restore db_name: {_SHOP} backup_id: '{newest}' restore_type: blocking")
+        self._query(_SHOP, _SHOP_PORT, "primary", _TOTAL)
 
     def _stop_by_xmlrpc(self) -> None:
         url = f"https://admin:PASSWORD@{self._first.address}:{self._play.confd_port}"
@@ -165,11 +205,14 @@ class Demo:
         """Remove what an interrupted demo left, without showing it."""
         socket = self._first.socket
         if _SHOP in run_job(socket, "db_list"):
+            if run_job(socket, "db_info", {"db_name": _SHOP})["operation"] != "None":
+                run_job(socket, "db_backup_abort", {"db_name": _SHOP})
             if run_job(socket, "db_state", {"db_name": _SHOP}) != "setup":
                 run_job(socket, "db_stop", {"db_name": _SHOP})
             run_job(socket, "db_delete", {"db_name": _SHOP})
-        if _SHOP_VOLUME in (volume["name"] for volume in run_job(socket, "st_volume_list")):
-            run_job(socket, "st_volume_delete", {"vname": _SHOP_VOLUME})
+        known = {volume["name"] for volume in run_job(socket, "st_volume_list")}
+        for name in known & {_SHOP_VOLUME, _SHOP_ARCHIVE}:
+            run_job(socket, "st_volume_delete", {"vname": name})
 
 
 def _cluster() -> Play:

@@ -86,7 +86,7 @@ class Database(Section, frozen=True, kw_only=True):
     snapshot_volume: Annotated[str | None, Key("SnapshotVolume", optional=True)] = None
     snapshot_volume_sync: Annotated[str | None, Key("SnapshotVolumeSync", optional=True)] = None
     cache_volume_disk: Annotated[str | None, Key("CacheVolumeDisk", optional=True)] = None
-    wal_archive_volume: Annotated[str | None, Key("WalArchiveVolume", optional=True)] = None
+    wal_archive_volume: Annotated[str, Key("WalArchiveVolume", optional=True)] = ""
     volume_quota: Annotated[Bytes | None, Key("VolumeQuota", optional=True)] = None
     volume_move_delay: Annotated[int | None, Key("VolumeMoveDelay", within(0), optional=True)] = None
     enable_auditing: Annotated[bool, Key("EnableAuditing")] = True

@@ -9,10 +9,11 @@ import msgspec
 from confd.cluster.operations import MASTER
 from confd.exaconf import Database
 from confd.jobs import locks
+from confd.jobs.engine import homes
 from confd.jobs.observing import ask, require_stopped
 from confd.jobs.shelves import find_backup, find_snapshot
 from confd.jobs.types import DatabaseName
-from confd.model.errors import StorageCorrupted, Unsupported, WrongState
+from confd.model.errors import NodeOffline, StorageCorrupted, Unsupported, WrongState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
@@ -80,21 +81,20 @@ def db_restore(
             f"backup_id: the backup is of a database with {source.active_nodes} active nodes, {db_name} has "
             f"{database.num_active_nodes}; restore into one with as many"
         )
+    home = homes(ctx, database)[0]
     ask(
         ctx,
-        fits.on(
-            database.active_nodes[0], database=db_name, postgresql=source.postgresql, levels=len(source.order.chain)
-        ),
+        fits.on(home, database=db_name, postgresql=source.postgresql, levels=len(source.order.chain)),
     )
     order = source.order
     if restore_time is not None:
-        order = msgspec.structs.replace(order, wal=_wal(ctx, database, source, restore_time))
+        order = msgspec.structs.replace(order, wal=_wal(ctx, database, home, source, restore_time))
     record = ctx.service(Supervision).record(db_name)
     create_new = ctx.learn("create_new", lambda: record.create_new)
     before = ctx.learn("next_generation", lambda: record.next_generation)
     generation = ctx.learn("generation", new_generation)
     if restore_type == _VIRTUAL:
-        _open(ctx, db_name, VirtualOrder(database.active_nodes[0], generation, source.order), source.expires)
+        _open(ctx, db_name, VirtualOrder(home, generation, source.order), source.expires)
         return
     outcome = ctx.run(
         put_back.on(
@@ -109,7 +109,7 @@ def db_restore(
         ctx.warn(warning)
 
 
-def _wal(ctx: Context, database: Database, source: _Source, restore_time: str) -> WalOrder:
+def _wal(ctx: Context, database: Database, home: int, source: _Source, restore_time: str) -> WalOrder:
     """Find the WAL that leads from a backup to a point in time.
 
     :raises InvalidParameter: there is none that leads there; says how far it leads.
@@ -123,7 +123,7 @@ def _wal(ctx: Context, database: Database, source: _Source, restore_time: str) -
     found = ask(
         ctx,
         reach.on(
-            database.active_nodes[0], database=database.name, source=backup.database,
+            home, database=database.name, source=backup.database,
             generation=backup.status.generation, volume=backup.volume_name, location=backup.location,
             candidates=[name for name in volumes if name],
         ),
@@ -167,14 +167,16 @@ def _backup(ctx: Context, backup_id: str) -> _Source:
 
 def _snapshot(ctx: Context, database: Database, path: str) -> _Source:
     volume, node, snapshot = find_snapshot(ctx, database, path)
-    if node not in database.active_nodes:
-        raise WrongState(f"backup_id: the snapshot lies on n{node}, which is no active node of {database.name}")
+    if node not in homes(ctx, database):
+        raise WrongState(f"backup_id: the snapshot lies on n{node}, which has no data of {database.name} or is away")
     return _Source(snapshot_order(snapshot, volume, node), snapshot.active_nodes, snapshot.postgresql, snapshot.expires)
 
 
 def _chain(backups: Backups, backup: Backup) -> tuple[Backup, ...]:
     chain = backups.chain(backup)
     if chain is None:
+        if away := backups.away(backup):
+            raise NodeOffline(f"backup_id: {backup.path} cannot be read now: {away}")
         raise StorageCorrupted(
             f"backup_id: {backup.path} is not usable: a part of it, or of what it builds on, is missing"
         )

@@ -10,6 +10,9 @@ from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.services.database.checking import Draft, check
 from confd.services.database.memory import reduction
+from confd.services.database.record import PREFIX
+from confd.services.database.seats import seats
+from confd.services.database.situation import names
 from confd.services.database.upgrading import check_version, memory_of_node
 
 
@@ -50,7 +53,7 @@ def check_upgrade(ctx: Context, database: Database) -> None:
 
     :raises ConfDError: says why not.
     """
-    for node in online_nodes(ctx, database):
+    for node in homes(ctx, database):
         if plan := ask(ctx, check_version.on(node, database=database.name, version=database.version)):
             ctx.warn(plan)
             return
@@ -68,6 +71,21 @@ def online_nodes(ctx: Context, database: Database) -> list[int]:
     """Return the active nodes of a database that take commands."""
     states = ctx.learn("nodes", lambda: {str(node): state.value for node, state in ctx.cluster.node_states().items()})
     return [node for node in database.active_nodes if states.get(str(node)) == NodeState.ONLINE]
+
+
+def homes(ctx: Context, database: Database) -> list[int]:
+    """Return the nodes that take commands and have, or get, an instance with clients: their volume has a segment there.
+
+    :raises NodeOffline: there is none.
+    """
+    record = ctx.record(PREFIX + database.name)
+    suspended = ctx.learn("suspended", lambda: [] if record is None else list(record.get("suspended", ())))
+    states = ctx.learn("nodes", lambda: {str(node): state.value for node, state in ctx.cluster.node_states().items()})
+    active = seats(database, ctx.conf.require_volume(database.data_volume), suspended).active
+    found = [node for node in active if states.get(str(node)) == NodeState.ONLINE]
+    if not found:
+        raise NodeOffline(f"none of the nodes with data of {database.name} answers ({names(active) or 'none is left'})")
+    return found
 
 
 def _without_sql(draft: Draft) -> Draft:

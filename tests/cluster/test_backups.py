@@ -149,21 +149,23 @@ def test_a_killed_worker_leaves_nothing(saved: Cluster) -> None:
     take(saved, 1)
 
 
+def damage(cluster: Cluster, node: int, share: int) -> None:
+    """Flip a byte of every larger file of the archive volume on a node."""
+    for path in cluster.root(node).glob("data/storage/*/segments/*/**/*"):
+        if path.is_file() and "pgdata" not in str(path) and path.stat().st_size > 1 << 18:
+            content = bytearray(path.read_bytes())
+            content[len(content) // share] ^= 255
+            path.write_bytes(content)
+
+
 def test_the_volume_outlives_a_corrupt_copy_and_refuses_two(saved: Cluster, tmp_path: Path) -> None:
     """One damaged copy is not noticed by a restore; with both damaged it is refused and the database is as before."""
     full = take(saved, 0)
     saved.run("db_stop", db_name=DATABASE)
-    for node, outcome in ((12, "OK"), (13, "STE_CORRUPTED")):
-        files = [
-            path
-            for path in saved.root(node).glob("data/storage/*/segments/*/**/*")
-            if path.is_file() and "pgdata" not in str(path)
-        ]
-        for path in files:
-            if path.stat().st_size > 1 << 18:
-                content = bytearray(path.read_bytes())
-                content[len(content) // 3] ^= 255
-                path.write_bytes(content)
+    # What a restore finds damaged is repaired meanwhile: both copies have to be damaged at once, each elsewhere.
+    for share, nodes, outcome in ((3, (12,), "OK"), (2, (12, 13), "STE_CORRUPTED")):
+        for node in nodes:
+            damage(saved, node, share)
         answer = saved.try_run("db_restore", db_name=DATABASE, backup_id=full["id"], restore_type="blocking")
         assert answer["result_name"] == outcome, answer
         if outcome == "OK":

@@ -15,6 +15,7 @@ from confd.services.backup.removal import make_room
 from confd.services.backup.restoring import cancel_restore
 from confd.services.database.observation import Outcome
 from confd.services.database.record import Record, Wanted
+from confd.services.database.seats import seats
 from confd.services.database.supervision import Supervision
 
 _UNDO_WITHIN = 60.0
@@ -108,7 +109,9 @@ def _without(record: Record, generation: str, create_new: bool, next_generation:
 def _replaced(master: Master, database: str, generation: str) -> bool:
     states = master.cluster.node_states()
     found = False
-    for node in master.cluster.conf().require_database(database).active_nodes:
+    conf, record = master.cluster.conf(), master.service(Supervision).record(database)
+    section = conf.require_database(database)
+    for node in seats(section, conf.require_volume(section.data_volume), record.suspended).active:
         if states.get(node) is NodeState.OFFLINE:
             raise NodeOffline(f"n{node} does not answer; whether database {database} was restored there is not known")
         if states.get(node) is NodeState.ONLINE:

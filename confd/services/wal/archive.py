@@ -66,7 +66,7 @@ class WalArchive:
     def work(self) -> None:
         """Have nodes ship what waits now, and delete what no restore needs."""
         for database in self._cluster.conf().databases.values():
-            volume = self._cluster.conf().volumes.get(database.wal_archive_volume or "")
+            volume = self._cluster.conf().volumes.get(database.wal_archive_volume)
             if volume is not None:
                 for node in self._cluster.conf().nodes:
                     if self._report(node, database.name).get("waiting"):
