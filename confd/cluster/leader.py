@@ -212,8 +212,8 @@ class Leader:
             # Its last records are of an earlier master that nobody else got; they are kept there, in a file.
             log.warning("node_set_right", node=member.node, n=answer["n"], term=answer["term"])
             await self._call(member, "set_aside", {}, _RESTORE_SECONDS)
-            answer = {**answer, **await self._send_everything(member)}
-        head = self._store.head()
+            self._heard(member, {**answer, **await self._send_everything(member)})
+            return
         if answer["n"] > head.n:
             # Its journal holds what this master lost: overwriting it would lose it for good.
             log.error("node_ahead", node=member.node, n=answer["n"], own=head.n)

@@ -63,6 +63,8 @@ class Replica:
         """Read the configuration anew after the whole journal was replaced."""
         with self._changed:
             self._conf = load_conf(self._store, self._vault)
+            # The revision with this number may be another one than the one that was written.
+            self._written = 0
             self._changed.notify()
 
     def text(self) -> str:
@@ -117,7 +119,9 @@ class Replica:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, timeout=1.0)
             return
-        self._written = conf.revision
+        with self._changed:
+            replaced = conf is not self._conf and conf.revision == self._conf.revision
+            self._written = 0 if replaced else conf.revision
 
     def _keep_edited(self, content: bytes) -> None:
         try:

@@ -96,6 +96,7 @@ class Writer(threading.Thread):
         self.addresses = [cluster.addresses[node] for node in nodes or cluster.addresses]
         self.acknowledged: set[int] = set()
         self.resumed: list[float] = []
+        self.table = f"written_{time.monotonic_ns()}"
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
 
@@ -111,11 +112,11 @@ class Writer(threading.Thread):
         """Write until told to end."""
         while not self._ended.is_set():
             with contextlib.suppress(psycopg.Error), self.connect() as connection:
-                connection.execute("CREATE TABLE IF NOT EXISTS written (n bigint primary key)")
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {self.table} (n bigint primary key)")
                 fresh = True
                 while not self._ended.wait(0.002):
                     number = next(self._numbers)
-                    connection.execute("INSERT INTO written VALUES (%s)", (number,))
+                    connection.execute(f"INSERT INTO {self.table} VALUES (%s)", (number,))
                     self.acknowledged.add(number)
                     if fresh:
                         self.resumed.append(time.perf_counter())
@@ -136,7 +137,7 @@ class Writer(threading.Thread):
         self._ended.set()
         self.join(30)
         with self.connect() as connection:
-            there = {number for (number,) in connection.execute("SELECT n FROM written")}
+            there = {number for (number,) in connection.execute(f"SELECT n FROM {self.table}")}
         return self.acknowledged - there
 
 
