@@ -11,7 +11,7 @@ from confd.jobs.observing import database_state, require_idle
 from confd.jobs.shelves import backups_on, find_backup, node_for
 from confd.jobs.types import DatabaseName, VolumeName
 from confd.model.durations import parse_duration
-from confd.model.errors import NotFound, StorageCorrupted, WrongState
+from confd.model.errors import NodeOffline, NotFound, StorageCorrupted, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
@@ -166,6 +166,8 @@ def db_backup_verify(ctx: Context, backup_id: str) -> dict[str, Any]:
     volume, backups, backup = find_backup(ctx, backup_id)
     chain = backups.chain(backup)
     if chain is None:
+        if away := backups.away(backup):
+            raise NodeOffline(f"backup_id: {backup.path} cannot be read now: {away}")
         raise StorageCorrupted(f"{backup.path} is not usable: a part of it or of what it builds on is missing")
     links = links_of(chain)
     wrong = ctx.cluster.call(verify.on(node_for(ctx, volume), volume=volume.name, files=links), timeout=86400.0)
@@ -195,6 +197,9 @@ def _order(ctx: Context, database: str, volume: Volume, record: Record, level: i
 
 
 def _no_base(backups: Backups, database: str, volume: Volume, level: int) -> str:
+    hidden = [one.away for one in backups.of(database) if one.location.level < level and one.away]
+    if hidden:
+        return f"level: what there is to build on volume {volume.name} cannot be read now: {hidden[0]}"
     lower = [one for one in backups.of(database) if one.location.level < level and backups.usable(one)]
     if lower:
         return (

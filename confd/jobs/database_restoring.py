@@ -13,7 +13,7 @@ from confd.jobs.engine import homes
 from confd.jobs.observing import ask, require_stopped
 from confd.jobs.shelves import find_backup, find_snapshot
 from confd.jobs.types import DatabaseName
-from confd.model.errors import StorageCorrupted, Unsupported, WrongState
+from confd.model.errors import NodeOffline, StorageCorrupted, Unsupported, WrongState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
@@ -175,6 +175,8 @@ def _snapshot(ctx: Context, database: Database, path: str) -> _Source:
 def _chain(backups: Backups, backup: Backup) -> tuple[Backup, ...]:
     chain = backups.chain(backup)
     if chain is None:
+        if away := backups.away(backup):
+            raise NodeOffline(f"backup_id: {backup.path} cannot be read now: {away}")
         raise StorageCorrupted(
             f"backup_id: {backup.path} is not usable: a part of it, or of what it builds on, is missing"
         )

@@ -61,7 +61,7 @@ def db_backups_delete(ctx: Context, backup_list: BackupIds, db_name: DatabaseNam
     ctx.conf.require_database(db_name)
     wanted = sorted({parse_id(str(given)) for given in backup_list})
     for number, ids in groupby(wanted, key=lambda pair: pair[0]):
-        volume = archive_volume(ctx.conf, None, number)
+        volume = archive_volume(ctx.conf, None, number, "backup_list")
         known = backups_on(ctx, volume)
         _delete(ctx, volume, known, [_require(known, volume, location) for _, location in ids])
 
@@ -116,6 +116,8 @@ def db_backup_change_expiration(
         )
     before = {one.path: one.expires for one in found if one.complete}
     if not before:
+        if found[0].away:
+            raise NodeOffline(f"backup_files: {found[0].path} cannot be read now: {found[0].away}")
         raise WrongState(f"backup_files: {found[0].path} is not complete; it has no date of expiry")
     node = node_for(ctx, volume)
     ctx.run(

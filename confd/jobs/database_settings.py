@@ -288,7 +288,7 @@ def _data_volume(conf: Configuration, name: str | None, number: str | int | None
 
 
 def _wal_archive(conf: Configuration, name: str | None) -> str | None:
-    return archive_volume(conf, name, None).name if name else name
+    return archive_volume(conf, name, None, "wal_archive_volume").name if name else name
 
 
 def _volume_by_id(conf: Configuration, number: str | int | None) -> Volume:

@@ -41,7 +41,7 @@ def find_backup(ctx: Context, backup_id: str) -> tuple[Volume, Backups, Backup]:
     :raises NotFound: there is no such volume or backup.
     """
     number, location = parse_id(backup_id)
-    volume = archive_volume(ctx.conf, None, number)
+    volume = archive_volume(ctx.conf, None, number, "backup_id")
     backups = backups_on(ctx, volume, location.database)
     backup = backups.find(location.path)
     if backup is None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -83,6 +86,62 @@ def take_over(running: Cluster, node: int) -> subprocess.CompletedProcess[str]:
     """Run ``confd --take-over`` on a node."""
     command = [sys.executable, "-m", "confd.cli.confd", "--root", str(running.root(node)), "--take-over"]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=running.env)
+
+
+def test_what_only_the_lost_master_knew_is_kept(running: Cluster) -> None:
+    """A survivor leads on; the old master, whose journal went another way, follows it and keeps its own in a file."""
+    until(lambda: whole(running), "the cluster is whole")
+    old = next(node for node in running.addresses if is_master(running, node))
+    survivors = [node for node in running.addresses if node != old]
+    for node in survivors:
+        kill_daemon(running, node)
+    until(lambda: running.try_run("group_create", old, groupname="x", groupid=61_000)["result_name"] == "NO_QUORUM", "")
+    kill_daemon(running, old)
+    for node in survivors:
+        start_alone(running, node)
+    done = take_over(running, survivors[0])
+    assert done.returncode == 0, done.stderr
+    assert f"n{old} could not be asked" in done.stdout
+    until(lambda: whole_but(running, survivors[0], old), "the survivors administer the database")
+    running.run("group_create", survivors[1], groupname="after", groupid=61_001)
+    assert take_over(running, survivors[1]).returncode == 1
+    running.start()
+    until(lambda: whole(running), "the old master follows")
+    assert not is_master(running, old)
+    assert list((running.root(old) / "metadata/confd").glob("journal-*-*.db"))
+    running.wait_same()
+    running.run("group_delete", old, groupname="after")
+
+
+def is_master(running: Cluster, node: int) -> bool:
+    """Whether a node leads."""
+    with urllib.request.urlopen(
+        f"https://{running.addresses[node]}:20003/is_master", context=ssl._create_unverified_context(), timeout=20
+    ) as answer:
+        return bool(answer.read() == b"true")
+
+
+def whole_but(running: Cluster, through: int, lost: int) -> bool:
+    """Whether the database serves while one daemon is away."""
+    try:
+        info = running.run("db_info", through, db_name=NAME)
+    except (OSError, AssertionError):
+        return False
+    return info["connectible"] == "Yes" and info["nodes"]["failed"] == [f"n{lost}"]
+
+
+def start_alone(running: Cluster, node: int) -> None:
+    """Start one daemon and wait until it takes orders."""
+    command = [sys.executable, "-m", "confd.cli.confd", "--root", str(running.root(node))]
+    environment = running.env
+    subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    until(lambda: listens(running.addresses[node], 3250), f"the daemon of n{node} listens")
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether somebody takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 def test_anything_is_lost_at_random(running: Cluster) -> None:

@@ -20,7 +20,7 @@ from confd.services.archive.layout import Layout
 from confd.services.archive.placement import room
 from confd.services.archive.reader import ArchiveReader
 from confd.services.archive.shelf import Lease, Look, Shelf
-from confd.services.archive.survey import by_path, dead_uploads, undeleted
+from confd.services.archive.survey import absent, by_path, dead_uploads, undeleted
 from confd.services.archive.writer import ArchiveWriter
 from confd.services.backup.target import File
 
@@ -73,8 +73,12 @@ class Archive:
     def files(self, prefix: str = "") -> list[File]:
         """List the files whose path begins with a prefix, sorted by path."""
         copies = {number: len(share.nodes) for number, share in enumerate(self.layout.shares)}
-        known = by_path(self.looks())
-        return [describe(index, copies) for path, index in known.items() if path.startswith(prefix)]
+        looks = self.looks()
+        return [
+            describe(index, copies, _away(absent(self.layout, looks, index)))
+            for path, index in by_path(looks).items()
+            if path.startswith(prefix)
+        ]
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; those that are gone already are fine. Nodes that are away learn it at their return."""
@@ -163,6 +167,10 @@ class Archive:
             except (NodeOffline, StorageError) as error:
                 log.info("shelf_not_used", volume=self.name, node=node, error=error.message)
         return answers
+
+
+def _away(nodes: tuple[int, ...]) -> str:
+    return f"{', '.join(f'n{node}' for node in nodes)} cannot be reached" if nodes else ""
 
 
 def check_path(path: str) -> None:

@@ -44,13 +44,14 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     repair: bool = False
 
 
-def describe(index: Index, copies: dict[int, int]) -> File:
+def describe(index: Index, copies: dict[int, int], away: str = "") -> File:
     """Return a file as targets describe it.
 
     :param copies: number of copies by share.
+    :param away: which nodes have to return before it can be read.
     """
     used = sum(part.length * copies.get(part.share, 0) for part in index.parts)
-    return File(index.path, index.size, used, index.modified, index.sha256)
+    return File(index.path, index.size, used, index.modified, index.sha256, away)
 
 
 def write_index(path: Path, index: Index) -> None:

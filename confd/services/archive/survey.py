@@ -40,6 +40,16 @@ def by_path(looks: Looks) -> dict[str, Index]:
     return {index.path: index for index in ordered}
 
 
+def absent(layout: Layout, looks: Looks, index: Index) -> tuple[int, ...]:
+    """Return the nodes that did not answer and that alone can have some part of a file."""
+    missing: set[int] = set()
+    for number, part in enumerate(index.parts):
+        nodes = layout.shares[part.share].nodes
+        if not any(node in looks and number in looks[node].held.get(index.id, ()) for node in nodes):
+            missing |= set(nodes) - set(looks)
+    return tuple(sorted(missing))
+
+
 def deleted(looks: Looks) -> set[str]:
     """Return the ids of which some shelf has a tombstone."""
     return {file for look in looks.values() for file in look.gone}

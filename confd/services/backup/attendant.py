@@ -54,6 +54,7 @@ class Attendant:
         self._clock, self._wall = clock, wall
         self._silent: dict[str, float] = {}
         self._beginning: set[str] = set()
+        self._watched: set[str] = set()
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
@@ -121,35 +122,52 @@ class Attendant:
     def _run(self) -> None:
         while not self._closed.is_set():
             self._wake.clear()
-            busy = False
             for database in self._cluster.conf().databases:
-                try:
-                    record = read_record(self._cluster, database)
-                    if record is not None and record.backup is not None and database not in self._beginning:
-                        busy = True
-                        self._look(database, record.backup)
-                except Exception:
-                    # The backups of other databases are attended nevertheless, and this one again.
-                    _log.exception("backup_not_attended", database=database)
-            if busy:
-                # What wakes is mostly of other databases.
-                self._closed.wait(_TICK)
-            else:
-                self._wake.wait(_CALM)
+                if database not in self._beginning | self._watched:
+                    self._attend(database)
+            self._wake.wait(_CALM)
 
-    def _look(self, database: str, order: BackupOrder) -> None:
+    def _attend(self, database: str) -> None:
+        order = self._order(database)
+        if order is not None:
+            self._watched.add(database)
+            # In a thread for each: the end of one is noticed at once while others go on.
+            watch = threading.Thread(target=self._watch, args=(database, order), name="backup-watch", daemon=True)
+            watch.start()
+
+    def _watch(self, database: str, order: BackupOrder) -> None:
+        try:
+            while not self._closed.is_set() and self._order(database) == order:
+                if not self._look(database, order, wait=True):
+                    self._closed.wait(_TICK)
+        except Exception:
+            # It is attended again.
+            _log.exception("backup_not_attended", database=database)
+            self._closed.wait(_TICK)
+        finally:
+            self._watched.discard(database)
+            self._wake.set()
+
+    def _order(self, database: str) -> BackupOrder | None:
+        record = read_record(self._cluster, database)
+        return record.backup if record is not None else None
+
+    def _look(self, database: str, order: BackupOrder, *, wait: bool = False) -> bool:
+        """Look after a backup; tell whether its node answered."""
         now = self._clock()
         try:
-            seen: Progress = self._cluster.call(running.look.on(order.node, database, order), timeout=10.0)
+            seen: Progress = self._cluster.call(running.look.on(order.node, database, order, wait=wait), timeout=10.0)
         except (NodeOffline, TimedOut):
             since = self._silent.setdefault(order.location.path, now)
             if now - since < _LOST_AFTER:
-                return
+                return False
             lost = f"n{order.node}, which took the backup, does not answer"
             seen = Progress(name=order.location.path, ended=_ended(order, self._wall(), Interrupted.code, lost))
         self._silent.pop(order.location.path, None)
-        if seen.ended:
+        # Another master looks after it when this one has been closed meanwhile.
+        if seen.ended and not self._closed.is_set():
             self._end(database, order, seen.ended)
+        return True
 
     def _end(self, database: str, order: BackupOrder, ended: Ended) -> None:
         if ended.code:

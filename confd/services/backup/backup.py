@@ -51,7 +51,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """One backup on one volume. ``status`` is None when it is not complete.
 
     ``used`` counts the space of all copies of all its files, ``files`` are their paths, ``version`` is the one of its
-    newest status.
+    newest status. ``away`` says which nodes have to return before it can be read; its status may be unknown until then.
     """
 
     volume: int
@@ -61,6 +61,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     used: int
     files: tuple[str, ...]
     version: int = 0
+    away: str = ""
 
     @property
     def id(self) -> str:
@@ -120,12 +121,16 @@ class Backups:
             if found is None or found.location.level >= chain[-1].location.level:
                 return None
             chain.append(found)
-        whole = chain[-1].complete and chain[-1].location.level == 0
+        whole = chain[-1].complete and chain[-1].location.level == 0 and not any(one.away for one in chain)
         return tuple(reversed(chain)) if whole else None
 
     def usable(self, backup: Backup) -> bool:
         """Tell whether a backup can be restored, as far as can be seen without reading it."""
         return self.chain(backup) is not None
+
+    def away(self, backup: Backup) -> str:
+        """Return which nodes have to return before a backup and what it builds on can be read, empty when none."""
+        return "; ".join(dict.fromkeys(one.away for one in (*self.bases(backup), backup) if one.away))
 
     def bases(self, backup: Backup) -> tuple[Backup, ...]:
         """Return what is there of the backups that one builds on, level 0 first."""

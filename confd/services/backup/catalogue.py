@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from confd.model.errors import ConfDError
+from confd.model.errors import ConfDError, NodeOffline
 from confd.services.backup.backup import FORMAT, Backup, Backups, Status
 from confd.services.backup.location import Found, Location, find
 from confd.services.backup.target import BackupTarget, File
@@ -58,21 +58,33 @@ def _backup(target: BackupTarget, location: Location, members: list[tuple[Found,
     versions = [found.version for found, _ in members if found.kind == "status"]
     sizes = {file.path: file.size for _, file in members}
     version = max(versions, default=0)
+    away = "; ".join(dict.fromkeys(file.away for _, file in members if file.away))
+    status = None
+    try:
+        status = _status(target, location, version, sizes) if versions else None
+    except NodeOffline as error:
+        away = away or error.message
     return Backup(
         volume=target.id,
         volume_name=target.name,
         location=location,
-        status=_status(target, location, version, sizes) if versions else None,
+        status=status,
         used=sum(file.used for _, file in members),
         files=tuple(file.path for _, file in members),
         version=version,
+        away=away,
     )
 
 
 def _status(target: BackupTarget, location: Location, version: int, sizes: dict[str, int]) -> Status | None:
-    """Return a status that fits the files beside it, None when the backup is not complete."""
+    """Return a status that fits the files beside it, None when the backup is not complete.
+
+    :raises NodeOffline: the nodes that have it do not answer.
+    """
     try:
         status = msgspec.json.decode(read_file(target, location.status(version)), type=Status)
+    except NodeOffline:
+        raise
     except (msgspec.DecodeError, ConfDError):
         # One that cannot be read is one that cannot be restored; the others are listed nevertheless.
         return None

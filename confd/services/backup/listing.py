@@ -24,7 +24,7 @@ def describe_backup(backups: Backups, backup: Backup, database: str, now: float)
     began = time_of(location.stamp)
     shown = {
         "bid": location.bid,
-        "comment": backup.status.comment if backup.status else "",
+        "comment": backups.away(backup) or (backup.status.comment if backup.status else ""),
         "dependencies": ", ".join(str(base.location.bid) for base in backups.bases(backup)) or "-",
         "expire": "" if backup.expires is None else format_minute(backup.expires),
         "expired": backup.expired(now),

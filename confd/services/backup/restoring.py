@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.model.errors import InsufficientSpace, NodeError, WrongState
+from confd.model.errors import InsufficientSpace, NodeError, StorageError, WrongState
 from confd.model.secret import Secret
 from confd.model.sizes import format_size
+from confd.services.backup.copying import sync_tree
 from confd.services.backup.order import Link, Progress, RestoreOrder
 from confd.services.backup.reading import unpacked
 from confd.services.backup.snapshotting import copy_back
@@ -35,6 +35,7 @@ from confd.services.wal.recovery import recover
 
 _LINKS_SINCE: Final = 18
 _MARGIN: Final = 64 << 20
+_FLUSH_EVERY: Final = 0.25
 
 
 class _Restore:
@@ -124,10 +125,11 @@ def make(server: Server, workshop: Workshop, order: RestoreOrder, generation: st
         copy_back(server, workshop, order, ticker)
         return _complete(server, workshop, order, generation, ticker)
     target = open_target(server.host, order.volume)
-    if len(order.chain) == 1:
-        _fetch(target, order.chain[0], workshop, workshop.make(), ticker)
-    else:
-        _fetch_chain(server, target, order, workshop, ticker)
+    with _flushed(workshop.place.segment):
+        if len(order.chain) == 1:
+            _fetch(target, order.chain[0], workshop, workshop.make(), ticker)
+        else:
+            _fetch_chain(server, target, order, workshop, ticker)
     return _complete(server, workshop, order, generation, ticker)
 
 
@@ -141,20 +143,35 @@ def _complete(server: Server, workshop: Workshop, order: RestoreOrder, generatio
     _personalise(server, workshop, order.database)
     write_marker(data, Marker(server.database.name, generation), workshop.account)
     # One call for the file system is quicker than one for each of thousands of files.
-    subprocess.run(["sync", "-f", str(data)], check=True)
+    sync_tree(data)
 
 
 def _fetch_chain(server: Server, target: BackupTarget, order: RestoreOrder, workshop: Workshop, ticker: Ticker) -> None:
     make_directory(workshop.place.chain, workshop.account)
     parts = [workshop.place.chain / str(number) for number in range(len(order.chain))]
-    with ExitStack() as stack:
-        for number, (link, part) in enumerate(zip(order.chain, parts, strict=True)):
-            make_directory(part, workshop.account)
-            _fetch(target, link, workshop, part, ticker)
-            if number == 0:
-                # The disk gets to work while the rest is fetched and combined; most of these files are the result.
-                stack.callback(subprocess.Popen(["sync", "-f", str(part)]).wait)
-        _combine(server, workshop, parts)
+    for link, part in zip(order.chain, parts, strict=True):
+        make_directory(part, workshop.account)
+        _fetch(target, link, workshop, part, ticker)
+    _combine(server, workshop, parts)
+
+
+@contextmanager
+def _flushed(place: Path) -> Iterator[None]:
+    """Have the disk write while there is more to come: the kernel alone begins half a minute later."""
+    ended = threading.Event()
+
+    def flush() -> None:
+        while not ended.wait(_FLUSH_EVERY):
+            with suppress(StorageError):
+                # What is wrong with the disk shows when the result is made durable.
+                sync_tree(place)
+
+    flusher = threading.Thread(target=flush, name="restore-flush", daemon=True)
+    flusher.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _fetch(target: BackupTarget, link: Link, workshop: Workshop, into: Path, ticker: Ticker) -> None:

@@ -35,8 +35,12 @@ def needed(backups: Backups, now: float, kept: Collection[str] = ()) -> frozense
 
 
 def unusable(backups: Backups, database: str, kept: Collection[str] = ()) -> tuple[Backup, ...]:
-    """Return the backups of a database that cannot be restored, without those that an operation uses."""
-    return deletion_order(one for one in backups.of(database) if not backups.usable(one) and one.path not in kept)
+    """Return the backups of a database that cannot be restored, without those that an operation uses.
+
+    What cannot be read only because nodes are away is none of them.
+    """
+    broken = (one for one in backups.of(database) if not backups.usable(one) and not backups.away(one))
+    return deletion_order(one for one in broken if one.path not in kept)
 
 
 def orphaned(backups: Backups, deleted: Iterable[Backup]) -> tuple[Backup, ...]:

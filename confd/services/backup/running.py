@@ -35,9 +35,12 @@ def begin(host: Host, database: str, order: BackupOrder) -> Progress:
 
 
 @operation("backup.look")
-def look(host: Host, database: str, order: BackupOrder) -> Progress:
-    """Return how far a backup is."""
-    return WorkerClient(host, database).look(order)
+def look(host: Host, database: str, order: BackupOrder, wait: bool = False) -> Progress:
+    """Return how far a backup is.
+
+    :param wait: at its end, or after a moment.
+    """
+    return WorkerClient(host, database).look(order, wait=wait)
 
 
 @operation("backup.abort")

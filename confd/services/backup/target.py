@@ -22,13 +22,17 @@ import msgspec
 
 
 class File(msgspec.Struct, frozen=True):
-    """A file of a target: relative path with ``/``, size and space used by all copies in bytes, UTC seconds."""
+    """A file of a target: relative path with ``/``, size and space used by all copies in bytes, UTC seconds.
+
+    ``away`` says which nodes have to return before it can be read; empty when it can be read now.
+    """
 
     path: str
     size: int
     used: int
     modified: float
     sha256: str = ""
+    away: str = ""
 
 
 class Writer(Protocol):

@@ -40,22 +40,27 @@ def open_target(host: Host, volume: str) -> BackupTarget:
     return open_place(place_of(host, volume))
 
 
-def archive_volume(conf: Configuration, name: str | None, number: int | None) -> Volume:
+def archive_volume(conf: Configuration, name: str | None, number: int | None, parameter: str | None = None) -> Volume:
     """Return the volume that is to take a backup; the number counts first.
 
+    :param parameter: what gave name or number, for messages; backup_volume_id or backup_volume_name when left out.
     :raises NotFound: there is none.
     :raises InvalidParameter: it takes no files.
     :raises Unsupported: it is a remote volume.
     """
+    given = parameter or ("backup_volume_name" if number is None else "backup_volume_id")
     if number is None and name is not None and name.isdigit() and name not in conf.volumes:
         number = int(name)
     for remote in conf.remote_volumes.values():
         if remote.id == number or (number is None and remote.name == name):
-            raise Unsupported(f"backups on remote volumes ({remote.name}) are not supported yet; use an archive volume")
-    found = _find(conf, name, number)
+            raise Unsupported(
+                f"{given}: backups on remote volumes ({remote.name}) are not supported yet; use an archive volume"
+            )
+    found = _find(conf, name, number, given)
     if found.type is not VolumeType.ARCHIVE:
         raise InvalidParameter(
-            f"volume {found.name} holds databases, not backups; give an archive volume (st_volume_list shows all)"
+            f"{given}: volume {found.name} holds databases, not backups; give an archive volume (st_volume_list shows "
+            "all)"
         )
     return found
 
@@ -66,10 +71,13 @@ def archive_volumes(conf: Configuration) -> list[Volume]:
     return sorted(known, key=lambda volume: volume.id or 0)
 
 
-def _find(conf: Configuration, name: str | None, number: int | None) -> Volume:
+def _find(conf: Configuration, name: str | None, number: int | None, given: str) -> Volume:
     if number is None:
-        return conf.require_volume(name or "")
+        try:
+            return conf.require_volume(name or "")
+        except NotFound as error:
+            raise NotFound(f"{given}: {error.message}") from None
     found = next((volume for volume in conf.volumes.values() if volume.id == number), None)
     if found is None:
-        raise NotFound(f"there is no archive volume with id {number}; st_volume_list shows all")
+        raise NotFound(f"{given}: there is no archive volume with id {number}; st_volume_list shows all")
     return found

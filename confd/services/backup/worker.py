@@ -1,17 +1,18 @@
 """The process that takes one backup; it outlives the daemon of its node.
 
-``python -m confd.services.backup.worker <state directory> <socket>``
+``python -m confd.services.backup.worker_process <state directory> <socket>``
 
 ``order.json`` in the state directory says what to do. It goes into the background, holds a lock on that directory, and
-answers one JSON line per connection on its socket: ``{"do": "look"}`` with its progress, ``{"do": "abort"}`` once the
-backup is gone. How it ended is in ``result.json``. When nobody looks for a minute it aborts itself: the cluster has no
-master then that could tell users of it.
+answers one JSON line per connection on its socket: ``{"do": "look"}`` with its progress, ``{"do": "wait"}`` with the
+same, at its end or after a moment, ``{"do": "abort"}`` once the backup is gone. How it ended is in ``result.json``.
+When nobody looks for a minute it aborts itself: the cluster has no master then that could tell users of it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import select
 import signal
@@ -38,7 +39,10 @@ HELD: Final = 3
 ALONE: Final = 60.0
 """Seconds without anybody who looks, after which the backup is given up."""
 
-_WAIT: Final = 1000
+PATIENCE: Final = 2.0
+"""Seconds that one who waits for the end is left without an answer."""
+
+_WAIT: Final = 1.0
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -57,7 +61,7 @@ class Worker:
         self._task, self._listener, self._state = task, listener, state
         self._ticker = Ticker()
         self._name = task.order.location.path
-        self._waiting: list[socket.socket] = []
+        self._waiting: dict[socket.socket, float] = {}
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._work, name="backup", daemon=True)
 
@@ -69,17 +73,17 @@ class Worker:
         poll.register(self._listener, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll(_WAIT)}
+            ready = {fd for fd, _ in poll.poll(self._rest() * 1000)}
             if self._listener.fileno() in ready:
                 asked = time.monotonic()
                 self._serve()
-            elif time.monotonic() - asked > self._task.alone:
+            elif not self._waiting and time.monotonic() - asked > self._task.alone:
                 self._ticker.stop(f"nobody asked for the backup for {self._task.alone:g} s; is there a master?")
             if self._woken in ready:
                 break
+            self._answer(time.monotonic())
         self._thread.join()
-        for connection in self._waiting:
-            _reply(connection, self._ticker.progress(self._name))
+        self._answer(math.inf)
 
     def stop(self) -> None:
         """Give the backup up."""
@@ -91,13 +95,26 @@ class Worker:
         try:
             request: dict[str, Any] = json.loads(connection.makefile("r").readline(1 << 16))
             if request["do"] == "abort":
-                self._waiting.append(connection)
+                self._waiting[connection] = math.inf
                 self._ticker.stop("the backup was aborted")
+                return
+            if request["do"] == "wait":
+                self._waiting[connection] = time.monotonic() + PATIENCE
                 return
         except (OSError, ValueError, LookupError, TypeError):
             connection.close()
             return
         _reply(connection, self._ticker.progress(self._name))
+
+    def _rest(self) -> float:
+        """Return the seconds until something is due even if nobody comes."""
+        due = min([_WAIT, self._task.alone, *(until - time.monotonic() for until in self._waiting.values())])
+        return max(0.0, due)
+
+    def _answer(self, now: float) -> None:
+        for connection in [one for one, until in self._waiting.items() if until <= now]:
+            del self._waiting[connection]
+            _reply(connection, self._ticker.progress(self._name))
 
     def _work(self) -> None:
         code, message = 0, ""
@@ -161,7 +178,3 @@ def main() -> None:
     os.dup2(0, 2)
     worker.run()
     path.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ import confd
 from confd.cluster.host import Host
 from confd.cluster.identity import write_private
 from confd.model.errors import Interrupted, NodeError, TimedOut
-from confd.services.backup import worker
+from confd.services.backup import worker_process
 from confd.services.backup.order import BackupOrder, Ended, Progress
 from confd.services.backup.worker import Task
 from confd.services.database.layout import layout
@@ -57,7 +57,7 @@ class WorkerClient:
         (self.state / "result.json").unlink(missing_ok=True)
         write_private(self.state / "order.json", msgspec.json.encode(task))
         started = subprocess.run(
-            [sys.executable, "-sE", "-m", worker.__name__, self.state, self._socket],
+            [sys.executable, "-sE", "-m", worker_process.__name__, self.state, self._socket],
             check=False,
             cwd=_PACKAGE_ROOT,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
@@ -71,14 +71,18 @@ class WorkerClient:
             (self.state / "order.json").unlink(missing_ok=True)
             raise NodeError(f"the backup does not start: {started.stderr.decode(errors='replace')[-500:]}")
 
-    def look(self, order: BackupOrder) -> Progress:
-        """Return how far a backup is; one whose worker is gone without a word was interrupted."""
+    def look(self, order: BackupOrder, *, wait: bool = False) -> Progress:
+        """Return how far a backup is; one whose worker is gone without a word was interrupted.
+
+        :param wait: at its end, or after a moment.
+        """
         name = order.location.path
         lost = Ended(kind="backup", name=name, at=0.0, code=Interrupted.code, message=_LOST)
         if self.order() != order:
             return Progress(name=name, ended=lost)
         try:
-            return self._ask(_FAST, "look")
+            seen = self._ask(_FAST, "wait" if wait else "look")
+            return msgspec.structs.replace(seen, ended=self._result())
         except (FileNotFoundError, ConnectionError):
             # It may have ended between the two looks: what it left counts.
             running = self._runs()

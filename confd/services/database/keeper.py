@@ -12,7 +12,7 @@ that an earlier keeper left behind, and answers one JSON line per connection on 
 
 What the server prints goes through the keeper into the log, which thereby never holds a password.
 
-A server that was ready and dies is started again in place, at growing intervals, for as long as it is wanted;
+A server that was ready and dies is started again in place, at growing intervals, up to ten times in a row;
 one that never became ready is not. When the keeper itself dies, the kernel tells the server to stop (fast): a
 server without keeper is one that nobody can fence. SIGTERM stops the server and ends the keeper.
 
@@ -43,7 +43,8 @@ HELD = 3
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _LOOK_WHILE_STARTING = 0.01
 _LONGEST_PAUSE = 5.0
-_PROVEN = 60.0
+_PROVEN = 5.0
+_MOST_RESTARTS = 10
 
 
 class Keeper:
@@ -121,10 +122,10 @@ class Keeper:
         proven = self._ready and time.monotonic() - self._began > _PROVEN
         self._failures = 0 if proven else self._failures + 1
         self._ready = False
-        if self._order and not self._was_ready:
+        if self._order and (not self._was_ready or self._failures > _MOST_RESTARTS):
             self._order = None
         if self._order:
-            pause = 0.0 if self._failures <= 1 else min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 9))
+            pause = 0.0 if self._failures <= 2 else min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 9))
             self._restart_at = time.monotonic() + pause
         self._answer(self._stoppers)
 
