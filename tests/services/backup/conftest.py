@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ SIZE = 256 << 20
 class Site:
     """A rig with a database on some nodes and an archive volume on one."""
 
-    def __init__(self, rig: Rig, size: int = SIZE, **settings: Any) -> None:
+    def __init__(self, rig: Rig, size: int = SIZE, prefixes: tuple[Path, ...] = (), **settings: Any) -> None:
         self.rig, self.bid = rig, 0
         first = next(iter(rig.hosts))
+        rig.hosts[first] = replace(rig.hosts[first], installations=(*rig.hosts[first].installations, *prefixes))
         self.host: Host = rig.hosts[first]
         add_device.function(self.host, NewDevice(name="dev.1", disk="disk1", uuid="u", sectors=(1 << 30) // 4096))
         rig.volume()
