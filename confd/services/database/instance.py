@@ -169,6 +169,7 @@ def remove_instance(host: Host, database: str, uuid: str = "") -> None:
     known = host.conf().databases.get(database)
     if known is None or known.id == uuid:
         end_instance(host, database)
+        shutil.rmtree(layout(host, database).backups, ignore_errors=True)
         keytab_path(host, database).unlink(missing_ok=True)
 
 
