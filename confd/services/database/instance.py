@@ -105,7 +105,9 @@ def promote(host: Host, database: str, quorum: Quorum, maintenance: bool = False
 def set_quorum(host: Host, database: str, quorum: Quorum, wait: float) -> None:
     """Bring a quorum into force on the primary and wait until it holds for all that was written before."""
     server = Server(host, database)
-    server.write_role(server.primary_file(quorum))
+    # In turn: one that the master has given up must not come after the next one and undo it.
+    with turns.turn(server.place.data):
+        server.write_role(server.primary_file(quorum))
     server.admin.await_quorum(quorum, wait)
 
 
