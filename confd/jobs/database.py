@@ -93,7 +93,9 @@ def db_delete(ctx: Context, db_name: DatabaseName) -> None:
     require_stopped(ctx, db_name, "deleted")
     ctx.conf.delete(key_of(Database, db_name))
     ctx.put_record(PREFIX + db_name, None)
-    for node in database.nodes:
+    # Nodes that held a further copy are none of the database's own.
+    volume = ctx.conf.volumes.get(database.data_volume)
+    for node in dict.fromkeys((*database.nodes, *(volume.nodes if volume else ()))):
         ctx.settle(remove_instance.on(node, database=db_name, uuid=database.id))
 
 

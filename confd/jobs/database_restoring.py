@@ -168,7 +168,9 @@ def _backup(ctx: Context, backup_id: str) -> _Source:
 def _snapshot(ctx: Context, database: Database, path: str) -> _Source:
     volume, node, snapshot = find_snapshot(ctx, database, path)
     if node not in homes(ctx, database):
-        raise WrongState(f"backup_id: the snapshot lies on n{node}, which has no data of {database.name} or is away")
+        raise WrongState(
+            f"backup_id: the snapshot lies on n{node}, which is no active node of {database.name}, or is away"
+        )
     return _Source(snapshot_order(snapshot, volume, node), snapshot.active_nodes, snapshot.postgresql, snapshot.expires)
 
 

@@ -15,6 +15,7 @@ from confd.services.archive.layout import is_archive, layout_of
 from confd.services.archive.repair import written_paths
 from confd.services.archive.report import report_of, total_used
 from confd.services.archive.upkeep import Upkeep
+from confd.services.backup.retention import used_by
 from confd.services.database.record import PREFIX, Record, Wanted
 from confd.services.database.seats import behind, seats, with_guests
 from confd.services.database.supervision import Supervision
@@ -84,12 +85,18 @@ def observe(ctx: Context, *, fresh: bool = False) -> Observed:
 
 
 def check_not_written(ctx: Context, volume: Volume) -> None:
-    """Refuse an archive volume that takes a file at this moment; nodes that are away are not asked.
+    """Refuse an archive volume that a backup or restore uses at this moment; nodes that are away are not asked.
 
     :raises InUse: names the files.
     """
-    if not is_archive(volume):
+    if not is_archive(volume) or volume.id is None:
         return
+    for key, stored in ctx.records(PREFIX).items():
+        if paths := sorted(used_by([msgspec.convert(stored, Record)], volume.id)):
+            raise InUse(
+                f"volume {volume.name!r} is used by database {key.removeprefix(PREFIX)} ({paths[0]}): a backup or "
+                "restore runs, or a backup is open; wait for its end or abort it (db_info)"
+            )
     states = ctx.cluster.node_states()
     layout = layout_of(ctx.committed, volume.name)
     for node in layout.nodes:

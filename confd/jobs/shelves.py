@@ -29,8 +29,14 @@ def node_for(ctx: Context, volume: Volume) -> int:
 
 
 def backups_on(ctx: Context, volume: Volume, database: str | None = None) -> Backups:
-    """Return the backups on a volume, of one database or of all."""
-    found: list[Backup] = ask(ctx, read.on(node_for(ctx, volume), volume=volume.name, database=database))
+    """Return the backups on a volume, of one database or of all.
+
+    :raises NodeOffline: it cannot be read; names the volume.
+    """
+    try:
+        found: list[Backup] = ask(ctx, read.on(node_for(ctx, volume), volume=volume.name, database=database))
+    except NodeOffline as error:
+        raise NodeOffline(f"the backups on volume {volume.name} cannot be read: {error.message}") from None
     return Backups(found)
 
 

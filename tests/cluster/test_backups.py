@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.cluster.harness import SYS_PASSWORD, Cluster, until
+from tests.services.backup.holding import held
 
 DATABASE = "saved"
 PORT = 9663
@@ -121,18 +123,21 @@ def test_bad_input(saved: Cluster) -> None:
 
 
 def test_a_backup_outlives_the_daemons(saved: Cluster) -> None:
-    """The daemon of the primary's node, who is master too, dies in mid-backup: the backup goes on and is listed."""
-    sql(saved, "CREATE TABLE big AS SELECT gen_random_uuid() AS u, i FROM generate_series(1, 400000) i")
+    """While a backup runs its volume is in use and the database is not stopped; it goes on when the master dies."""
     known = len(saved.run("db_backup_list", db_name=DATABASE))
-    saved.run("db_backup_start", db_name=DATABASE, backup_volume_name="Arc", level=0)
-    running = saved.try_run("db_backup_start", db_name=DATABASE, backup_volume_name="Arc", level=0)
-    stopped = saved.try_run("db_stop", db_name=DATABASE)
-    shown = saved.try_run("db_backup_progress", db_name=DATABASE)
-    saved.kill(11)
-    saved.start()
-    if shown["result_code"] == 0:
-        assert running["result_name"] == stopped["result_name"] == "WRONG_STATE"
-        assert shown["result_output"]["Type"] == "Backup"
+    backup = {"db_name": DATABASE, "backup_volume_name": "Arc", "level": 0}
+    with held(saved.home):
+        saved.run("db_backup_start", **backup)
+        for job, params, name in (
+            ("db_backup_start", backup, "WRONG_STATE"),
+            ("db_stop", {"db_name": DATABASE}, "WRONG_STATE"),
+            ("st_volume_delete", {"vname": "Arc"}, "IN_USE"),
+        ):
+            answer = saved.try_run(job, **params)
+            assert answer["result_name"] == name, answer
+        assert saved.run("db_backup_progress", db_name=DATABASE)["Type"] == "Backup"
+        saved.kill(11)
+        saved.start()
     ended(saved)
     listed = saved.run("db_backup_list", db_name=DATABASE)
     assert (len(listed), all(one["usable"] for one in listed)) == (known + 1, True)
@@ -141,31 +146,117 @@ def test_a_backup_outlives_the_daemons(saved: Cluster) -> None:
 def test_a_killed_worker_leaves_nothing(saved: Cluster) -> None:
     """Kill -9 of the worker: db_info says so, the list is as before, all space is free, the next backup is taken."""
     before = saved.run("db_backup_list", db_name=DATABASE)
-    saved.run("db_backup_start", db_name=DATABASE, backup_volume_name="Arc", level=0)
-    with contextlib.suppress(ProcessLookupError):
+    with held(saved.home):
+        saved.run("db_backup_start", db_name=DATABASE, backup_volume_name="Arc", level=0)
         os.kill(worker(saved), signal.SIGKILL)
         assert "interrupted" in ended(saved)["info"]
         assert saved.run("db_backup_list", db_name=DATABASE) == before
     take(saved, 1)
 
 
-def damage(cluster: Cluster, node: int, share: int) -> None:
-    """Flip a byte of every larger file of the archive volume on a node."""
-    for path in cluster.root(node).glob("data/storage/*/segments/*/**/*"):
-        if path.is_file() and "pgdata" not in str(path) and path.stat().st_size > 1 << 18:
+def test_virtual_access(saved: Cluster) -> None:
+    """The job opens the backup for reading only; after db_stop and db_start the present data is back."""
+    full = take(saved, 0)
+    sql(saved, "CREATE TABLE later AS SELECT 1 AS i")
+    saved.run("db_stop", db_name=DATABASE)
+    saved.run("db_restore", 12, db_name=DATABASE, backup_id=full["id"], restore_type="virtual access")
+    with psycopg.connect(
+        host=saved.addresses[11], port=PORT, user="sys", password=SYS_PASSWORD, dbname=DATABASE, autocommit=True
+    ) as connection:
+        assert connection.execute("SELECT to_regclass('later')").fetchone() == (None,)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("CREATE TABLE more (i int)")
+    deleted = saved.try_run("st_volume_delete", vname="Arc")
+    assert deleted["result_name"] == "IN_USE", deleted
+    saved.run("db_stop", db_name=DATABASE)
+    saved.run("db_start", db_name=DATABASE)
+    assert sql(saved, "SELECT i FROM later") == (1,)
+    sql(saved, "DROP TABLE later")
+
+
+def test_a_daemon_that_dies_in_mid_restore(saved: Cluster) -> None:
+    """Master and node die while the data is made: the old data is whole; the restore goes on, or is undone."""
+    full = take(saved, 0)
+    sql(saved, "CREATE TABLE later AS SELECT 1 AS i")
+    saved.run("db_stop", db_name=DATABASE)
+    (data,) = saved.root(11).glob("data/storage/*/segments/*/pgdata")
+    generation = json.loads((data / "confd.json").read_text())["generation"]
+    client: Any = saved.client(12)
+    params = {"db_name": DATABASE, "backup_id": full["id"], "restore_type": "nonblocking"}
+    with (data.parent / "busy").open("a+") as lock:
+        # The work begins once nobody else works on this data.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        job = client.job_start("db_restore", {"params": params})
+        until(lambda: saved.try_run("db_backup_progress", db_name=DATABASE)["result_code"] == 0, "the restore runs")
+        saved.kill(11)
+        assert json.loads((data / "confd.json").read_text())["generation"] == generation
+    saved.start()
+
+    def done() -> Any:
+        with contextlib.suppress(OSError):
+            return client.job_finished(job) and client.job_result(job)
+
+    result = until(done, "the job ends")
+    if result["result_code"]:
+        saved.run("db_start", db_name=DATABASE)
+    assert sql(saved, "SELECT to_regclass('later') IS NULL") == (result["result_code"] == 0,), result
+    sql(saved, "DROP TABLE IF EXISTS later")
+
+
+def test_backups_of_another_database(saved: Cluster) -> None:
+    """One with fewer active nodes is refused; else it takes the name of the database that it is restored into."""
+    run = saved.run
+    run("st_volume_create", name="One", type="data", disk="disk1", size="256 MiB", nodes=[13], redundancy=1)
+    run("st_volume_create", name="Solo", type="archive", disk="disk1", size="256 MiB", nodes=[13], redundancy=1)
+    single = {"version": "18", "data_volume_name": "One", "mem_size": "256 MiB", "nodes": [13], "num_active_nodes": 1,
+              "port": PORT + 1}  # fmt: skip
+    run("db_create", db_name="first", **single)
+    run("db_start", db_name="first")
+    run("db_backup_start", db_name="first", backup_volume_name="Arc", level=0)
+    until(lambda: run("db_info", db_name="first")["operation"] == "None", "the backup ends")
+    (backup,) = run("db_backup_list", db_name="first")
+    assert backup["usable"]
+    run("db_stop", db_name="first")
+    run("db_delete", db_name="first")
+    run("db_create", db_name="second", **single)
+    run("db_start", db_name="second")
+    run("db_stop", db_name="second")
+    run("db_restore", db_name="second", backup_id=backup["id"], restore_type="blocking")
+    with psycopg.connect(
+        host=saved.addresses[13], port=PORT + 1, user="sys", password=SYS_PASSWORD, dbname="second"
+    ) as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("second",)
+    run("db_stop", db_name="second")
+    run("db_delete", db_name="second")
+    run("db_stop", db_name=DATABASE)
+    refused = saved.try_run("db_restore", db_name=DATABASE, backup_id=backup["id"], restore_type="blocking")
+    assert (refused["result_name"], "1 active nodes" in refused["result_desc"]) == ("WRONG_STATE", True), refused
+    run("db_start", db_name=DATABASE)
+    saved.kill(13)
+    away = saved.try_run("db_backup_start", db_name=DATABASE, backup_volume_name="Solo", level=0)
+    saved.start()
+    assert (away["result_name"], "Solo" in away["result_desc"]) == ("NODE_OFFLINE", True), away
+    run("st_volume_delete", vname="One")
+    run("st_volume_delete", vname="Solo")
+
+
+def damage(cluster: Cluster, node: int, place: int) -> None:
+    """Turn a byte in each large file of the archive volume on a node: at the half, or the third of it."""
+    for path in cluster.root(node).glob("data/storage/*/segments/*/parts/**/*"):
+        if path.is_file() and path.stat().st_size > 1 << 18:
             content = bytearray(path.read_bytes())
-            content[len(content) // share] ^= 255
+            content[len(content) // place] ^= 255
             path.write_bytes(content)
 
 
-def test_the_volume_outlives_a_corrupt_copy_and_refuses_two(saved: Cluster, tmp_path: Path) -> None:
+def test_the_volume_outlives_a_corrupt_copy_and_refuses_two(saved: Cluster) -> None:
     """One damaged copy is not noticed by a restore; with both damaged it is refused and the database is as before."""
     full = take(saved, 0)
     saved.run("db_stop", db_name=DATABASE)
-    # What a restore finds damaged is repaired meanwhile: both copies have to be damaged at once, each elsewhere.
-    for share, nodes, outcome in ((3, (12,), "OK"), (2, (12, 13), "STE_CORRUPTED")):
+    # The first damage may be repaired meanwhile, from the other node.
+    for nodes, place, outcome in (((12,), 3, "OK"), ((12, 13), 2, "STE_CORRUPTED")):
         for node in nodes:
-            damage(saved, node, share)
+            damage(saved, node, place)
         answer = saved.try_run("db_restore", db_name=DATABASE, backup_id=full["id"], restore_type="blocking")
         assert answer["result_name"] == outcome, answer
         if outcome == "OK":

@@ -34,8 +34,8 @@ class WorkerClient:
     """Talks to the worker of one database on this node."""
 
     def __init__(self, host: Host, database: str) -> None:
-        self.state = host.path(f"/exa/metadata/backups/{database}")
-        self._socket = layout(host, database).keeper.with_suffix(".backup")
+        place = layout(host, database)
+        self.state, self._socket = place.backups, place.keeper.with_suffix(".backup")
 
     def order(self) -> BackupOrder | None:
         """Return what was ordered last."""

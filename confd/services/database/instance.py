@@ -105,7 +105,9 @@ def promote(host: Host, database: str, quorum: Quorum, maintenance: bool = False
 def set_quorum(host: Host, database: str, quorum: Quorum, wait: float) -> None:
     """Bring a quorum into force on the primary and wait until it holds for all that was written before."""
     server = Server(host, database)
-    server.write_role(server.primary_file(quorum))
+    # In turn: one that the master has given up must not come after the next one and undo it.
+    with turns.turn(server.place.data):
+        server.write_role(server.primary_file(quorum))
     server.admin.await_quorum(quorum, wait)
 
 
@@ -169,6 +171,7 @@ def remove_instance(host: Host, database: str, uuid: str = "") -> None:
     known = host.conf().databases.get(database)
     if known is None or known.id == uuid:
         end_instance(host, database)
+        shutil.rmtree(layout(host, database).backups, ignore_errors=True)
         keytab_path(host, database).unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@
 /exa/etc/dwad/<DB>/                       configuration of the server, outside of what replication copies
 /exa/metadata/dwad/<DB>/                  lock of the keeper
 /exa/logs/db/<DB>/postgresql.log          log of the server
+/exa/metadata/backups/<DB>/               what the worker of the last backup was told, and said
 <runtime>/<key>.keeper, <runtime>/<key>/  sockets of keeper and server
 """
 
@@ -42,6 +43,7 @@ class Layout(msgspec.Struct, frozen=True):
     config: Path
     state: Path
     log: Path
+    backups: Path
     sockets: Path
     keeper: Path
     account: Account
@@ -103,6 +105,7 @@ def layout(host: Host, database: str) -> Layout:
         database=database,
         config=host.path(f"/exa/etc/dwad/{database}"),
         state=host.path(f"/exa/metadata/dwad/{database}"),
+        backups=host.path(f"/exa/metadata/backups/{database}"),
         log=host.path(f"/exa/logs/db/{database}/postgresql.log"),
         sockets=host.runtime / key,
         keeper=host.runtime / f"{key}.keeper",

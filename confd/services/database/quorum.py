@@ -54,10 +54,14 @@ def cloned(record: Record, node: int) -> Record:
 
 
 def target_quorum(now: Situation, primary: int, instance: Instance) -> Quorum:
-    """Return those that follow now or soon again, with as many acknowledgements as redundancy asks for."""
+    """Return those that follow now or soon again, with as many acknowledgements as redundancy asks for.
+
+    Who is cut off from most nodes waits for whom it waited: the others may be given another master, who would not know
+    of the change and would choose a primary without what was acknowledged since.
+    """
     streaming = {follower.node for follower in instance.followers if follower.state == "streaming"}
     waited_for = {*now.record.quorum.standbys, *in_force(instance)}
-    kept = {node for node in waited_for if node not in now.late and _comes_back(now, node)}
+    kept = {node for node in waited_for if now.cut_off or (node not in now.late and _comes_back(now, node))}
     return asked_for(now, primary, streaming | kept)
 
 

@@ -70,6 +70,12 @@ def _is_lost(now: Situation, node: int) -> bool:
     return node in now.record.suspended or (not now.online(node) and node in now.late)
 
 
+def noted(moving: tuple[Move, ...], move: Move) -> tuple[Move, ...]:
+    """Return the moves with one more; one that is tried again keeps its time."""
+    known = any((one.source, one.target) == (move.source, move.target) for one in moving)
+    return moving if known else (*moving, move)
+
+
 def holds_still(move: Move, now: Situation, database: Database, volume: Volume) -> bool:
     """Tell whether a replacement still asks for the volume to follow: the lost node has not returned."""
     if move.target not in database.active_nodes or move.source in database.active_nodes or now.online(move.source):

@@ -187,6 +187,17 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     unable: frozenset[int] = frozenset()
     virtual: InstanceState | None = None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether so many nodes are out of reach that they could follow another master, who knows an older record.
+
+        Of two nodes none ever has more than half: there, what is left goes on.
+        """
+        voting = [node for node, state in self.nodes.items() if state is not NodeState.SUSPENDED]
+        voting = [node for node in voting if node not in self.gone]
+        reached = [node for node in voting if self.online(node)]
+        return len(voting) > _PAIR and 2 * len(reached) <= len(voting)
+
     def free(self, node: int) -> bool:
         """Whether something may be begun on a node."""
         return node not in self.busy and self.online(node)
@@ -225,6 +236,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         return [node for node in self.spec.nodes if node not in self.seen]
 
 
+_PAIR: Final = 2
 _INTERRUPTED: Final = StartPrimary | StartStandby | Follow | Detach | Promote | SetQuorum | NoneType
 
 

@@ -93,6 +93,7 @@ class Supervisor:
         self._proven, self._patience = proven, Patience(clock)
         self._taking_over = TakingOver(database, cluster, self._note, clock, wall)
         self._busy: dict[int, NodeAction] = {}
+        self._places: dict[int, Place] = {}
         self._force = False
         self._told: Callable[[str], None] = lambda _: None
         self._wake = threading.Event()
@@ -173,10 +174,12 @@ class Supervisor:
         )
 
     def _gone(self, record: Record, seen: dict[int, Instance]) -> frozenset[int]:
-        """Look for the processes of a primary that does not answer."""
-        if record.primary is None or record.primary in seen or record.place is None:
-            return frozenset()
-        return frozenset({record.primary} if self._proven(record.place) else ())
+        """Look for the processes of nodes that do not answer: the primary, and those seen before by this supervisor."""
+        self._places.update({node: one.place for node, one in seen.items() if one.place is not None})
+        places = {node: place for node, place in self._places.items() if node != record.primary}
+        if record.primary is not None and record.place is not None:
+            places[record.primary] = record.place
+        return frozenset(node for node, place in places.items() if node not in seen and self._proven(place))
 
     def _virtual(self, record: Record, states: dict[int, NodeState]) -> InstanceState | None:
         opened = record.virtual

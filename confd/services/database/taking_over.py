@@ -11,7 +11,7 @@ import structlog
 from confd.cluster.host import Cluster, Submission
 from confd.model.errors import ConfDError
 from confd.services.database.record import Move, Record
-from confd.services.database.reserves import holds_still, is_due, lost_node
+from confd.services.database.reserves import holds_still, is_due, lost_node, noted
 from confd.services.database.situation import Situation
 
 _log = structlog.get_logger()
@@ -43,7 +43,7 @@ class TakingOver:
         volume = conf.require_volume(database.data_volume)
         if found := lost_node(now, database, volume):
             move = Move(found.source, found.target, self._wall())
-            self._note(lambda record: msgspec.structs.replace(record, moving=(*record.moving, move)))
+            self._note(lambda record: msgspec.structs.replace(record, moving=noted(record.moving, move)))
             self._submit("db_replace_node", db_name=self._database, node=move.source, replacement=move.target)
             return
         kept = tuple(move for move in now.record.moving if holds_still(move, now, database, volume))

@@ -18,6 +18,7 @@ from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.data import read_content
 from confd.services.database.layout import DataPlace, data_place
+from confd.services.wal.missed import add_missed
 from confd.services.wal.segment import SUFFIX, directory, is_kept, number_at, parse, superfluous
 from confd.services.wal.spool import GAP, generations, has_gap, spools, waiting
 
@@ -43,6 +44,10 @@ def ship(host: Host, database: str, volume: str) -> Shipped:
     target = open_target(host, volume)
     place = data_place(host, host.conf().require_database(database))
     stored = left = 0
+    if present := _generation(place):
+        prefix = directory(database, present)
+        archived = {file.path.removeprefix(prefix).removesuffix(SUFFIX) for file in target.files(prefix)}
+        add_missed(place.data / "pg_wal", spools(place.segment) / present, archived)
     for spool in generations(place.segment):
         names = waiting(spool)
         stored += _ship(target, directory(database, spool.name), spool, names[:_AT_ONCE])

@@ -126,3 +126,16 @@ def _flip(path: Path, at: int) -> None:
     raw = bytearray(path.read_bytes())
     raw[at] ^= 1
     path.write_bytes(raw)
+
+
+def test_what_only_an_absent_node_has_is_away(tmp_path: Path) -> None:
+    """A file says which node has to return before it can be read; it is readable again when the node is back."""
+    rig = Rig(tmp_path, layout((11, 12), 1))
+    put(rig.archive(11), "a", content(MIB))
+    put(rig.archive(12), "b", content(MIB))
+    rig.switches[12].away = True
+    assert {file.path: file.away for file in rig.archive().files()} == {"a": "", "b": "n12 cannot be reached"}
+    with pytest.raises(NodeOffline, match="n12"):
+        get(rig.archive(), "b")
+    rig.switches[12].away = False
+    assert {file.away for file in rig.archive().files()} == {""}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from confd.services.database.record import Wanted
 from confd.services.database.supervision import Supervision
 from confd.services.storage.devices import NewDevice, add_device
 from confd.services.storage.segments import Extent, create_segment
-from tests.services.database.conftest import installation, make_rig, user, wheel  # noqa: F401
+from tests.services.database.conftest import installation, make_rig, rigs, user, wheel  # noqa: F401
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.test_supervision import until
 
@@ -33,9 +34,10 @@ SIZE = 256 << 20
 class Site:
     """A rig with a database on some nodes and an archive volume on one."""
 
-    def __init__(self, rig: Rig, size: int = SIZE, **settings: Any) -> None:
+    def __init__(self, rig: Rig, size: int = SIZE, prefixes: tuple[Path, ...] = (), **settings: Any) -> None:
         self.rig, self.bid = rig, 0
         first = next(iter(rig.hosts))
+        rig.hosts[first] = replace(rig.hosts[first], installations=(*rig.hosts[first].installations, *prefixes))
         self.host: Host = rig.hosts[first]
         add_device.function(self.host, NewDevice(name="dev.1", disk="disk1", uuid="u", sectors=(1 << 30) // 4096))
         rig.volume()
@@ -109,6 +111,14 @@ class Site:
     def node(self) -> int:
         return self.host.node
 
+    def tidy(self) -> None:
+        """Be as after the start: a running database without tables, an empty volume."""
+        self.rig.cluster.offline.clear()
+        self.supervision.want(NAME, Wanted.RUNNING)
+        for (table,) in self.rig.sql(self.node, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+            self.rig.sql(self.node, f"DROP TABLE {table}")
+        self.target.delete([file.path for file in self.target.files()])
+
     def store(self) -> list[Path]:
         """All files of the archive volume."""
         return [path for path in self.host.root.glob("data/storage/dev.1/segments/7/**/*") if path.is_file()]
@@ -120,7 +130,15 @@ def make_site(make_rig: Callable[..., Rig]) -> Callable[..., Site]:  # noqa: F81
     return lambda *nodes, **more: Site(make_rig(*(nodes or (11,))), **more)
 
 
+@pytest.fixture(scope="module")
+def lasting(installation: Path, user: str | None) -> Iterator[Site]:  # noqa: F811
+    """One node for all tests of a module."""
+    with rigs(installation, user) as make:
+        yield Site(make(11))
+
+
 @pytest.fixture
-def site(make_site: Callable[..., Site]) -> Site:
-    """One node."""
-    return make_site()
+def site(lasting: Site) -> Site:
+    """One node with a running database; what earlier tests made is gone."""
+    lasting.tidy()
+    return lasting

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from confd.model.errors import ConfDError, StorageCorrupted
+from confd.model.errors import Canceled, ConfDError, StorageCorrupted
 from confd.model.states import DatabaseState
+from confd.services.backup import restoring
 from confd.services.backup.backup import Backup
 from confd.services.backup.order import VirtualOrder
 from confd.services.backup.orders import open_backup, put_back, unput
+from confd.services.backup.restoring import progress
 from confd.services.backup.verification import restore_order
 from confd.services.database.record import Wanted, new_generation
 from confd.services.database.supervision import Supervision
@@ -36,12 +40,12 @@ class Place:
         print(line)
 
 
-def restore(site: Site, backup: Backup, *, early: bool = False) -> None:
+def restore(site: Site, backup: Backup, *, early: bool = False, place: Any = None) -> None:
     """Restore as the job does."""
     chain = site.backups().chain(backup)
     assert chain
     generation = new_generation()
-    place: Any = Place(site)
+    place = place or Place(site)
     try:
         put_back.function(place, NAME, restore_order(chain), generation, early)
     except ConfDError:
@@ -70,19 +74,16 @@ def test_round_trip(make_site: Callable[..., Site]) -> None:
     assert (record.restore, record.operation, record.lineage) == (None, "", (full.path, one.path))
     site.rig.sql(11, "DELETE FROM t WHERE i > 10")
     two = site.take(2)
+    site.rig.sql(11, "DROP TABLE t")
     stop(site)
-    restore(site, full, early=True)
-    assert site.rig.sql(11, "SELECT count(*) FROM t") == [(1000,)]
-    stop(site)
-    restore(site, two)
+    restore(site, two, early=True)
     assert site.rig.sql(11, "SELECT count(*) FROM t") == [(10,)]
 
 
 def test_a_damaged_chain_is_refused(site: Site) -> None:
     """One wrong byte in any file of the chain: an error that names it, and the database stays as it was."""
     site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
-    site.take()
-    one = site.take(1)
+    full, one = site.take(), site.take(1)
     site.rig.sql(11, "UPDATE t SET i = 2")
     stop(site)
     before = site.supervision.record(NAME)
@@ -90,13 +91,38 @@ def test_a_damaged_chain_is_refused(site: Site) -> None:
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    with pytest.raises(StorageCorrupted, match="id_1"):
+    with pytest.raises(StorageCorrupted, match=full.location.directory):
         restore(site, one)
     record = site.supervision.record(NAME)
     assert record.last and record.last.code == StorageCorrupted.code
     assert (record.generation, record.create_new, record.restore, record.wanted) == (
         before.generation, False, None, Wanted.STOPPED,
     )  # fmt: skip
+    assert not list(site.rig.data(11).parent.glob("pgdata.*"))
+    site.supervision.want(NAME, Wanted.RUNNING)
+    assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]
+
+
+def test_a_canceled_restore_is_undone(site: Site) -> None:
+    """A nonblocking restore that is given up leaves the database stopped, with the data it had."""
+    site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    full = site.take()
+    site.rig.sql(11, "UPDATE t SET i = 2")
+    stop(site)
+    place = Place(site)
+    key = (site.host.root, NAME)
+    with ThreadPoolExecutor(1) as pool, (site.rig.data(11).parent / "busy").open("a+") as lock:
+        # The work begins once nobody else works on this data.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        restored = pool.submit(restore, site, full, early=True, place=place)
+        until(lambda: progress.function(site.host, NAME))
+        place.canceled = True
+        until(lambda: restoring._RUNNING[key].ticker.stopped)
+        lock.close()
+        with pytest.raises(Canceled):
+            restored.result()
+    record = site.supervision.record(NAME)
+    assert (record.restore, record.create_new, record.operation, record.wanted) == (None, False, "", Wanted.STOPPED)
     assert not list(site.rig.data(11).parent.glob("pgdata.*"))
     site.supervision.want(NAME, Wanted.RUNNING)
     assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]

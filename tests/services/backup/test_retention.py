@@ -126,3 +126,14 @@ def test_what_operations_use() -> None:
     assert used_by(records, 1) == {full.path, level.path, link.path, backup(4).path}
     assert used_by(records, 2) == frozenset()
     assert parse_path(full.path) == full
+
+
+def test_what_is_only_away_is_not_unusable() -> None:
+    """While its node is away a backup cannot be restored, nor what builds on it; neither is deleted as unusable."""
+    full = msgspec.structs.replace(backup(1, 0, None, None), away="n12 cannot be reached")
+    first = backup(2, 1, full, None)
+    hidden = msgspec.structs.replace(backup(3, 0, None, None), status=None, away="n13 cannot be reached")
+    held = Backups([full, first, hidden])
+    assert [held.usable(one) for one in held.all] == [False, False, False]
+    assert [held.away(one) for one in held.all] == ["n12 cannot be reached"] * 2 + ["n13 cannot be reached"]
+    assert unusable(held, "D") == ()

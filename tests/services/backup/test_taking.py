@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
+from collections.abc import Callable
 
 import pytest
 
-from confd.model.errors import WrongState
-from confd.services.backup.running import look, verify
+from confd.model.errors import Unsupported
+from confd.services.backup.running import verify
 from confd.services.backup.verification import links_of
-from confd.services.backup.worker_client import WorkerClient
+from tests.servers import POSTGRESQL, require
 from tests.services.backup.conftest import ARCHIVE, Site
+from tests.services.backup.holding import held
 from tests.services.database.rig import NAME
-from tests.services.database.test_supervision import until
 
 
 def test_level_0_and_incremental_ones(site: Site) -> None:
@@ -35,39 +34,6 @@ def test_level_0_and_incremental_ones(site: Site) -> None:
     assert not list(site.rig.layout(11).config.glob("base-*"))
 
 
-def test_a_killed_worker_leaves_nothing(site: Site) -> None:
-    """Kill -9 of the worker: the operation ends with the reason, no file is listed, all space is free again."""
-    site.fill(100_000)
-    before = site.target.free()
-    order = site.order()
-    site.rig.sql(11, "ALTER ROLE exa_admin SET wal_sender_timeout = 0")
-    site.attendant.begin(NAME, order)
-    os.kill(int((WorkerClient(site.host, NAME).state / "worker").read_text()), signal.SIGKILL)
-    site.ended(order)
-    record = site.supervision.record(NAME)
-    assert record.last and record.last.code and "interrupted" in record.last.message
-    assert record.operation == "" and record.backup is None
-    assert site.target.files() == []
-    until(lambda: site.target.free() == before)
-    assert site.take().complete
-
-
-def test_abort(site: Site) -> None:
-    """An aborted backup is gone when abort returns; a second backup is refused while one runs, abort without is fine."""
-    site.fill(200_000)
-    before = site.target.free()
-    order = site.order()
-    site.attendant.begin(NAME, order)
-    with pytest.raises(WrongState, match="backup"):
-        site.attendant.begin(NAME, site.order(0, began=1.0))
-    site.attendant.abort(NAME, order)
-    record = site.supervision.record(NAME)
-    assert record.last and "aborted" in record.last.message
-    assert (site.target.files(), site.target.free()) == ([], before)
-    site.attendant.abort(NAME, order)
-    assert look.function(site.host, NAME, order).ended
-
-
 def test_a_full_volume_ends_the_backup(make_site) -> None:  # type: ignore[no-untyped-def]
     """A volume that becomes full in the middle: the reason is recorded, nothing is left, the database goes on."""
     site = make_site(size=2 << 20)
@@ -84,12 +50,27 @@ def test_a_full_volume_ends_the_backup(make_site) -> None:  # type: ignore[no-un
 
 def test_another_master_goes_on(site: Site) -> None:
     """A master that takes over finds the running backup in the record and sees its end."""
-    site.fill(100_000)
     order = site.order()
-    site.attendant.begin(NAME, order)
-    site.supervision.close()
-    site.supervision = site.rig.supervise()
+    with held(site.rig.base):
+        site.attendant.begin(NAME, order)
+        site.supervision.close()
+        site.supervision = site.rig.supervise()
+        assert site.supervision.record(NAME).backup == order
     site.ended(order)
     assert site.backups().find(order.location.path)
     site.attendant.begin(NAME, order)
     assert site.supervision.record(NAME).operation == ""
+
+
+def test_incremental_backups_need_postgresql_17(make_site: Callable[..., Site]) -> None:
+    """On PostgreSQL 15 a level above 0 is UNSUPPORTED and says what to install; level 0 is taken and restored."""
+    require(POSTGRESQL)
+    site = make_site(version="15", prefixes=(POSTGRESQL.parent.parent,))
+    full = site.take()
+    assert full.status
+    assert full.status.postgresql.startswith("15")
+    with pytest.raises(Unsupported, match="level 1"):
+        site.attendant.begin(NAME, site.order(1, base=full.location))
+    record = site.supervision.record(NAME)
+    assert (record.backup, record.operation) == (None, "")
+    assert [one.path for one in site.backups().all] == [full.path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -47,14 +48,21 @@ def installation(wheel: Path, user: str | None) -> Path:
 @pytest.fixture
 def make_rig(installation: Path, user: str | None) -> Iterator[Callable[..., Rig]]:
     """Make clusters; when the test ends nothing of them runs or lies around."""
-    rigs: list[Rig] = []
+    with rigs(installation, user) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def rigs(installation: Path, user: str | None) -> Iterator[Callable[..., Rig]]:
+    """Make clusters for a block; at its end nothing of them runs or lies around."""
+    made: list[Rig] = []
 
     def make(*nodes: int) -> Rig:
-        rigs.append(Rig(installation, user, nodes or (11, 12, 13)))
-        return rigs[-1]
+        made.append(Rig(installation, user, nodes or (11, 12, 13)))
+        return made[-1]
 
     yield make
-    for rig in rigs:
+    for rig in made:
         rig.close()
         left = rig.servers()
         shutil.rmtree(rig.base, ignore_errors=True)

@@ -56,8 +56,10 @@ def test_one_instance(rig: Rig, version: str) -> None:
     assert instance.report(rig.hosts[11]) == {}
     run(rig, instance.wipe)
     assert run(rig, instance.observe).state is InstanceState.EMPTY
+    rig.layout(11).backups.mkdir(parents=True)
     run(rig, instance.remove_instance, "x")
     assert not rig.layout(11).config.exists()
+    assert not rig.layout(11).backups.exists()
 
 
 def test_files_belong_to_the_server(rig: Rig) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from confd.model.states import NodeState
 from confd.services.database.observed import Follower, Instance, InstanceState, Role
 from confd.services.database.planner import plan
-from confd.services.database.quorum import cloned, confirmed, transition
+from confd.services.database.quorum import cloned, confirmed, target_quorum, transition
 from confd.services.database.record import Quorum, Record, Wanted
 from confd.services.database.situation import (
     Clone,
@@ -659,3 +659,19 @@ def test_growing_quorum_is_recorded_last() -> None:
         instance(13, ready, Role.STANDBY, follows=11),
     )
     assert plan(now).actions == (SetQuorum(11, Quorum((12, 13), 1), Quorum()),)
+
+
+def test_who_is_cut_off_goes_on_waiting_for_whom_it_waited() -> None:
+    """Without most nodes no commit is acknowledged by fewer than the record says that others may know."""
+    quorum = Quorum((12, 13), 1)
+    record = msgspec.structs.replace(RUNNING, quorum=quorum)
+    primary = instance(11, InstanceState.READY, synchronous=quorum.names())
+    now = msgspec.structs.replace(situation(record, primary), late=frozenset({12, 13}))
+    assert target_quorum(now, 11, primary) == quorum
+    dead = msgspec.structs.replace(now, gone=frozenset({12, 13}))
+    assert target_quorum(dead, 11, primary) == Quorum()
+    suspended = msgspec.structs.replace(now, nodes={**now.nodes, 12: NodeState.SUSPENDED, 13: NodeState.SUSPENDED})
+    assert target_quorum(suspended, 11, primary) == Quorum()
+    one_left = Quorum((12,), 1)
+    pair = situation(msgspec.structs.replace(record, quorum=one_left), primary, nodes=(11, 12))
+    assert target_quorum(msgspec.structs.replace(pair, late=frozenset({12})), 11, primary) == Quorum()

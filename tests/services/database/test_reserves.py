@@ -12,7 +12,7 @@ from confd.model.errors import InvalidParameter, WrongState
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
 from confd.services.database.record import Move, Record, Wanted
-from confd.services.database.reserves import enlarged, holds_still, is_due, lost_node, replaced
+from confd.services.database.reserves import enlarged, holds_still, is_due, lost_node, noted, replaced
 from confd.services.database.situation import Situation, Spec
 
 DATABASE = Database(
@@ -52,6 +52,12 @@ def test_reserve_nodes_with_a_segment_come_first() -> None:
     assert lost_node(situation((12,), (12,)), DATABASE, housed) == Move(12, 14, 0.0)
     assert lost_node(situation((12, 14), (12,)), DATABASE, housed) == Move(12, 13, 0.0)
     assert lost_node(situation((12, 14), (12,), suspended=(13,)), DATABASE, housed) is None
+
+
+def test_a_move_that_is_tried_again_is_noted_once() -> None:
+    """A job that failed is submitted again; since when its node is lost stays."""
+    again = msgspec.structs.replace(MOVE, since=MOVE.since + 30)
+    assert noted(noted((), MOVE), again) == (MOVE,)
 
 
 def test_the_volume_follows_after_the_delay() -> None:
