@@ -58,6 +58,8 @@ def rewind(server: Server, primary: int, password: Secret) -> None:
         target = workshop.take()
         # It may name a process that is dead and still in the table of processes.
         (target / "postmaster.pid").unlink(missing_ok=True)
+        # The crash recovery that the rewind begins with must leave the WAL that the rewind then reads.
+        write_owned(target / "postgresql.auto.conf", "wal_keep_size = '1TB'\n", server.layout.account)
         tool = server.choice().installation.tool("pg_rewind")
         login = f"{server.link(primary)} dbname=postgres"
         workshop.run([tool, "--target-pgdata", str(target), "--source-server", login])
