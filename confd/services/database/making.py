@@ -58,11 +58,13 @@ def rewind(server: Server, primary: int, password: Secret) -> None:
         target = workshop.take()
         # It may name a process that is dead and still in the table of processes.
         (target / "postmaster.pid").unlink(missing_ok=True)
-        # The crash recovery that the rewind begins with must leave the WAL that the rewind then reads.
-        write_owned(target / "postgresql.auto.conf", "wal_keep_size = '1TB'\n", server.layout.account)
+        # It recovers the data first; the checkpoint at the end of that must not take away the WAL that it reads then.
+        settings = server.layout.config / "rewind.conf"
+        write_owned(settings, "wal_keep_size = 1TB\n", server.layout.account)
         tool = server.choice().installation.tool("pg_rewind")
         login = f"{server.link(primary)} dbname=postgres"
-        workshop.run([tool, "--target-pgdata", str(target), "--source-server", login])
+        words = ["--target-pgdata", str(target), "--config-file", str(settings), "--source-server", login]
+        workshop.run([tool, *words])
         write_owned(target / "standby.signal", "", server.layout.account)
         workshop.finish()
 
