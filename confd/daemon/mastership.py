@@ -28,8 +28,8 @@ from confd.scheduler.pipeline import Surroundings
 from confd.scheduler.scheduler import Scheduler
 from confd.scheduler.steps import as_command
 from confd.services.archive.upkeep import Upkeep
-from confd.services.backup.scheduling import Schedules
-from confd.services.database.supervision import Supervision
+from confd.services.backup.scheduling.service import Schedules
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step

@@ -17,15 +17,15 @@ from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, READ, Allow, job
-from confd.services.backup.schedules import describe_schedules, time_zone
-from confd.services.backup.scheduling import Schedules
+from confd.services.backup.scheduling.schedules import describe_schedules, time_zone
+from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.description import describe_database
-from confd.services.database.instance import forget, remove_instance, usage
-from confd.services.database.observation import Observation
+from confd.services.database.instance.operations import forget, remove_instance, usage
 from confd.services.database.observed import Usage
-from confd.services.database.orders import set_create_new, unwant, want
 from confd.services.database.record import PREFIX, Wanted
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.observation import Observation
+from confd.services.database.supervision.orders import set_create_new, unwant, want
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.wal.archive import WalArchive
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))

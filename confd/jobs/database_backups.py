@@ -21,11 +21,11 @@ from confd.services.backup.listing import describe_backups
 from confd.services.backup.location import Location, stamp_of
 from confd.services.backup.order import BackupOrder
 from confd.services.backup.orders import start, stop
+from confd.services.backup.restoring.verification import links_of
 from confd.services.backup.running import verify
 from confd.services.backup.targets import archive_volume, archive_volumes
-from confd.services.backup.verification import links_of
 from confd.services.database.record import Record
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 _VOLUME: Final = Substitute("backup_volume_id", "backup_volume_name", number_wins=True)

@@ -18,7 +18,7 @@ from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
-from confd.services.database.keytab import decode_keytab, has_keytab, principals, remove_keytab, write_keytab
+from confd.services.database.engine.keytab import decode_keytab, has_keytab, principals, remove_keytab, write_keytab
 from confd.services.database.params import Param, edit_params
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))

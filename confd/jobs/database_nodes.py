@@ -17,9 +17,9 @@ from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, job
-from confd.services.database.orders import begin, hand_over, resume, suspend
+from confd.services.database.planning.reserves import enlarged, replaced
 from confd.services.database.record import PREFIX, Record
-from confd.services.database.reserves import enlarged, replaced
+from confd.services.database.supervision.orders import begin, hand_over, resume, suspend
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 

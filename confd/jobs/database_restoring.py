@@ -21,12 +21,12 @@ from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import FORM
 from confd.services.backup.order import RestoreOrder, VirtualOrder, WalOrder
 from confd.services.backup.orders import open_backup, put_back, unput
-from confd.services.backup.restoring import fits
-from confd.services.backup.snapshots import is_snapshot_id, snapshot_order
-from confd.services.backup.verification import restore_order
-from confd.services.database.orders import unwant
+from confd.services.backup.restoring.operations import fits
+from confd.services.backup.restoring.verification import restore_order
+from confd.services.backup.snapshots.snapshot import is_snapshot_id, snapshot_order
 from confd.services.database.record import Wanted, new_generation
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.orders import unwant
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.wal.recovery import FORM as TIME_FORM
 from confd.services.wal.recovery import check_reached, check_time, reach, read_time, show_time
 from confd.services.wal.segment import directory

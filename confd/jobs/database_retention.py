@@ -18,10 +18,10 @@ from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
 from confd.services.backup.backup import Backup, Backups
-from confd.services.backup.expiry import check_date, read_date
 from confd.services.backup.location import Location, parse_id, parse_set
-from confd.services.backup.removal import delete_backups, set_expiry
-from confd.services.backup.retention import deletion_order, orphaned, unusable, used_by
+from confd.services.backup.retention.expiry import check_date, read_date
+from confd.services.backup.retention.removal import delete_backups, set_expiry
+from confd.services.backup.retention.rules import deletion_order, orphaned, unusable, used_by
 from confd.services.backup.targets import archive_volume, archive_volumes
 from confd.services.database.record import PREFIX, Record
 

@@ -14,10 +14,10 @@ from confd.model.errors import AlreadyExists, InvalidParameter, NotFound
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
-from confd.services.backup.cron import FIELDS, check_occurs
-from confd.services.backup.expiry import check_lifetime
-from confd.services.backup.schedules import cron_of
-from confd.services.backup.snapshots import require_snapshot_volume
+from confd.services.backup.retention.expiry import check_lifetime
+from confd.services.backup.scheduling.cron import FIELDS, check_occurs
+from confd.services.backup.scheduling.schedules import cron_of
+from confd.services.backup.snapshots.snapshot import require_snapshot_volume
 from confd.services.backup.targets import archive_volume
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))

@@ -18,13 +18,13 @@ from confd.scheduler.context import Context
 from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
 from confd.services.access.accounts import find_owner
-from confd.services.backup.snapshots import check_snapshot_volume
+from confd.services.backup.snapshots.snapshot import check_snapshot_volume
 from confd.services.backup.targets import archive_volume
 from confd.services.database import definition
 from confd.services.database.definition import Wishes
-from confd.services.database.orders import set_create_new
 from confd.services.database.params import edit_params
 from confd.services.database.record import PREFIX, Record, new_generation
+from confd.services.database.supervision.orders import set_create_new
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 _VOLUME: Final = Substitute("data_volume_id", "data_volume_name", number_wins=True)

@@ -13,12 +13,12 @@ from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, READ, Allow, job
-from confd.services.backup.expiry import check_lifetime, expires
 from confd.services.backup.location import Location, stamp_of
-from confd.services.backup.snapshots import describe_snapshots, parse_snapshot_id, require_snapshot_volume
-from confd.services.backup.snapshotting import remove_expired, remove_snapshots, take_snapshot
-from confd.services.database.situation import names
-from confd.services.database.supervision import Supervision
+from confd.services.backup.retention.expiry import check_lifetime, expires
+from confd.services.backup.snapshots.operations import remove_expired, remove_snapshots, take_snapshot
+from confd.services.backup.snapshots.snapshot import describe_snapshots, parse_snapshot_id, require_snapshot_volume
+from confd.services.database.planning.situation import names
+from confd.services.database.supervision.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
 _LEVEL: Final = 0

@@ -8,12 +8,12 @@ from confd.model.errors import NodeOffline
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
-from confd.services.database.checking import Draft, check
-from confd.services.database.memory import reduction
+from confd.services.database.engine.checking import Draft, check
+from confd.services.database.engine.memory import reduction
+from confd.services.database.engine.upgrading import check_version, memory_of_node
+from confd.services.database.planning.seats import seats
+from confd.services.database.planning.situation import names
 from confd.services.database.record import PREFIX
-from confd.services.database.seats import seats
-from confd.services.database.situation import names
-from confd.services.database.upgrading import check_version, memory_of_node
 
 
 def draft_of(database: Database, kerberos: bool = False) -> Draft:

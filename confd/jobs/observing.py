@@ -15,10 +15,10 @@ from confd.services.archive.layout import is_archive, layout_of
 from confd.services.archive.repair import written_paths
 from confd.services.archive.report import report_of, total_used
 from confd.services.archive.upkeep import Upkeep
-from confd.services.backup.retention import used_by
+from confd.services.backup.retention.rules import used_by
+from confd.services.database.planning.seats import behind, seats, with_guests
 from confd.services.database.record import PREFIX, Record, Wanted
-from confd.services.database.seats import behind, seats, with_guests
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.storage.description import Content, Observed, User
 from confd.services.storage.devices import device_status
 from confd.services.storage.places import node_devices

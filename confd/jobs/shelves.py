@@ -10,10 +10,10 @@ from confd.scheduler.context import Context
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import parse_id
 from confd.services.backup.running import read
-from confd.services.backup.snapshots import Snapshot, parse_snapshot_id, require_snapshot_volume
-from confd.services.backup.snapshotting import list_snapshots
+from confd.services.backup.snapshots.operations import list_snapshots
+from confd.services.backup.snapshots.snapshot import Snapshot, parse_snapshot_id, require_snapshot_volume
 from confd.services.backup.targets import archive_volume
-from confd.services.database.situation import names
+from confd.services.database.planning.situation import names
 
 
 def node_for(ctx: Context, volume: Volume) -> int:

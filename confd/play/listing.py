@@ -14,7 +14,7 @@ from confd.play import processes
 from confd.play.calls import is_ready
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
-from confd.services.database.keeper_client import KeeperClient
+from confd.services.database.keeper.client import KeeperClient
 
 STAGES: Final = ("a", "a1", "b", "b1", "c", "d")
 """Resources, SSH, host scripts, packages, COS up, database up."""

@@ -25,7 +25,7 @@ from confd.play.record import Play, PlayNode
 from confd.play.settings import ACCESS_NODE, NODE_PORT, Settings
 from confd.services.access.passwords import hash_password
 from confd.services.database.definition import check_name
-from confd.services.database.installation import Installation
+from confd.services.database.engine.installation import Installation
 from confd.services.database.scram import make_verifier
 from confd.services.storage.devices import NewDevice, add_device
 

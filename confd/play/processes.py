@@ -14,7 +14,7 @@ from typing import Final
 
 from confd.model.errors import TimedOut
 from confd.play.record import Play, PlayNode
-from confd.services.database.processes import send, start_time, wait_gone
+from confd.services.database.keeper.processes import send, start_time, wait_gone
 
 _OWN_VARIABLES: Final = ("CCC_", "EXA_ROOT", "CONFD_SOCKET")
 _OUTPUT: Final = "logs/logd/confd.out"
@@ -114,7 +114,7 @@ def _belongs(pid: int, roots: list[str]) -> bool:
     words = command_line(pid)
     if "--root" in words[:-1] and words[words.index("--root") + 1] in roots:
         return _alive(pid)
-    is_keeper = "confd.services.database.keeper" in words
+    is_keeper = "confd.services.database.keeper.keeper" in words
     try:
         place = str(Path(f"/proc/{pid}/cwd").readlink())
         program = str(Path(f"/proc/{pid}/exe").readlink())

@@ -19,7 +19,7 @@ import psycopg
 from tests.cluster.harness import SYS_PASSWORD, Cluster, until
 
 NAME: Final = "Exasol"
-_KEEPER: Final = "confd.services.database.keeper"
+_KEEPER: Final = "confd.services.database.keeper.keeper"
 
 
 def processes_of(cluster: Cluster, node: int) -> list[psutil.Process]:

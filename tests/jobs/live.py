@@ -12,7 +12,7 @@ from confd.exaconf import Conf, Section
 from confd.model.secret import Vault
 from confd.model.states import NodeState
 from confd.services.database.record import Wanted
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.storage.devices import NewDevice, add_device
 from tests.jobs.stage import GIB, Stage, sections
 from tests.services.database.rig import NAME, Rig

@@ -14,7 +14,7 @@ from confd.services.backup.backup import Content, Status
 from confd.services.backup.catalogue import read_backups, write_status
 from confd.services.backup.location import Location
 from confd.services.backup.order import BackupOrder
-from confd.services.backup.removal import delete_expired, set_expiry
+from confd.services.backup.retention.removal import delete_expired, set_expiry
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.record import PREFIX, Record

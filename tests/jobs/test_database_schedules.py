@@ -9,7 +9,7 @@ import pytest
 from confd.exaconf import Database, ObjectType, ObjectVolume, RemoteType, RemoteVolume, Volume, VolumeType
 from confd.model.errors import AlreadyExists, InUse, InvalidParameter, NotFound, Unsupported, WrongState
 from confd.model.sizes import Bytes
-from confd.services.backup.snapshots import check_snapshot_volume
+from confd.services.backup.snapshots.snapshot import check_snapshot_volume
 from tests.jobs.stage import Stage
 
 

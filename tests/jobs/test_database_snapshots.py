@@ -11,9 +11,9 @@ import pytest
 from confd.model.errors import InvalidParameter, NodeOffline, NotFound, Unsupported, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.services.backup.location import Location
-from confd.services.backup.snapshots import Snapshot
+from confd.services.backup.snapshots.snapshot import Snapshot
 from confd.services.database.record import Record
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.storage.segments import Extent, create_segment
 from tests.jobs.stage import Stage
 from tests.jobs.test_database_schedules import database, volume

@@ -16,8 +16,9 @@ import structlog
 
 from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Interrupted, NodeOffline, TimedOut, WrongState, error_from
-from confd.services.backup import restoring, running
+from confd.services.backup import running
 from confd.services.backup.order import BackupOrder, Ended, Progress, RestoreOrder
+from confd.services.backup.restoring import operations as restoring
 from confd.services.database.record import Record, read_record
 
 _log = structlog.get_logger()

@@ -11,12 +11,12 @@ from confd.cluster.operations import master_operation
 from confd.model.errors import ConfDError, NodeOffline
 from confd.model.states import NodeState
 from confd.services.backup.order import BackupOrder, Ended, RestoreOrder, VirtualOrder
-from confd.services.backup.removal import make_room
-from confd.services.backup.restoring import cancel_restore
-from confd.services.database.observation import Outcome
+from confd.services.backup.restoring.operations import cancel_restore
+from confd.services.backup.retention.removal import make_room
+from confd.services.database.planning.seats import seats
 from confd.services.database.record import Record, Wanted
-from confd.services.database.seats import seats
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.observation import Outcome
+from confd.services.database.supervision.supervision import Supervision
 
 _UNDO_WITHIN = 60.0
 

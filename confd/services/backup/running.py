@@ -9,16 +9,16 @@ from confd.services.archive import serving  # noqa: F401 -- a node that takes ba
 from confd.services.backup.backup import Backup
 from confd.services.backup.catalogue import read_backups
 from confd.services.backup.order import BackupOrder, Link, Progress
-from confd.services.backup.reading import check
-from confd.services.backup.source import Source
-from confd.services.backup.taking import clean as clean_up
+from confd.services.backup.restoring.reading import check
+from confd.services.backup.taking.client import WorkerClient
+from confd.services.backup.taking.source import Source
+from confd.services.backup.taking.taking import clean as clean_up
+from confd.services.backup.taking.worker import Task
 from confd.services.backup.targets import open_target, place_of
-from confd.services.backup.worker import Task
-from confd.services.backup.worker_client import WorkerClient
-from confd.services.database.data import read_content
-from confd.services.database.installation import Capability
+from confd.services.database.engine.data import read_content
+from confd.services.database.engine.installation import Capability
+from confd.services.database.engine.server import Server
 from confd.services.database.observed import InstanceState
-from confd.services.database.server import Server
 
 
 @operation("backup.begin")

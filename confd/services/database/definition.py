@@ -15,8 +15,8 @@ from confd.exaconf import BucketFs, Conf, Configuration, Database, DriverSource,
 from confd.model.errors import AlreadyExists, InvalidParameter, NotFound, Unsupported, WrongState
 from confd.model.secret import Secret
 from confd.model.sizes import parse_size
-from confd.services.database.ldap import parse_servers
-from confd.services.database.memory import check_share
+from confd.services.database.engine.ldap import parse_servers
+from confd.services.database.engine.memory import check_share
 from confd.services.database.scram import check_verifier
 
 DEFAULT_OWNER: Final = ("exadefusr", "exausers")

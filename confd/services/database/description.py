@@ -12,9 +12,9 @@ from confd.exaconf.section import Entry
 from confd.model.secret import HIDDEN, Secret
 from confd.model.sizes import Bytes, format_size
 from confd.model.states import DatabaseState
-from confd.services.database.configuration import TEMP_LIMIT
-from confd.services.database.observation import Observation
+from confd.services.database.engine.configuration import TEMP_LIMIT
 from confd.services.database.observed import Usage
+from confd.services.database.supervision.observation import Observation
 
 _NONE: Final = "None"
 _GIB: Final = 1 << 30

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from confd.exaconf import Database, Volume
-from confd.services.database.data import read_content, write_owned
-from confd.services.database.layout import DataPlace, Layout, make_directory
+from confd.services.database.engine.data import read_content, write_owned
+from confd.services.database.engine.layout import DataPlace, Layout, make_directory
 from confd.services.wal.spool import script, settings, spools
 
 SETTINGS: Final = "archive.conf"

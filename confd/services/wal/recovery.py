@@ -23,12 +23,12 @@ from confd.model.sizes import format_size
 from confd.services.backup.catalogue import read_file
 from confd.services.backup.location import Location
 from confd.services.backup.order import RestoreOrder, WalOrder
-from confd.services.backup.taking import Ticker
+from confd.services.backup.taking.taking import Ticker
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
-from confd.services.database.data import Workshop, write_owned
-from confd.services.database.layout import make_directory
-from confd.services.database.server import Server
+from confd.services.database.engine.data import Workshop, write_owned
+from confd.services.database.engine.layout import make_directory
+from confd.services.database.engine.server import Server
 from confd.services.wal.segment import SIZE, SUFFIX, Segment, directory, last_number, number_at, parse
 from confd.services.wal.shipping import end_of
 

@@ -16,8 +16,8 @@ from confd.model.errors import ConfDError, StorageDuplicate
 from confd.services.backup.catalogue import read_backups, read_file
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
-from confd.services.database.data import read_content
-from confd.services.database.layout import DataPlace, data_place
+from confd.services.database.engine.data import read_content
+from confd.services.database.engine.layout import DataPlace, data_place
 from confd.services.wal.missed import add_missed
 from confd.services.wal.segment import SUFFIX, directory, is_kept, number_at, parse, superfluous
 from confd.services.wal.spool import GAP, generations, has_gap, spools, waiting

@@ -20,12 +20,12 @@ from confd.services.backup.order import BackupOrder
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.record import Wanted
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.supervision import Supervision
 from confd.services.storage.devices import NewDevice, add_device
 from confd.services.storage.segments import Extent, create_segment
 from tests.services.database.conftest import installation, make_rig, rigs, user, wheel  # noqa: F401
 from tests.services.database.rig import NAME, Rig
-from tests.services.database.test_supervision import until
+from tests.services.database.waiting import until
 
 ARCHIVE = "Archive1"
 SIZE = 256 << 20

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from confd.services.database.installation import embedded, relocate, traversable
+from confd.services.database.engine.installation import embedded, relocate, traversable
 from tests.services.database.rig import Rig
 
 USER = "openconfd"

@@ -25,12 +25,12 @@ from confd.model.errors import ConfDError, NodeOffline, error_from
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
-from confd.services.database.keeper_client import KeeperClient
-from confd.services.database.layout import Layout, data_place, layout
-from confd.services.database.processes import clear, processes_in
+from confd.services.database.engine.layout import Layout, data_place, layout
+from confd.services.database.keeper.client import KeeperClient
+from confd.services.database.keeper.processes import clear, processes_in
 from confd.services.database.record import Record, new_generation, write_record
 from confd.services.database.scram import make_verifier
-from confd.services.database.supervision import Supervision
+from confd.services.database.supervision.supervision import Supervision
 
 PASSWORD = "geheim"
 VERIFIER = make_verifier(Secret(PASSWORD))
@@ -180,7 +180,9 @@ class Rig:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return b"confd.services.database.keeper" in words and any(str(self.base).encode() in word for word in words)
+        return b"confd.services.database.keeper.keeper" in words and any(
+            str(self.base).encode() in word for word in words
+        )
 
     def close(self) -> None:
         """Leave nothing running."""

@@ -9,9 +9,9 @@ from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
 from confd.services.database.description import connection_string, describe_database
-from confd.services.database.observation import Observation
 from confd.services.database.observed import Instance, Usage
 from confd.services.database.record import Record
+from confd.services.database.supervision.observation import Observation
 
 DATABASE = Database(
     name="DB1",

@@ -10,14 +10,14 @@ from backports import zstd
 
 from confd.model.errors import NodeOffline
 from confd.services.backup.catalogue import read_file
-from confd.services.database.layout import data_place
+from confd.services.database.engine.layout import data_place
 from confd.services.database.record import Wanted
 from confd.services.wal.archive import WalArchive
 from confd.services.wal.segment import SUFFIX, directory, parse
 from confd.services.wal.spool import generations, has_gap, spools, waiting
 from tests.services.backup.conftest import Site
 from tests.services.database.rig import NAME
-from tests.services.database.test_supervision import until
+from tests.services.database.waiting import until
 
 Archiving = Callable[..., Site]
 

@@ -11,13 +11,13 @@ from confd.model.errors import ConfDError, InvalidParameter
 from confd.services.backup.backup import Backup
 from confd.services.backup.order import RestoreOrder, WalOrder
 from confd.services.backup.orders import put_back, unput
-from confd.services.backup.verification import restore_order
+from confd.services.backup.restoring.verification import restore_order
 from confd.services.database.record import new_generation
 from confd.services.wal.archive import WalArchive
 from confd.services.wal.recovery import Reach, check_reached, check_time, reach, read_time, show_time
 from confd.services.wal.segment import directory
 from tests.services.backup.conftest import ARCHIVE, Site
-from tests.services.backup.test_restoring import Place, stop
+from tests.services.backup.restoring.test_restoring import Place, stop
 from tests.services.database.rig import NAME
 
 Archiving = Callable[..., Site]

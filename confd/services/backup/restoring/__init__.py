@@ -1,0 +1,1 @@
+"""From backups back to data: checking, reading, combining, opening for reading."""

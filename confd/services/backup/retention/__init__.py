@@ -1,0 +1,1 @@
+"""How long backups live, and how they are removed."""

@@ -1,0 +1,152 @@
+"""Runs due schedules of all databases: a service of the master.
+
+What is run is a job like any other, submitted as the system. All that has to be known after a change of the master
+is in a runtime record per database.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from confd.cluster.host import Cluster, Submission
+from confd.exaconf import Database
+from confd.model.errors import ConfDError, WrongState
+from confd.services.backup.scheduling.due import Decision, Readiness, Run, decide, next_look
+from confd.services.backup.scheduling.schedules import PREFIX, job_of, plans, read_runs, time_zone
+from confd.services.database.observed import InstanceState
+from confd.services.database.record import Record, Wanted, read_record
+
+_log = structlog.get_logger()
+
+_LONGEST_SLEEP: Final = 20.0
+_JOIN_WITHIN: Final = 5.0
+
+
+class _Begun(msgspec.Struct, frozen=True):
+    """A run whose job has not ended: the key of its schedule, the time it was due."""
+
+    key: str
+    due: float
+    submission: Submission
+
+
+class Schedules:
+    """The clock of all schedules; started and stopped with mastership."""
+
+    def __init__(self, cluster: Cluster, wall: Callable[[], float] = time.time) -> None:
+        self._cluster, self._wall = cluster, wall
+        self._begun: dict[str, _Begun] = {}
+        self._wake = threading.Event()
+        self._closed = False
+        self._known: object = None
+        self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._cluster.watch(self._notice)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; jobs that were submitted go on."""
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(_JOIN_WITHIN)
+
+    def look(self) -> float:
+        """Start what is due now; return how many seconds nothing is due."""
+        now = self._wall()
+        databases = list(self._cluster.conf().databases.values())
+        return min((self._look_safely(database, now) for database in databases), default=_LONGEST_SLEEP)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._wake.wait(pause) or not self._closed:
+            self._wake.clear()
+            pause = self.look()
+
+    def _look_safely(self, database: Database, now: float) -> float:
+        try:
+            return self._look_at(database, now)
+        except Exception as error:
+            # The schedules of other databases go on, and this one is looked at again.
+            _log.exception("schedules_not_run", database=database.name, error=str(error))
+            return _LONGEST_SLEEP
+
+    def _look_at(self, database: Database, now: float) -> float:
+        wanted, zone = plans(database), time_zone(self._cluster.conf())
+        before = self.runs(database.name)
+        known = self._ended(database.name, before)
+        if not wanted and not known:
+            return _LONGEST_SLEEP
+        busy = database.name in self._begun or bool(self._record(database.name).operation)
+        decision = decide(wanted, known, self._readiness(database.name), busy, now, zone)
+        if decision.runs != before:
+            self._note(database.name, decision.runs)
+        if decision.start is not None:
+            self._begin(database, decision.start, decision)
+        until = next_look(wanted.values(), now, zone)
+        return _LONGEST_SLEEP if until is None else min(_LONGEST_SLEEP, max(until - now, 0.0))
+
+    def runs(self, database: str) -> dict[str, Run]:
+        """Return what is known of the runs of a database's schedules."""
+        return read_runs(self._cluster.record(PREFIX + database))
+
+    def _begin(self, database: Database, key: str, decision: Decision) -> None:
+        run = decision.runs[key]
+        name, params = job_of(database, key)
+        submission = self._cluster.submit(name, params)
+        _log.info("schedule_run", database=database.name, schedule=key, job_id=submission.job_id)
+        self._begun[database.name] = _Begun(key, run.last, submission)
+        self._note(database.name, decision.runs | {key: msgspec.structs.replace(run, job=submission.job_id)})
+        submission.outcome.add_done_callback(lambda _: self._wake.set())
+
+    def _ended(self, database: str, runs: dict[str, Run]) -> dict[str, Run]:
+        """Return the runs, with one that met another backup waiting again."""
+        begun = self._begun.get(database)
+        if begun is None or not begun.submission.outcome.done():
+            return runs
+        del self._begun[database]
+        try:
+            outcome = begun.submission.outcome.result()
+        except ConfDError:
+            # This master goes down; the next one goes on with the job.
+            return runs
+        if outcome.code == 0:
+            return runs
+        _log.warning("schedule_failed", database=database, schedule=begun.key, reason=outcome.message)
+        met_another = outcome.code == WrongState.code and self._record(database).operation
+        if not met_another or begun.key not in runs:
+            return runs
+        return runs | {begun.key: msgspec.structs.replace(runs[begun.key], waiting=begun.due)}
+
+    def _note(self, database: str, runs: dict[str, Run]) -> None:
+        self._cluster.put_record(PREFIX + database, msgspec.to_builtins(runs) or None)
+
+    def _readiness(self, database: str) -> Readiness:
+        record = self._record(database)
+        if record.wanted is Wanted.STOPPED:
+            return Readiness.STOPPED
+        reported = None if record.primary is None else self._cluster.status(record.primary, "database")
+        state = ((reported or {}).get(database) or {}).get("state")
+        return Readiness.RUNNING if state == InstanceState.READY and record.settled else Readiness.COMING
+
+    def _record(self, database: str) -> Record:
+        return read_record(self._cluster, database) or Record()
+
+    def _notice(self) -> None:
+        conf = self._cluster.conf()
+        facts = [
+            (one.name, one.backups, one.snapshots, self._cluster.record(f"database/{one.name}"))
+            for one in conf.databases.values()
+            if one.backups or one.snapshots
+        ]
+        if facts != self._known:
+            self._known = facts
+            self._wake.set()

@@ -1,0 +1,1 @@
+"""Snapshots: copies of a database's data beside it."""

@@ -1,0 +1,1 @@
+"""Taking a backup: the worker process, from the server's stream to the files on a volume."""

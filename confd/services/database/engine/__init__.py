@@ -1,0 +1,1 @@
+"""PostgreSQL on its node: installations, data directories, configuration files, starting and stopping."""

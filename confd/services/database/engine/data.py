@@ -1,0 +1,335 @@
+"""The data directory of an instance on disk: whose it is, and long work on it."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from confd.model.errors import NodeError
+from confd.services.database.engine.layout import Account, DataPlace, make_directory
+from confd.services.database.keeper.processes import clear, send_group, start_time
+from confd.services.database.observed import Role
+
+MARKER: Final = "confd.json"
+"""Inside the data directory, so that a clone has it too."""
+
+_CONTROL: Final = struct.Struct("=QIIi4xqQQI")
+"""pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
+
+_SHUT_DOWN: Final = 1
+_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+
+_LAST_LINES: Final = 12
+_HERE, _EXCHANGE = -100, 2
+_renameat2 = ctypes.CDLL(None).renameat2
+_PIPE: Final = 1 << 20
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """Whose data it is."""
+
+    database: str
+    generation: str
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What a complete data directory says of itself.
+
+    ``redo``: a position that its WAL has certainly reached. ``ended``: its last record, if it was shut down in order
+    as a primary.
+    """
+
+    marker: Marker
+    system_id: str
+    timeline: int
+    role: Role
+    redo: str = ""
+    ended: str = ""
+    major: int = 0
+
+
+def read_content(data: Path) -> Content | None:
+    """Return what a data directory holds, None when it does not exist."""
+    try:
+        control = (data / "global" / "pg_control").read_bytes()
+        marker = msgspec.json.decode((data / MARKER).read_bytes(), type=Marker)
+        major = int((data / "PG_VERSION").read_text())
+    except FileNotFoundError:
+        return None if not data.exists() else Content(Marker("", ""), "", 0, Role.PRIMARY)
+    system_id, _, _, state, _, checkpoint, redo, timeline = _CONTROL.unpack_from(control)
+    role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
+    ended = _position(checkpoint) if state == _SHUT_DOWN else ""
+    newest = max(timeline, _newest_timeline(data))
+    return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
+
+
+def _newest_timeline(data: Path) -> int:
+    """Return the timeline of the newest WAL: the control file learns of a new one with the next checkpoint only."""
+    try:
+        names = [entry.name for entry in os.scandir(data / "pg_wal")]
+    except FileNotFoundError:
+        return 0
+    return max((int(name[:8], 16) for name in names if _SEGMENT.fullmatch(name)), default=0)
+
+
+def _position(value: int) -> str:
+    return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
+
+
+def write_marker(data: Path, marker: Marker, account: Account) -> None:
+    """Say whose data it is."""
+    write_owned(data / MARKER, msgspec.json.encode(marker).decode(), account)
+
+
+def write_owned(path: Path, text: str, account: Account) -> None:
+    """Replace a file, readable for its owner only; an unchanged one is left alone."""
+    if path.exists() and path.read_text() == text:
+        return
+    fresh = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        if os.getuid() == 0:
+            os.fchown(file.fileno(), account.uid, account.gid)
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def remove(directory: Path) -> None:
+    """Remove a data directory; what is half removed never has its name."""
+    if directory.exists():
+        dead = directory.with_name(f"{directory.name}.dead")
+        shutil.rmtree(dead, ignore_errors=True)
+        directory.rename(dead)
+    shutil.rmtree(directory.with_name(f"{directory.name}.dead"), ignore_errors=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def used(directory: Path) -> int:
+    """Return the bytes that files below a directory take up."""
+    total = 0
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                total += _used(entry)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return total
+
+
+def _used(entry: os.DirEntry[str]) -> int:
+    if entry.is_dir(follow_symlinks=False):
+        return used(Path(entry.path))
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def interrupt(place: DataPlace) -> None:
+    """End a program that makes data here; who waits for it sees it fail."""
+    try:
+        child = json.loads(place.busy.read_text())[2]
+    except (OSError, ValueError):
+        return
+    if child and start_time(child) is not None:
+        send_group(child, signal.SIGKILL)
+
+
+def recover(place: DataPlace) -> None:
+    """Put kept data back where a crash came between taking their name away and giving it to the new ones."""
+    if place.data.exists() or not place.replaced.exists():
+        return
+    with place.busy.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if not place.data.exists():
+            place.replaced.rename(place.data)
+
+
+class Workshop:
+    """Makes a data directory under an unfinished name; one at a time, also across a crash of the daemon.
+
+    The lock is inherited by the programs it runs: one that outlives the daemon keeps it and is ended first.
+    """
+
+    def __init__(self, place: DataPlace, account: Account) -> None:
+        self.place, self.account = place, account
+        self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the lock; leftovers of earlier work are gone inside."""
+        with self.place.busy.open("a+") as self._lock:
+            self._end_leftover(self._lock)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._note(0)
+            self.clear()
+            yield
+
+    def clear(self) -> None:
+        """Remove what unfinished work left."""
+        remove(self.place.unfinished)
+        remove(self.place.chain)
+        for dead in self.place.segment.glob("pgdata.*.dead"):
+            shutil.rmtree(dead, ignore_errors=True)
+
+    def run(
+        self,
+        argv: list[str],
+        stdin: str = "",
+        env: dict[str, str] | None = None,
+        place: Path | None = None,
+        report: Callable[[str], str] = str,
+    ) -> str:
+        """Run a program of the installation as the server's user; return what it printed.
+
+        :param place: where it works; in the unfinished data when left out.
+        :param report: adds to what it printed why it failed.
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv, env, place or self.place.unfinished)
+        return self._ended(argv, process, process.communicate(stdin.encode())[0], report)
+
+    def feed(self, argv: list[str], pieces: Iterable[bytes]) -> None:
+        """Run a program with pieces as its input; it is killed when they end in an error.
+
+        :raises NodeError: it failed; with the last lines it printed.
+        """
+        process = self._spawn(argv)
+        assert process.stdin
+        with suppress(OSError):
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+        except BrokenPipeError:
+            # It ended first, and says why.
+            pass
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+        self._ended(argv, process, process.communicate()[0])
+
+    def kill(self) -> None:
+        """End the program that runs now, if any; used from another thread."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(
+        self, argv: list[str], env: dict[str, str] | None = None, place: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        assert self._lock is not None
+        root = os.getuid() == 0
+        process = self._process = subprocess.Popen(
+            argv,
+            cwd=place or self.place.segment,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath} | (env or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[self._lock.fileno()],
+            umask=0o077,
+            user=self.account.uid if root else None,
+            group=self.account.gid if root else None,
+            extra_groups=[] if root else None,
+        )
+        self._note(process.pid)
+        return process
+
+    @staticmethod
+    def _ended(
+        argv: list[str], process: subprocess.Popen[bytes], output: bytes, report: Callable[[str], str] = str
+    ) -> str:
+        printed = output.decode(errors="replace")
+        if process.returncode:
+            tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
+            raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
+        return printed
+
+    def make(self) -> Path:
+        """Make the empty unfinished directory."""
+        make_directory(self.place.unfinished, self.account)
+        return self.place.unfinished
+
+    def take(self) -> Path:
+        """Take the present data for work on it; it is unfinished until then."""
+        self.place.data.rename(self.place.unfinished)
+        sync_directory(self.place.segment)
+        return self.place.unfinished
+
+    def finish(self, *, keep: bool = False) -> None:
+        """Give the data its name, in place of what was there; ``keep``: that stays as ``replaced``."""
+        if keep:
+            remove(self.place.replaced)
+            sync_directory(self.place.unfinished)
+            self.place.data.rename(self.place.replaced)
+        self.exchange()
+        remove(self.place.unfinished)
+
+    def exchange(self) -> None:
+        """Give the data its name; what was there has the unfinished name then, at no moment there is neither."""
+        sync_directory(self.place.unfinished)
+        if not self.place.data.exists():
+            self.place.unfinished.rename(self.place.data)
+        elif _renameat2(_HERE, bytes(self.place.unfinished), _HERE, bytes(self.place.data), _EXCHANGE):
+            # A file system that cannot exchange names.
+            remove(self.place.data)
+            self.place.unfinished.rename(self.place.data)
+        sync_directory(self.place.segment)
+
+    def stop_servers(self) -> None:
+        """Stop servers that a killed program started on unfinished data; they would hold the lock for ever."""
+        for directory in (self.place.unfinished, self.place.aside / "data"):
+            if directory.exists():
+                clear(directory, patience=2.0)
+
+    def take_back(self) -> None:
+        """Put the data back that were replaced and kept."""
+        remove(self.place.data)
+        self.place.replaced.rename(self.place.data)
+        sync_directory(self.place.segment)
+
+    def _note(self, child: int) -> None:
+        assert self._lock is not None
+        self._lock.truncate(0)
+        self._lock.write(json.dumps([os.getpid(), start_time(os.getpid()), child]))
+        self._lock.flush()
+
+    def _end_leftover(self, lock: IO[str]) -> None:
+        lock.seek(0)
+        try:
+            daemon, started, child = json.loads(lock.read())
+        except ValueError:
+            return
+        if child and start_time(daemon) != started and start_time(child) is not None:
+            send_group(child, signal.SIGKILL)
+            self.stop_servers()

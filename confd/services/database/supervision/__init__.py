@@ -1,0 +1,1 @@
+"""The master's side: one supervisor per database observes, asks the planner and carries out."""

@@ -1,0 +1,153 @@
+"""Restores of real databases."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from confd.model.errors import Canceled, ConfDError, StorageCorrupted
+from confd.model.states import DatabaseState
+from confd.services.backup.backup import Backup
+from confd.services.backup.order import VirtualOrder
+from confd.services.backup.orders import open_backup, put_back, unput
+from confd.services.backup.restoring import operations as restoring
+from confd.services.backup.restoring.operations import progress
+from confd.services.backup.restoring.verification import restore_order
+from confd.services.database.record import Wanted, new_generation
+from confd.services.database.supervision.supervision import Supervision
+from tests.services.backup.conftest import Site
+from tests.services.database.rig import NAME
+from tests.services.database.waiting import until
+
+
+class Place:
+    """The master as operations see it."""
+
+    canceled = False
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.cluster = site, site.rig.cluster
+
+    def service(self, kind: type[Any]) -> Supervision:
+        return self.site.supervision
+
+    def say(self, line: str) -> None:
+        print(line)
+
+
+def restore(site: Site, backup: Backup, *, early: bool = False, place: Any = None) -> None:
+    """Restore as the job does."""
+    chain = site.backups().chain(backup)
+    assert chain
+    generation = new_generation()
+    place = place or Place(site)
+    try:
+        put_back.function(place, NAME, restore_order(chain), generation, early)
+    except ConfDError:
+        unput.function(place, NAME, generation, False, "")
+        raise
+
+
+def stop(site: Site) -> None:
+    """Stop the database."""
+    site.supervision.want(NAME, Wanted.STOPPED)
+
+
+def test_round_trip(make_site: Callable[..., Site]) -> None:
+    """Each backup gives the rows of its time, on the primary and on a standby; backups go on from restored data."""
+    site = make_site(11, 12)
+    site.rig.sql(11, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
+    full = site.take()
+    site.rig.sql(11, "INSERT INTO t SELECT generate_series(1001, 1500)")
+    one = site.take(1)
+    site.rig.sql(11, "DROP TABLE t")
+    stop(site)
+    restore(site, one)
+    assert site.rig.sql(11, "SELECT count(*), max(i) FROM t") == [(1500, 1500)]
+    until(lambda: site.rig.sql(12, "SELECT count(*) FROM t") == [(1500,)])
+    record = site.supervision.record(NAME)
+    assert (record.restore, record.operation, record.lineage) == (None, "", (full.path, one.path))
+    site.rig.sql(11, "DELETE FROM t WHERE i > 10")
+    two = site.take(2)
+    site.rig.sql(11, "DROP TABLE t")
+    stop(site)
+    restore(site, two, early=True)
+    assert site.rig.sql(11, "SELECT count(*) FROM t") == [(10,)]
+
+
+def test_a_damaged_chain_is_refused(site: Site) -> None:
+    """One wrong byte in any file of the chain: an error that names it, and the database stays as it was."""
+    site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    full, one = site.take(), site.take(1)
+    site.rig.sql(11, "UPDATE t SET i = 2")
+    stop(site)
+    before = site.supervision.record(NAME)
+    victim = max(site.store(), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(StorageCorrupted, match=full.location.directory):
+        restore(site, one)
+    record = site.supervision.record(NAME)
+    assert record.last and record.last.code == StorageCorrupted.code
+    assert (record.generation, record.create_new, record.restore, record.wanted) == (
+        before.generation, False, None, Wanted.STOPPED,
+    )  # fmt: skip
+    assert not list(site.rig.data(11).parent.glob("pgdata.*"))
+    site.supervision.want(NAME, Wanted.RUNNING)
+    assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]
+
+
+def test_a_canceled_restore_is_undone(site: Site) -> None:
+    """A nonblocking restore that is given up leaves the database stopped, with the data it had."""
+    site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    full = site.take()
+    site.rig.sql(11, "UPDATE t SET i = 2")
+    stop(site)
+    place = Place(site)
+    key = (site.host.root, NAME)
+    with ThreadPoolExecutor(1) as pool, (site.rig.data(11).parent / "busy").open("a+") as lock:
+        # The work begins once nobody else works on this data.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        restored = pool.submit(restore, site, full, early=True, place=place)
+        until(lambda: progress.function(site.host, NAME))
+        place.canceled = True
+        until(lambda: restoring._RUNNING[key].ticker.stopped)
+        lock.close()
+        with pytest.raises(Canceled):
+            restored.result()
+    record = site.supervision.record(NAME)
+    assert (record.restore, record.create_new, record.operation, record.wanted) == (None, False, "", Wanted.STOPPED)
+    assert not list(site.rig.data(11).parent.glob("pgdata.*"))
+    site.supervision.want(NAME, Wanted.RUNNING)
+    assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]
+
+
+def test_virtual_access(site: Site) -> None:
+    """A backup is open for reading only; after a stop and a start the present data is back, untouched."""
+    site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    full = site.take()
+    site.rig.sql(11, "UPDATE t SET i = 2")
+    stop(site)
+    chain = site.backups().chain(full)
+    assert chain
+    place: Any = Place(site)
+    virtual = VirtualOrder(11, new_generation(), restore_order(chain))
+    open_backup.function(place, NAME, virtual)
+    seen = site.supervision.observe(NAME)
+    assert (seen.state, seen.connectible, seen.missing) == (DatabaseState.RUNNING, True, ())
+    assert full.path in seen.info
+    assert site.rig.sql(11, "SELECT i FROM t") == [(1,)]
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        site.rig.sql(11, "UPDATE t SET i = 3")
+    stop(site)
+    assert site.supervision.record(NAME).virtual is None
+    assert not (site.rig.data(11).parent / "virtual").exists()
+    assert site.rig.servers() == []
+    site.supervision.want(NAME, Wanted.RUNNING)
+    assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]

@@ -1,0 +1,228 @@
+"""The service that runs schedules, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+import pytest
+
+from confd.cluster.host import Submission
+from confd.exaconf import BackupSchedule, Conf, Database, Global, SnapshotSchedule
+from confd.model.envelope import Outcome
+from confd.model.errors import NoMaster, WrongState
+from confd.model.sizes import Bytes
+from confd.services.backup.scheduling.schedules import PREFIX, describe_schedules, time_zone
+from confd.services.backup.scheduling.service import Schedules
+from confd.services.database.record import Record, Wanted
+
+NOON = 20_000 * 86400.0 + 12 * 3600.0
+HOUR = 3600.0
+
+
+class Master:
+    """The view of a master: configuration, records, and jobs that the test lets end."""
+
+    def __init__(self) -> None:
+        weekly = BackupSchedule(name="week ly", volume="3", level=0, expire="1w")
+        daily = BackupSchedule(name="daily", volume="Far", level=1)
+        self.database = Database(
+            name="DB1", id="x", version="18", mem_size=Bytes(1 << 30), nodes=(11,), num_active_nodes=1,
+            data_volume="V", backups={"week ly": weekly, "daily": daily},
+            snapshots={"quick": SnapshotSchedule(name="quick", minute="30", expire="1d", enabled=False)},
+        )  # fmt: skip
+        self.records: dict[str, bytes] = {}
+        self.running()
+        self.submitted: list[tuple[str, dict[str, Any]]] = []
+        self.outcomes: list[Future[Outcome]] = []
+        self.watchers: list[Callable[[], None]] = []
+        self.told = threading.Condition()
+
+    def running(self, **changes: Any) -> None:
+        record = Record(wanted=Wanted.RUNNING, settled=True, primary=11)
+        self.put_record("database/DB1", msgspec.to_builtins(msgspec.structs.replace(record, **changes)))
+
+    def conf(self) -> Conf:
+        sections = [Global(cluster_name="c", platform="Host", timezone="UTC"), self.database]
+        return Conf(1, {section.key: section for section in sections})
+
+    def record(self, key: str) -> Any:
+        return msgspec.json.decode(self.records[key]) if key in self.records else None
+
+    def put_record(self, key: str, value: Any) -> None:
+        self.records[key] = msgspec.json.encode(value)
+
+    def status(self, node: int, service: str) -> Any:
+        return {"DB1": {"state": "ready", "restarts": 0}} if (node, service) == (11, "database") else None
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.watchers.append(changed)
+
+    def submit(self, job: str, params: Mapping[str, Any]) -> Submission:
+        with self.told:
+            self.submitted.append((job, dict(params)))
+            self.outcomes.append(Future())
+            self.told.notify_all()
+            return Submission(f"11.{len(self.submitted)}", self.outcomes[-1])
+
+
+class Clock:
+    """A wall clock."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def master() -> Master:
+    """A database with two backup schedules, both at every full hour, and a disabled one for snapshots."""
+    return Master()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Noon."""
+    return Clock()
+
+
+@pytest.fixture
+def schedules(master: Master, clock: Clock) -> Schedules:
+    """The service, which has seen the schedules once; the test looks for it."""
+    made = service(master, clock)
+    made.look()
+    return made
+
+
+def service(master: Any, clock: Clock) -> Schedules:
+    """Make the service of a master that begins."""
+    return Schedules(master, clock)
+
+
+def test_due_backups_run_one_after_another(master: Master, clock: Clock, schedules: Schedules) -> None:
+    """The full one first, with the settings of its schedule; the incremental one when no backup runs any more."""
+    clock.now = NOON + HOUR
+    schedules.look()
+    assert master.submitted == [
+        ("db_backup_start", {"db_name": "DB1", "level": 0, "backup_volume_id": 3, "expire": "1w"})
+    ]
+    schedules.look()
+    master.running(operation="backup")
+    master.outcomes[0].set_result(Outcome())
+    schedules.look()
+    assert len(master.submitted) == 1
+    master.running()
+    schedules.look()
+    assert master.submitted[1:] == [("db_backup_start", {"db_name": "DB1", "level": 1, "backup_volume_name": "Far"})]
+    assert schedules.runs("DB1")["backup/daily"].job == "11.2"
+
+
+def test_the_next_master_runs_nothing_again(master: Master, clock: Clock, schedules: Schedules) -> None:
+    """What was submitted is noted before; what waits is started by the next master."""
+    clock.now = NOON + HOUR
+    schedules.look()
+    after = service(master, clock)
+    after.look()
+    assert [params["level"] for _, params in master.submitted] == [0, 1]
+    for passed in (0, 1, 59):
+        clock.now = NOON + HOUR + passed
+        service(master, clock).look()
+    assert len(master.submitted) == 2
+
+
+def test_a_crash_between_noting_and_submitting(
+    master: Master, clock: Clock, schedules: Schedules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A master that ends before the job is submitted leaves the time out; it is never run twice."""
+    clock.now = NOON + HOUR
+
+    def refuse(job: str, params: Mapping[str, Any]) -> Submission:
+        raise NoMaster("going down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(master, "submit", refuse)
+        schedules.look()
+    again = service(master, clock)
+    again.look()
+    again.look()
+    assert [params["level"] for _, params in master.submitted] == [1]
+
+
+def test_one_that_met_another_backup_waits_again(master: Master, clock: Clock, schedules: Schedules) -> None:
+    """Refused because somebody started a backup by hand in between, it runs afterwards; other errors end it."""
+    clock.now = NOON + HOUR
+    schedules.look()
+    master.running(operation="backup")
+    master.outcomes[0].set_result(Outcome(WrongState.code, "a backup is running"))
+    schedules.look()
+    assert len(master.submitted) == 1
+    master.running()
+    schedules.look()
+    master.outcomes[1].set_result(Outcome(404, "no space"))
+    schedules.look()
+    assert [params["level"] for _, params in master.submitted] == [0, 0, 1]
+
+
+def test_a_stopped_database_is_left_alone(master: Master, clock: Clock, schedules: Schedules) -> None:
+    """Nothing is submitted at its due times, then or when it runs again."""
+    master.running(wanted=Wanted.STOPPED)
+    clock.now = NOON + HOUR
+    schedules.look()
+    master.running()
+    schedules.look()
+    assert master.submitted == []
+
+
+def test_db_info_shows_the_next_run(master: Master, clock: Clock, schedules: Schedules) -> None:
+    """In the cluster's time zone, beside the last run and its job; a disabled schedule has no next run."""
+    clock.now = NOON + HOUR
+    schedules.look()
+    zone = time_zone(master.conf())
+    shown = describe_schedules(master.database, schedules.runs("DB1"), clock.now, zone)
+    assert shown["backups"]["week ly"] == {
+        "enabled": True, "volume": "3", "level": 0, "minute": "0", "hour": "*", "day": "*", "month": "*",
+        "weekday": "*", "expire": "1w", "next_run": "2024-10-04 14:00 UTC", "last_run": "2024-10-04 13:00 UTC",
+        "last_job": "11.1",
+    }  # fmt: skip
+    assert shown["snapshots"]["quick"]["next_run"] == ""
+    assert shown["backups"]["daily"]["last_run"] == ""
+
+
+def test_a_schedule_that_cannot_be_read_stops_no_other(master: Master, clock: Clock, schedules: Schedules) -> None:
+    """A configuration edited by hand may hold any text."""
+    broken = BackupSchedule(name="broken", volume="3", minute="every")
+    master.database = msgspec.structs.replace(master.database, backups={**master.database.backups, "broken": broken})
+    clock.now = NOON + HOUR
+    schedules.look()
+    assert len(master.submitted) == 1
+    shown = describe_schedules(master.database, {}, clock.now, time_zone(master.conf()))
+    assert shown["backups"]["broken"]["next_run"] == ""
+
+
+@pytest.fixture
+def running(master: Master, clock: Clock) -> Iterator[Schedules]:
+    """The service in its own thread."""
+    made = service(master, clock)
+    made.start()
+    yield made
+    made.close()
+
+
+def test_the_service_looks_by_itself(master: Master, clock: Clock, running: Schedules) -> None:
+    """It notes new schedules as soon as the configuration changes, and runs them when they are due."""
+    waiter = threading.Event()
+    deadline = time.monotonic() + 20
+    while PREFIX + "DB1" not in master.records and time.monotonic() < deadline:
+        waiter.wait(0.01)
+    clock.now = NOON + HOUR
+    master.running(flushed="0/1")
+    for changed in master.watchers:
+        changed()
+    with master.told:
+        assert master.told.wait_for(lambda: bool(master.submitted), 20)

@@ -1,0 +1,677 @@
+"""The planner against a simulated cluster: whatever fails when, the invariants hold and the goal is reached."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from confd.model.states import NodeState
+from confd.services.database.observed import Follower, Instance, InstanceState, Role
+from confd.services.database.planning.planner import plan
+from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
+from confd.services.database.planning.situation import (
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    NodeAction,
+    Plan,
+    Promote,
+    Remember,
+    Rewind,
+    SetQuorum,
+    Situation,
+    Spec,
+    StartPrimary,
+    StartStandby,
+    StopInstance,
+)
+from confd.services.database.record import Quorum, Record, Wanted
+
+NODES = (11, 12, 13)
+quorums = st.builds(
+    lambda members, acks: Quorum(tuple(sorted(members)), min(acks, len(members))) if members and acks else Quorum(),
+    st.sets(st.sampled_from((12, 13, 14, 15))),
+    st.integers(0, 4),
+)
+
+
+def implies(strong: Quorum, weak: Quorum) -> bool:
+    """Whether each commit acknowledged under one quorum is where the other one says."""
+    if weak.acks == 0:
+        return True
+    reached = itertools.combinations(strong.standbys, strong.acks)
+    return strong.acks > 0 and all(len(set(nodes) & set(weak.standbys)) >= weak.acks for nodes in reached)
+
+
+@given(quorums, quorums)
+def test_transition_follows_from_both(old: Quorum, new: Quorum) -> None:
+    """The record in between is true under the old and the new quorum."""
+    between = transition(old, new)
+    assert implies(old, between)
+    assert implies(new, between)
+
+
+@given(quorums, st.integers(0, 4))
+def test_shrinking_is_recorded_first_and_growing_last(quorum: Quorum, acks: int) -> None:
+    """With the same standbys, the record in between is the weaker of both."""
+    other = Quorum(quorum.standbys, acks) if acks and acks <= len(quorum.standbys) else Quorum()
+    assert transition(quorum, other) in (quorum, other)
+
+
+@dataclass
+class Server:
+    """A simulated node with its instance.
+
+    ``log``: the commits that it has, in order. A node that is not ``online`` may be alive; ``dead`` ones run nothing.
+    ``ghosts``: actions that the master has given up, and that may still happen.
+    """
+
+    data: Instance
+    online: bool = True
+    dead: bool = False
+    quorum: Quorum = field(default_factory=Quorum)
+    log: tuple[int, ...] = ()
+    ended: bool = False
+    slots: set[int] = field(default_factory=set)
+    ghosts: list[NodeAction] = field(default_factory=list)
+
+    @property
+    def writable(self) -> bool:
+        return self.data.running and self.data.role is Role.PRIMARY
+
+
+STARTS = StartPrimary | StartStandby
+
+
+class Database(RuleBasedStateMachine):
+    """Nodes, servers and the record; rules are what may happen to them."""
+
+    @initialize(
+        redundancy=st.integers(1, 3), create_new=st.booleans(), running=st.sampled_from((True, True, True, False))
+    )
+    def begin(self, redundancy: int, create_new: bool, running: bool) -> None:
+        self.redundancy = redundancy
+        self.record = Record(next_generation="g1", create_new=create_new, volume="v")
+        self.servers = {node: Server(Instance(node=node, state=InstanceState.EMPTY)) for node in NODES}
+        self.busy: dict[int, NodeAction] = {}
+        self.systems = itertools.count(1)
+        self.commits = itertools.count(1)
+        self.acknowledged: set[int] = set()
+        self.by_hand: set[int] = set()
+        self.late: frozenset[int] = frozenset()
+        self.stuck: dict[int, int] = {}
+        self.times: dict[int, int] = {}
+        self.unable: frozenset[int] = frozenset()
+        self.failed: dict[int, NodeAction] = {}
+        self.misjudged: set[int] = set()
+        self.given_up: set[int] = set()
+        if running:
+            self.want(Wanted.RUNNING)
+            self.work(12)
+            assert self.plan().reached
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(tuple(node for node in NODES if node not in self.record.suspended), (), self.redundancy)
+
+    @rule(wanted=st.sampled_from(Wanted), accept_loss=st.booleans())
+    def want(self, wanted: Wanted, accept_loss: bool = False) -> None:
+        self.record = msgspec.structs.replace(
+            self.record,
+            wanted=wanted,
+            next_generation=self.record.next_generation or f"g{next(self.systems) + 100}",
+            accept_loss=accept_loss and wanted is Wanted.RUNNING,
+        )
+
+    @rule(node=st.sampled_from(NODES), suspended=st.booleans())
+    def suspend(self, node: int, suspended: bool) -> None:
+        """An administrator takes a node from the database, or gives it back; he may be wrong about its being dead."""
+        nodes = {*self.record.suspended} | {node} if suspended else {*self.record.suspended} - {node}
+        if len(nodes) < len(NODES):
+            self.record = msgspec.structs.replace(self.record, suspended=tuple(sorted(nodes)))
+
+    @rule()
+    def decide(self) -> None:
+        for action in (decided := self.plan()).actions:
+            if isinstance(action, Remember):
+                assert len(decided.actions) == 1
+                self.remember(action.record)
+            else:
+                self.check(action)
+                self.busy[action.node] = action
+
+    def remember(self, record: Record) -> None:
+        """A change of the primary is checked: the old one is stopped, or cut off from its quorum for good."""
+        before, self.record = self.record, record
+        if before.primary not in (None, record.primary) and not before.create_new:
+            old = self.servers[before.primary]
+            assert not old.writable or (not old.online and before.primary in before.suspended)
+            assert not old.writable or before.accept_loss or not self.can_acknowledge(before.primary)
+            self.misjudged |= {before.primary} if old.writable else set()
+            if before.accept_loss:
+                self.given_up.add(before.primary)
+                assert record.primary is not None
+                self.acknowledged &= set(self.servers[record.primary].log)
+
+    @precondition(lambda self: self.busy)
+    @rule(data=st.data(), works=st.booleans())
+    def end(self, data: st.DataObject, works: bool) -> None:
+        self.finish(data.draw(st.sampled_from(sorted(self.busy))), works, data.draw(st.booleans()))
+
+    def finish(self, node: int, works: bool, told: bool) -> None:
+        """An action ends: it worked, and perhaps the master hears of it; or it failed."""
+        action = self.busy.pop(node)
+        if works and self.servers[node].online:
+            self.apply(action, told)
+            return
+        self.failed[node] = action
+        if not self.servers[node].dead and not self.servers[node].online:
+            self.servers[node].ghosts.append(action)
+
+    @rule(node=st.sampled_from(NODES))
+    def ghosts_end(self, node: int) -> None:
+        """What the master has given up happens after all."""
+        ghosts, self.servers[node].ghosts = self.servers[node].ghosts, []
+        for ghost in ghosts:
+            self.happen(ghost)
+
+    @rule(rounds=st.integers(1, 8))
+    def work(self, rounds: int) -> None:
+        """Everything goes well for a while."""
+        for _ in range(rounds):
+            self.decide()
+            for node in list(self.busy):
+                action = self.busy.pop(node)
+                if self.servers[node].online:
+                    self.apply(action)
+
+    @rule()
+    def lose_master(self) -> None:
+        """A new master knows the record only; what was under way may have happened or not."""
+        for node, action in self.busy.items():
+            if not self.servers[node].dead:
+                self.servers[node].ghosts.append(action)
+        self.busy.clear()
+        self.failed.clear()
+        self.stuck.clear()
+        self.times.clear()
+        self.unable = frozenset()
+
+    @rule(node=st.sampled_from(NODES))
+    def cut(self, node: int) -> None:
+        """The master does not reach a node any more, or again; its server runs on."""
+        self.servers[node].online ^= not self.servers[node].dead
+
+    @rule(node=st.sampled_from(NODES))
+    def kill(self, node: int) -> None:
+        """All processes of a node die, or a dead node comes back."""
+        server = self.servers[node]
+        server.dead ^= True
+        server.online = not server.dead
+        if server.dead:
+            server.ghosts.clear()
+            self.crash(node)
+
+    @rule(node=st.sampled_from(NODES))
+    def crash(self, node: int) -> None:
+        server = self.servers[node]
+        if server.data.running:
+            server.ended = False
+            server.data = msgspec.structs.replace(server.data, state=InstanceState.STOPPED, follows=None)
+
+    @rule(nodes=st.sets(st.sampled_from(NODES)))
+    def cannot_start(self, nodes: set[int]) -> None:
+        self.unable = frozenset(nodes)
+
+    @rule()
+    def time_passes(self) -> None:
+        """Who should stream and does not is found to be late, and later to be stuck."""
+        primary = self.record.primary
+        if primary is None or not self.servers[primary].writable:
+            return
+        following = set(self.followers(primary))
+        self.late = frozenset(NODES) - following - {primary}
+        for node in NODES:
+            if node in following:
+                self.stuck.pop(node, None)
+                self.times.pop(node, None)
+            elif self.servers[node].data.state is InstanceState.READY and self.servers[node].data.follows == primary:
+                self.stuck[node] = self.times[node] = self.times.get(node, 0) + 1
+
+    @rule(node=st.sampled_from(NODES))
+    def promote_by_hand(self, node: int) -> None:
+        server = self.servers[node]
+        if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
+            self.by_hand.add(node)
+            server.data = msgspec.structs.replace(
+                server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
+            )
+
+    @rule(node=st.sampled_from(NODES))
+    def run_out_of_wal(self, node: int) -> None:
+        """The primary could not keep WAL any longer for a standby that does not follow."""
+        primary = self.record.primary
+        if primary is not None and node not in self.followers(primary):
+            self.servers[primary].slots.discard(node)
+
+    @rule(node=st.sampled_from(NODES), chance=st.randoms(use_true_random=False))
+    def write(self, node: int, chance: random.Random) -> None:
+        """A client commits on what is writable; acknowledged once as many followers have it as are asked for."""
+        server = self.servers[node]
+        if server.data.state is not InstanceState.READY or not server.writable or node in self.by_hand:
+            return
+        number = next(self.commits)
+        server.log += (number,)
+        members = [one for one in server.quorum.standbys if one in self.followers(node)]
+        reached = chance.sample(members, chance.randint(0, len(members)))
+        for one in reached:
+            self.catch_up(one, node)
+        if len(reached) >= server.quorum.acks:
+            self.acknowledged.add(number)
+
+    @invariant()
+    def record_is_true_of_acknowledged_commits(self) -> None:
+        """Every acknowledged commit is on the recorded primary and on as many standbys as the record says."""
+        if not getattr(self, "record", None) or self.record.primary is None or self.record.create_new:
+            return
+        quorum = self.record.quorum
+        for number in self.acknowledged:
+            assert number in self.servers[self.record.primary].log
+            holders = [node for node in quorum.standbys if number in self.servers[node].log]
+            assert len(holders) >= quorum.acks
+
+    @invariant()
+    def one_is_writable(self) -> None:
+        """Two are writable only where an administrator declared a living node dead; that one gets no commit through."""
+        if not getattr(self, "record", None) or self.record.create_new:
+            return
+        for node, server in self.servers.items():
+            if server.writable and node not in (*self.by_hand, self.record.primary):
+                assert node in self.misjudged
+                assert node in self.given_up or not self.can_acknowledge(node)
+
+    def can_acknowledge(self, node: int) -> bool:
+        server = self.servers[node]
+        return len([one for one in server.quorum.standbys if one in self.followers(node)]) >= server.quorum.acks
+
+    def teardown(self) -> None:
+        """When nothing fails any more, the wanted state is reached."""
+        if not hasattr(self, "record"):
+            return
+        for node, server in self.servers.items():
+            self.ghosts_end(node)
+            server.online, server.dead = True, False
+        self.unable = frozenset()
+        self.record = msgspec.structs.replace(self.record, suspended=())
+        for _ in range(80):
+            decided = self.plan()
+            if decided.reached or decided.blocked:
+                break
+            self.decide()
+            for node in list(self.busy):
+                self.apply(self.busy.pop(node))
+            self.time_passes()
+        assert self.plan().reached or self.plan().blocked
+        running = [node for node, server in self.servers.items() if server.data.running]
+        if self.plan().reached:
+            assert running == (list(NODES) if self.record.wanted is Wanted.RUNNING else [])
+
+    def plan(self) -> Plan:
+        seen = {node: self.see(node) for node, server in self.servers.items() if server.online}
+        states = {
+            node: NodeState.ONLINE if server.online else NodeState.OFFLINE for node, server in self.servers.items()
+        }
+        return plan(
+            Situation(
+                database="db",
+                spec=self.spec,
+                record=self.record,
+                nodes=states,
+                seen=seen,
+                busy=dict(self.busy),
+                failed=dict(self.failed),
+                gone=frozenset(node for node, server in self.servers.items() if server.dead),
+                late=self.late,
+                stuck=dict(self.stuck),
+                unable=self.unable,
+            )
+        )
+
+    def see(self, node: int) -> Instance:
+        server = self.servers[node]
+        data, end = server.data, f"0/{len(server.log) + 1:X}"
+        if data.state is InstanceState.STOPPED and any(isinstance(ghost, STARTS) for ghost in server.ghosts):
+            return msgspec.structs.replace(data, state=InstanceState.STARTING)
+        if data.state is InstanceState.STOPPED and data.role is Role.PRIMARY and server.ended:
+            return msgspec.structs.replace(data, ended=f"0/{len(server.log):X}")
+        if data.state is not InstanceState.READY:
+            return data
+        if data.role is Role.STANDBY:
+            return msgspec.structs.replace(data, flushed=end, detached=data.follows is None)
+        followers = tuple(Follower(other, "streaming", "quorum", "0/0") for other in self.followers(node))
+        kept = tuple(sorted(server.slots))
+        return msgspec.structs.replace(
+            data, flushed=end, followers=followers, synchronous=server.quorum.names(), kept=kept
+        )
+
+    def followers(self, primary: int) -> list[int]:
+        source = self.servers[primary]
+        if source.data.state is not InstanceState.READY or source.data.role is not Role.PRIMARY:
+            return []
+        return [
+            node
+            for node, server in self.servers.items()
+            if node != primary
+            and server.data.state is InstanceState.READY
+            and server.data.role is Role.STANDBY
+            and server.data.follows == primary
+            and server.data.system_id == source.data.system_id
+            and server.log == source.log[: len(server.log)]
+            and node in source.slots
+        ]
+
+    def check(self, action: NodeAction) -> None:
+        """The invariants of the module's docstring, for one action."""
+        server = self.servers[action.node]
+        assert server.online
+        assert action.node not in self.busy or isinstance(action, StopInstance)
+        writable = [
+            node for node, other in self.servers.items() if other.online and other.writable and node != action.node
+        ]
+        match action:
+            case StartPrimary(node, quorum):
+                assert node == self.record.primary
+                assert not writable
+                assert quorum == self.record.quorum
+            case Promote(node, quorum):
+                assert node == self.record.primary
+                assert not writable
+                assert implies(quorum, self.record.quorum)
+            case Initialise(_, generation, replace):
+                assert generation == self.record.next_generation
+                assert server.data.generation != generation
+                assert replace == self.record.create_new
+                assert replace or all(one.data.state is InstanceState.EMPTY for one in self.servers.values())
+            case Rewind(node, source):
+                assert not server.data.running
+                assert source == self.record.primary
+                assert node not in self.record.quorum.standbys
+            case Clone(node, source):
+                assert not server.data.running
+                assert source == self.record.primary
+                assert node not in self.record.quorum.standbys
+                assert self.servers[source].data.state is InstanceState.READY
+            case StopInstance(node) if self.record.wanted is Wanted.STOPPED:
+                assert server.data.role is Role.PRIMARY or not writable
+
+    def apply(self, action: NodeAction, told: bool = True) -> None:
+        """``told``: the master lives to hear that it worked."""
+        if not isinstance(action, StopInstance):
+            self.ghosts_end(action.node)
+        self.happen(action)
+        if told:
+            self.failed.pop(action.node, None)
+            if isinstance(action, SetQuorum) and self.holds(action):
+                for one in action.quorum.standbys:
+                    self.catch_up(one, action.node)
+                self.record = confirmed(self.record, action)
+            if isinstance(action, Clone | Rewind):
+                self.stuck.pop(action.node, None)
+            if isinstance(action, Clone) and self.servers[action.node].data.role is Role.STANDBY:
+                self.record = cloned(self.record, action.node)
+
+    def holds(self, action: SetQuorum) -> bool:
+        following = [one for one in action.quorum.standbys if one in self.followers(action.node)]
+        ready = self.servers[action.node].data.state is InstanceState.READY
+        return ready and len(following) >= action.quorum.acks
+
+    def happen(self, action: NodeAction) -> None:
+        server = self.servers[action.node]
+        change = msgspec.structs.replace
+        match action:
+            case Initialise(node, generation, replace):
+                if server.data.generation == generation:
+                    return
+                assert replace or server.data.state is InstanceState.EMPTY
+                self.acknowledged.clear()
+                server.log, server.slots = (), set()
+                server.data = Instance(
+                    node=node,
+                    state=InstanceState.STOPPED,
+                    role=Role.PRIMARY,
+                    generation=generation,
+                    owner="db",
+                    system_id=f"s{next(self.systems)}",
+                    timeline=1,
+                )
+            case StartPrimary(_, quorum):
+                if not server.data.running and server.data.role is Role.PRIMARY:
+                    server.data = change(server.data, state=InstanceState.READY)
+                    server.quorum = quorum
+            case StartStandby(node, primary):
+                if not server.data.running and server.data.role is Role.STANDBY:
+                    server.data = change(server.data, state=InstanceState.READY, follows=primary)
+                    self.admit(node, primary)
+            case Follow(node, primary):
+                if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
+                    server.data = change(server.data, follows=primary)
+                    self.admit(node, primary)
+            case Detach(_):
+                server.data = change(server.data, follows=None)
+            case Promote(_, quorum):
+                if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
+                    server.quorum = quorum
+                    server.data = change(
+                        server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
+                    )
+            case Clone(node, source) | Rewind(node, source):
+                origin = self.servers[source]
+                if origin.data.state is InstanceState.READY and origin.online and not server.data.running:
+                    server.data = change(origin.data, node=node, state=InstanceState.STOPPED, role=Role.STANDBY)
+                    server.log = origin.log
+                    origin.slots.add(node)
+                    self.by_hand.discard(node)
+            case SetQuorum(_, quorum):
+                if server.data.state is InstanceState.READY and server.data.role is Role.PRIMARY:
+                    server.quorum = quorum
+            case StopInstance(node):
+                if server.data.running:
+                    server.ended = server.data.role is Role.PRIMARY
+                    for one in self.followers(node):
+                        self.catch_up(one, node)
+                    server.data = change(server.data, state=InstanceState.STOPPED, follows=None)
+
+    def admit(self, node: int, primary: int | None) -> None:
+        if primary is None:
+            return
+        if self.servers[primary].data.state is InstanceState.READY and self.servers[primary].writable:
+            self.servers[primary].slots.add(node)
+        self.catch_up(node, primary)
+
+    def catch_up(self, node: int, primary: int) -> None:
+        if node in self.followers(primary):
+            self.servers[node].log = self.servers[primary].log
+            timeline = self.servers[primary].data.timeline
+            self.servers[node].data = msgspec.structs.replace(self.servers[node].data, timeline=timeline)
+
+
+TestDatabase = Database.TestCase
+TestDatabase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def story(seed: int, steps: int) -> None:
+    """Run a random story in which primaries are lost over and over, checking the invariants after every step."""
+    chance = random.Random(seed)
+    database = Database()
+    database.begin(chance.choice((1, 2, 2, 3, 3)), chance.random() < 0.2, True)
+    for _ in range(steps):
+        node = chance.choice(NODES)
+        event = chance.choices(
+            ("commit", "work", "kill", "cut", "crash", "ghosts", "end", "time", "master", "suspend", "want", "start"),
+            (30, 30, 8, 5, 5, 4, 12, 8, 2, 2, 1, 2),
+        )[0]
+        match event:
+            case "commit":
+                database.write(database.record.primary or node if chance.random() < 0.8 else node, chance)
+            case "work":
+                database.work(chance.randint(1, 4))
+            case "kill" | "cut" | "crash":
+                lost = database.record.primary or node
+                getattr(database, event)(lost if chance.random() < 0.5 else node)
+            case "ghosts":
+                database.ghosts_end(node)
+            case "end":
+                database.decide()
+                if database.busy:
+                    database.finish(chance.choice(sorted(database.busy)), chance.random() < 0.8, chance.random() < 0.7)
+            case "time":
+                database.time_passes()
+            case "master":
+                database.lose_master()
+            case "suspend":
+                database.suspend(node, chance.random() < 0.4)
+            case "want":
+                database.want(chance.choice(list(Wanted)), chance.random() < 0.1)
+            case "start":
+                database.cannot_start({node} if chance.random() < 0.5 else set())
+        database.record_is_true_of_acknowledged_commits()
+        database.one_is_writable()
+    database.teardown()
+
+
+SEEDS = range(20_000 if os.environ.get("TORTURE") else 600)
+
+
+def test_primaries_are_lost_over_and_over() -> None:
+    """Whoever dies, is cut off, returns or is given up when: no acknowledged commit is lost, one is writable."""
+    for seed in SEEDS:
+        try:
+            story(seed, 80)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}") from error
+
+
+def situation(record: Record, *seen: Instance, nodes: tuple[int, ...] = NODES, redundancy: int = 2) -> Situation:
+    """Nodes that are not seen are offline."""
+    states = {node: NodeState.ONLINE if any(one.node == node for one in seen) else NodeState.OFFLINE for node in nodes}
+    return Situation(
+        database="db",
+        spec=Spec(nodes, (), redundancy),
+        record=record,
+        nodes=states,
+        seen={one.node: one for one in seen},
+    )
+
+
+def instance(
+    node: int, state: InstanceState = InstanceState.STOPPED, role: Role = Role.PRIMARY, **more: object
+) -> Instance:
+    """Make an instance of the database that RUNNING describes."""
+    return msgspec.structs.replace(
+        Instance(node=node, state=state, role=role, generation="g", owner="db", system_id="s", timeline=1), **more
+    )
+
+
+RUNNING = Record(wanted=Wanted.RUNNING, generation="g", system_id="s", primary=11, timeline=1, volume="v")
+
+
+def test_primary_stops_first() -> None:
+    """Standbys stop once no writable instance is left."""
+    stopped = msgspec.structs.replace(RUNNING, wanted=Wanted.STOPPED)
+    ready = InstanceState.READY
+    now = situation(stopped, instance(11, ready), instance(12, ready, Role.STANDBY), instance(13, ready, Role.STANDBY))
+    assert [action.node for action in plan(now).actions] == [11]
+    now = situation(stopped, instance(11), instance(12, ready, Role.STANDBY), instance(13, ready, Role.STANDBY))
+    assert [action.node for action in plan(now).actions] == [12, 13]
+
+
+def test_standbys_start_beside_their_primary() -> None:
+    """Existing copies start together with the primary."""
+    now = situation(RUNNING, instance(11), instance(12, role=Role.STANDBY), instance(13, role=Role.STANDBY))
+    assert plan(now).actions == (StartPrimary(11, Quorum()), StartStandby(12, 11), StartStandby(13, 11))
+
+
+def test_second_writable_instance_is_stopped_before_anything_starts() -> None:
+    """Nothing else is planned while a wrong instance is writable."""
+    now = situation(RUNNING, instance(11), instance(12, InstanceState.READY, Role.PRIMARY, timeline=2))
+    assert [type(action) for action in plan(now).actions] == [StopInstance]
+
+
+def test_foreign_data_blocks() -> None:
+    """Data of another database is named, not replaced."""
+    record = Record(wanted=Wanted.RUNNING, next_generation="n", volume="V1")
+    decided = plan(situation(record, *(instance(node, owner="other", generation="x") for node in NODES)))
+    assert decided.actions == ()
+    assert "V1 holds data of other" in decided.blocked
+
+
+def test_newest_data_is_found_again() -> None:
+    """Of several data directories of the database the newest timeline is taken, once all nodes are seen."""
+    record = Record(wanted=Wanted.RUNNING, next_generation="n", volume="V1")
+    some = (instance(11), instance(12, timeline=3))
+    assert plan(situation(record, *some)).offline
+    (action,) = plan(situation(record, *some, instance(13, role=Role.STANDBY))).actions
+    assert isinstance(action, Remember)
+    assert (action.record.primary, action.record.timeline) == (12, 3)
+
+
+@pytest.mark.parametrize("state", [NodeState.OFFLINE, NodeState.SUSPENDED])
+def test_missing_primary_blocks(state: NodeState) -> None:
+    """With one copy of each commit nothing starts without the primary, whatever is known of it."""
+    now = situation(RUNNING, instance(12, role=Role.STANDBY), instance(13, role=Role.STANDBY))
+    decided = plan(msgspec.structs.replace(now, nodes={**now.nodes, 11: state}))
+    assert (decided.actions, decided.offline) == ((), True)
+    assert "n11" in decided.blocked
+
+
+def test_shrinking_quorum_is_recorded_first() -> None:
+    """A standby is lost: the record is weakened, then PostgreSQL, then the record names who is left."""
+    ready, both = InstanceState.READY, Quorum((12, 13), 2)
+    record = msgspec.structs.replace(RUNNING, quorum=both)
+    followers = (Follower(13, "streaming", "quorum", "0/0"),)
+    primary = instance(11, ready, followers=followers, synchronous=both.names(), kept=(12, 13))
+    now = situation(record, primary, instance(13, ready, Role.STANDBY, follows=11), redundancy=3)
+    (first,) = plan(now).actions
+    assert isinstance(first, Remember)
+    assert first.record.quorum == Quorum((12, 13), 1)
+    (second,) = plan(msgspec.structs.replace(now, record=first.record)).actions
+    assert second == SetQuorum(11, Quorum((13,), 1), Quorum((12, 13), 1))
+    assert confirmed(first.record, second).quorum == Quorum((13,), 1)
+
+
+def test_growing_quorum_is_recorded_last() -> None:
+    """A standby has joined: PostgreSQL waits for it first, the record follows when it has caught up."""
+    ready = InstanceState.READY
+    followers = tuple(Follower(node, "streaming", "async", "0/0") for node in (12, 13))
+    now = situation(
+        RUNNING,
+        instance(11, ready, followers=followers, kept=(12, 13)),
+        instance(12, ready, Role.STANDBY, follows=11),
+        instance(13, ready, Role.STANDBY, follows=11),
+    )
+    assert plan(now).actions == (SetQuorum(11, Quorum((12, 13), 1), Quorum()),)
+
+
+def test_who_is_cut_off_goes_on_waiting_for_whom_it_waited() -> None:
+    """Without most nodes no commit is acknowledged by fewer than the record says that others may know."""
+    quorum = Quorum((12, 13), 1)
+    record = msgspec.structs.replace(RUNNING, quorum=quorum)
+    primary = instance(11, InstanceState.READY, synchronous=quorum.names())
+    now = msgspec.structs.replace(situation(record, primary), late=frozenset({12, 13}))
+    assert target_quorum(now, 11, primary) == quorum
+    dead = msgspec.structs.replace(now, gone=frozenset({12, 13}))
+    assert target_quorum(dead, 11, primary) == Quorum()
+    suspended = msgspec.structs.replace(now, nodes={**now.nodes, 12: NodeState.SUSPENDED, 13: NodeState.SUSPENDED})
+    assert target_quorum(suspended, 11, primary) == Quorum()
+    one_left = Quorum((12,), 1)
+    pair = situation(msgspec.structs.replace(record, quorum=one_left), primary, nodes=(11, 12))
+    assert target_quorum(msgspec.structs.replace(pair, late=frozenset({12})), 11, primary) == Quorum()
