@@ -33,7 +33,7 @@ from confd.services.database.supervision.supervision import Supervision
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
-from confd.store.reserve import check_free
+from confd.store.reserve import FreeSpace
 
 log = structlog.get_logger("mastership")
 
@@ -61,7 +61,8 @@ class Mastership:
         self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
         connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
     ) -> None:  # fmt: skip
-        self._host, self._store, self._files = host, store, files
+        self._host, self._store = host, store
+        self._free = FreeSpace(files.journal.parent)
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector)
         self.view = ClusterView(host, self.head, self.leader, agent)
@@ -104,7 +105,7 @@ class Mastership:
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()
-        check_free(self._files.journal.parent)
+        self._free.check()
 
     async def _beat(self) -> None:
         while True:
