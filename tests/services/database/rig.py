@@ -56,7 +56,7 @@ class Rig:
     """Nodes below a directory of their own, and the master's view of them."""
 
     def __init__(self, installation: Path, user: str | None, nodes: tuple[int, ...] = (11, 12, 13)) -> None:
-        self.base = Path(tempfile.mkdtemp(prefix="odb-", dir="/tmp"))
+        self.base = Path(tempfile.mkdtemp(prefix="odb-"))
         self.base.chmod(0o711)
         self.port = free_port([self.address(node) for node in nodes])
         self.conf_now = Conf(1, {})
