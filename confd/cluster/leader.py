@@ -24,6 +24,7 @@ from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
+from confd.model.failpoints import Failpoint, reach
 from confd.model.states import NodeState
 from confd.store.protocol import Kind, Position, Record, Store
 
@@ -245,6 +246,7 @@ class Leader:
         head = self._store.head().n
         if records:
             body = {"records": records, "complete": records[-1][1] >= head}
+            reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
         pause = member.beat + self._timing.beat - time.monotonic()
@@ -264,6 +266,8 @@ class Leader:
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
         member.heard = time.monotonic()
+        if answer["written"] > member.written:
+            reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]
         if member.behind and member.written >= self._replica.conf.revision:
             member.behind = False
