@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
@@ -75,11 +76,12 @@ class Sweep:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.spawners = {node: Spawner(cluster.root(node), cluster.env) for node in cluster.addresses}
-        self.pids = {node: cluster.pid(node) for node in cluster.addresses}
+        self.pids: dict[int, int] = {}
         self.ids: set[str] = set()
         self._numbers = itertools.count(70_000)
         for node in cluster.addresses:
             cluster.kill(node)
+            self.start(node, "")
         self.revive()
 
     def close(self) -> None:
@@ -104,12 +106,8 @@ class Sweep:
         return Counter()
 
     def dead(self, node: int) -> bool:
-        """Whether the daemon of a node is gone."""
-        try:
-            process = psutil.Process(self.pids[node])
-            return process.status() == psutil.STATUS_ZOMBIE or "confd" not in process.cmdline()
-        except psutil.NoSuchProcess:
-            return True
+        """Whether the daemon of a node is gone, with all its threads: its spawner leaves no zombie."""
+        return not psutil.pid_exists(self.pids[node])
 
     def revive(self) -> None:
         """Start every daemon that is dead, and wait until all serve."""
@@ -121,6 +119,7 @@ class Sweep:
 
     def start(self, node: int, orders: str) -> None:
         """Start a daemon."""
+        until(lambda: _unlocked(self.cluster.root(node) / "spool/confd.lock"), "the last daemon is gone for good")
         self.order(node, orders)
         self.pids[node] = self.spawners[node].start(f"@{self._orders(node)}")
 
@@ -258,6 +257,15 @@ class Sweep:
 
     def _orders(self, node: int) -> Path:
         return self.cluster.home / f"orders-n{node}"
+
+
+def _unlocked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 def ask(journal: Path, query: str) -> Iterator[Sequence[Any]]:
