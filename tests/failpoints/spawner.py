@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from confd.model.failpoints import VARIABLE
@@ -18,8 +19,8 @@ from confd.model.failpoints import VARIABLE
 class Spawner:
     """The starting process of a node, from outside."""
 
-    def __init__(self, root: Path, env: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "tests.failpoints.spawner", "confd", "--root", str(root)]
+    def __init__(self, root: Path, env: dict[str, str], prefix: Sequence[str] = ()) -> None:
+        command = [*prefix, sys.executable, "-m", "tests.failpoints.spawner", "confd", "--root", str(root)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.history.checker import violations
@@ -193,6 +193,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
+@settings(max_examples=max(10, settings.default.max_examples // 5))
 @given(history=histories())
 def test_bad_histories_are_refused(spoil: Callable[[History], History], history: History) -> None:
     """Whatever else is in it, each kind of fault is found."""
