@@ -92,6 +92,9 @@ class Connector:
         :raises NodeOffline: nobody answers there, or it is not a member.
         """
         where = f"{address}:{port}"
+        known = self._links.get(where)
+        if known is not None and known.open:
+            return known
         async with self._opening.setdefault(where, asyncio.Lock()):
             link = self._links.get(where)
             if link is None or not link.open:

@@ -22,6 +22,7 @@ from confd.cluster.nodeport import Connector
 from confd.cluster.replica import Replica, load_conf
 from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
+from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
@@ -82,17 +83,20 @@ class Mastership:
         """Go on where the last master stopped, and begin to work."""
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather()
+        reach(Failpoint.GATHERED)
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
         for service in self._services:
             service.start()
         self.scheduler.recover()
+        reach(Failpoint.RECOVERED)
         self.ready = True
 
     async def close(self) -> None:
         """Stop working; jobs on their way are left to the next master."""
         self.ready = False
+        reach(Failpoint.RESIGNING)
         # First of all: what fails because parts are closed must not be taken for the outcome of a job.
         self.scheduler.close()
         self.view.canceled = True
@@ -102,6 +106,7 @@ class Mastership:
         for service in self._services:
             await asyncio.to_thread(service.close)
         await self.leader.close()
+        reach(Failpoint.RESIGNED)
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()

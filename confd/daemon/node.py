@@ -28,6 +28,7 @@ from confd.daemon.mastership import Mastership
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NoMaster, WrongState
+from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
 from confd.store.protocol import Retention
 from confd.store.sqlite import SqliteStore
@@ -151,7 +152,9 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _lead(self, term: int) -> None:
+        reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
+        reach(Failpoint.TERM_RECORDED)
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,

@@ -14,6 +14,7 @@ import structlog
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
 from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, UnknownJob
+from confd.model.failpoints import Failpoint, reach
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
 from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
@@ -77,7 +78,9 @@ class Scheduler:
             return self.refuse(admission, error)
         ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)
         if job.intent is Intent.MODIFY:
+            reach(Failpoint.ADMIT)
             self._submit(ticket, wait=admission.start)
+            reach(Failpoint.SUBMITTED)
             self._queue(ticket, None)
         elif admission.start:
             self._submit(ticket, wait=True)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from confd.model.failpoints import Failpoint, reach
 from confd.store.history import History
 from confd.store.projection import project
 from confd.store.protocol import Gap, Kind, Position, Record, Retention, StaleTerm, StoreFailed
@@ -125,12 +126,14 @@ class SqliteStore(History):
                 raise Gap(f"the journal here ends at {self._head.n}, the records begin at {fresh[0].n}")
             if self._leading is not None and fresh[-1].term > self._leading:
                 self.resign()
+            reach(Failpoint.COPY_DUE)
             try:
                 self._commit(fresh)
             except sqlite3.Error as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                     self._give_up(error)
                 raise StoreFailed(f"the journal cannot be written: {error}") from error
+            reach(Failpoint.COPY_WRITTEN)
 
     def watch(self, durable: Callable[[Sequence[Record]], None]) -> None:
         """Call back, in the writing thread and in order, with records that became durable."""
@@ -211,7 +214,9 @@ class SqliteStore(History):
                 raise self._failure
             with self._write_lock:
                 batch = self._without_stale(batch)
+                reach(Failpoint.JOURNAL_DUE)
                 self._commit([record for record, _ in batch])
+                reach(Failpoint.JOURNAL_WRITTEN)
         except Exception as error:
             self._give_up(error)
             for _, done in batch:
