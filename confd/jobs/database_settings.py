@@ -269,7 +269,8 @@ def db_configure(
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
     after = definition.changed(database, wishes)
-    if draft_of(after) != draft_of(database):
+    # Words that are there already are looked at again: who gives them is told what they are good for.
+    if draft_of(after) != draft_of(database) or params or params_add:
         check_with_engine(ctx, after)
     if version is not None and not create_new_db:
         check_upgrade(ctx, after)
