@@ -264,13 +264,17 @@ class EtcdClient:
 
     def alarms(self, timeout: float = CALL_SECONDS) -> list[str]:
         """Return the alarms that are raised, such as NOSPACE."""
-        answer = self.gateway.call("/v3/maintenance/alarm", {"action": "GET"}, timeout=timeout)
-        return [str(one.get("alarm", "NONE")) for one in answer.get("alarms", ())]
+        return [str(alarm["alarm"]) for alarm in self._alarms(timeout)]
 
-    def disarm(self, alarm: str = "NOSPACE", timeout: float = CALL_SECONDS) -> None:
-        """Take back an alarm on all members."""
-        body = {"action": "DEACTIVATE", "memberID": "0", "alarm": alarm}
-        self.gateway.call("/v3/maintenance/alarm", body, changes=True, timeout=timeout)
+    def disarm(self, timeout: float = CALL_SECONDS) -> None:
+        """Take back all alarms."""
+        for alarm in self._alarms(timeout):
+            body = {"action": "DEACTIVATE", **alarm}
+            self.gateway.call("/v3/maintenance/alarm", body, changes=True, timeout=timeout)
+
+    def _alarms(self, timeout: float) -> list[dict[str, Any]]:
+        answer = self.gateway.call("/v3/maintenance/alarm", {"action": "GET"}, timeout=timeout)
+        return [{"memberID": one["memberID"], "alarm": one["alarm"]} for one in answer.get("alarms", ())]
 
     def close(self) -> None:
         """Close all connections."""
