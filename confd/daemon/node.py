@@ -23,13 +23,13 @@ from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
-from confd.cluster.takeover import Taken, ask_all, collect
 from confd.daemon.bootstrap import bootstrap
+from confd.daemon.elections import Elections
 from confd.daemon.mastership import Mastership
 from confd.daemon.succession import Succession
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NoMaster, WrongState
+from confd.model.errors import ConfDError, NoMaster
 from confd.scheduler import registry
 from confd.services.nodes.mastership import Giving
 from confd.store.protocol import Retention
@@ -88,8 +88,10 @@ class Daemon:
         )
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._connector = Connector(files.client_tls(), {})
-        self._succession = Succession(identity.node, self._store, self._follower, self._connector, self._conf, self)
-        methods = {**self._follower.methods, **self._succession.methods, "api": self._api_call}
+        self._elections: Elections = Succession(
+            identity.node, self._store, self._follower, self._connector, self._conf, self
+        )
+        methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
         self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
@@ -100,32 +102,17 @@ class Daemon:
         await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
-        term, master = self._store.leader()
-        if master == self.identity.node and not await self._is_superseded(term):
-            await self._succession.resume(term)
-        elif self._taking_over:
-            await self.take_over()
+        await self._elections.begin()
+        if self._taking_over and not self.is_master:
+            await self._elections.take_over()
         await self._open_when_caught_up()
         self._pruning = self._loop.create_task(self._prune())
         self.ready = True
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
 
-    async def take_over(self) -> Taken:
-        """Lead on under a newer term, by order of an administrator, because the master is lost.
-
-        :raises WrongState: there is a master that answers.
-        """
-        if self.is_master:
-            raise WrongState(f"n{self.identity.node} is master already")
-        taken = await collect(self._store, self._connector, self._conf(), self.identity.node)
-        log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
-        self._replica.reload()
-        await self.lead(taken.term)
-        return taken
-
     async def _take_over_on_demand(self) -> None:
         try:
-            text = f"n{self.identity.node} is master now; {await self.take_over()}"
+            text = f"n{self.identity.node} is master now; {await self._elections.take_over()}"
             answer = {"done": True, "text": text}
         except ConfDError as error:
             answer = {"done": False, "text": error.message}
@@ -133,14 +120,6 @@ class Daemon:
             log.exception("take_over_failed")
             answer = {"done": False, "text": repr(error)}
         write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
-
-    async def _is_superseded(self, term: int) -> bool:
-        """Ask whether another master was made while this node was away."""
-        known = await ask_all(self._connector, self._conf(), self.identity.node)
-        newer = [one.term for one in known.values() if one is not None and one.term > term]
-        if newer:
-            log.warning("superseded", term=term, newer=max(newer))
-        return bool(newer)
 
     def _step_down(self) -> None:
         self._keep_task(self.leave())
@@ -158,13 +137,14 @@ class Daemon:
 
     async def lead(self, term: int) -> None:
         """Become master under a term, which is recorded."""
+        self._replica.reload()
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
             self._counter,
         )  # fmt: skip
-        self._mastership.view.add_service(Giving(self.identity.node, self._succession.give))
+        self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
         await self._mastership.start()
 
     async def _open_when_caught_up(self) -> None:
@@ -186,7 +166,7 @@ class Daemon:
         await self._api.close()
         if self._pruning is not None:
             self._pruning.cancel()
-        await self._succession.close()
+        await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
         await self._connector.close()

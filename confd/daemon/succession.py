@@ -21,6 +21,8 @@ from confd.cluster.follower import Follower
 from confd.cluster.handover import RECORD, HandOver, pending
 from confd.cluster.link import Method
 from confd.cluster.nodeport import Connector
+from confd.cluster.takeover import Taken, ask_all, collect
+from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, TimedOut, WrongState
@@ -36,29 +38,23 @@ _LOOK_SECONDS: Final = 0.02
 _RETRY_SECONDS: Final = 0.5
 
 
-class Seat(Protocol):
+class MastersSeat(Seat, Protocol):
     """The daemon, as far as mastership comes and goes."""
 
     @property
     def mastership(self) -> Mastership | None:
         """What this node does as master, None when it is not."""
 
-    async def lead(self, term: int) -> None:
-        """Become master under a term."""
-
-    async def leave(self) -> None:
-        """Be master no longer; fine when it is not."""
-
 
 class Succession:
-    """Gives mastership to another node, and takes it from one.
+    """Elections of the embedded store: mastership is given by hand.
 
     :param finish: seconds in which running jobs may end before they are left to the next master.
     """
 
     def __init__(
-        self, node: int, store: Store, follower: Follower, connector: Connector, conf: Callable[[], Conf], seat: Seat,
-        finish: float = _FINISH_SECONDS,
+        self, node: int, store: Store, follower: Follower, connector: Connector, conf: Callable[[], Conf],
+        seat: MastersSeat, finish: float = _FINISH_SECONDS,
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
         self._conf, self._seat, self._finish = conf, seat, finish
@@ -82,19 +78,39 @@ class Succession:
         asyncio.run_coroutine_threadsafe(self._give(node, job), self._loop).result()
         raise NoMaster(f"mastership goes from n{self._node} to n{node}")
 
-    async def resume(self, term: int) -> None:
-        """Lead under the term of this node's journal, or find out who leads when it was giving its place away."""
+    async def begin(self) -> None:
+        """Lead when the journal says so and nobody was made master meanwhile; find out who was, when it was given."""
+        term, master = self._store.leader()
+        if master != self._node or await self._is_superseded(term):
+            return
         given = pending(self._store)
         if given is None:
             await self._seat.lead(term)
         else:
             self._under_way = self._loop.create_task(self._settle(given))
 
+    async def take_over(self) -> Taken:
+        """Lead under a newer term than any that is known, from the longest journal that can be reached."""
+        if self._seat.mastership is not None:
+            raise WrongState(f"n{self._node} is master already")
+        taken = await collect(self._store, self._connector, self._conf(), self._node)
+        log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
+        await self._seat.lead(taken.term)
+        return taken
+
     async def close(self) -> None:
         """Stop what is under way; the journal tells the next daemon."""
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.gather(self._under_way, return_exceptions=True)
+
+    async def _is_superseded(self, term: int) -> bool:
+        """Ask whether another master was made while this node was away."""
+        known = await ask_all(self._connector, self._conf(), self._node)
+        newer = [one.term for one in known.values() if one is not None and one.term > term]
+        if newer:
+            log.warning("superseded", term=term, newer=max(newer))
+        return bool(newer)
 
     async def _give(self, node: int, job: str) -> None:
         master = self._seat.mastership
@@ -122,11 +138,10 @@ class Succession:
             log.exception("mastership_not_given", to=given.to)
         finally:
             await master.close()
+            if self._seat.mastership is master:
+                await self._seat.leave()
             # Who runs a job here under the old term must be gone before the job is run again.
             await asyncio.to_thread(master.scheduler.gate.wait_idle, _LEAD_SECONDS)
-        if self._follower.master.term >= given.term:
-            await self._seat.leave()
-            return
         await self._settle(given)
 
     async def _copied(self, master: Mastership, node: int) -> None:
@@ -169,14 +184,10 @@ class Succession:
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
                     log.warning("mastership_kept", refused_by=given.to, term=given.term)
-                    await self._seat.leave()
                     await self._seat.lead(given.term)
                     return
         finally:
             self.waiting_for = None
-        # By order of an administrator this node may lead already, under a newer term.
-        if self._follower.master.node != self._node:
-            await self._seat.leave()
 
     async def _may_lead(self, body: dict[str, Any]) -> dict[str, Any]:
         """Say whether this node could lead after the master that asks."""
