@@ -115,6 +115,9 @@ class StoreContract(ABC):
     most_batches: ClassVar[int] = 4
     """In how many commits four hundred records that wait together are written."""
 
+    large_records: ClassVar[int] = 8
+    """How many records of two megabytes a test writes."""
+
     @abstractmethod
     def open(self, place: Path, clock: Callable[[], float] = lambda: NOW) -> Store:
         """Open the store at a place."""
@@ -605,7 +608,7 @@ class StoreContract(ABC):
 
     def test_large_records_leave_chunks_small(self, store: Store) -> None:
         """A chunk fits into one frame between nodes, whatever clients sent."""
-        for number in range(8):
+        for number in range(self.large_records):
             store.append(Kind.RUNTIME, f"k{number}", "x" * 2_000_000)
         store.flush()
         assert max(map(len, store.export())) < 8_000_000

@@ -23,6 +23,7 @@ class TestEtcdStore(StoreContract):
 
     program: ClassVar[str] = ""
     most_batches: ClassVar[int] = 8  # a transaction of etcd takes 128 steps
+    large_records: ClassVar[int] = 3
     url: ClassVar[str] = ""
 
     @pytest.fixture(scope="class", autouse=True)
