@@ -108,12 +108,14 @@ class SqliteStore(History):
     def flush(self) -> None:
         """Return when everything appended so far is durable."""
         with self._order:
-            if self._failure or self._leading is None:
-                raise self._refusal()
+            refusal = self._refusal() if self._failure or self._leading is None else None
             latest = self._latest
+        # Also after resigning: what was accepted before is durable when this ends, in whichever way.
         if latest is not None:
             self._urgent.set()
             latest.result()
+        if refusal is not None:
+            raise refusal
 
     def copy(self, records: Sequence[Record]) -> None:
         """Take in records of the master, in order; those known already are skipped."""
