@@ -14,6 +14,11 @@ from confd.store.etcd.access import EtcdAccess
 
 PLAN_FILE: Final = "etc/cluster/etcd.json"
 PASSWORD_FILE: Final = "etc/cluster/etcd.password"  # noqa: S105 - the name of a file
+CERTIFICATE: Final = "etc/cluster/etcd.crt"
+KEY: Final = "etc/cluster/etcd.key"
+SHARED: Final = (PASSWORD_FILE, CERTIFICATE, KEY)
+"""Files that let a node in as a client of etcd; the same on all nodes of a cluster that runs its own."""
+
 DATA: Final = "metadata/etcd"
 LOG: Final = "logs/logd/etcd.log"
 USER: Final = "root"
@@ -83,8 +88,8 @@ def own_choice(files: NodeFiles, addresses: Mapping[str, str], port: int) -> Sto
     access = EtcdAccess(
         endpoints=tuple(client_url(address, port) for address in addresses.values()),
         ca=str(files.ca),
-        certificate=str(files.certificate),
-        key=str(files.key),
+        certificate=str(files.root / CERTIFICATE),
+        key=str(files.root / KEY),
         user=USER,
         password_file=str(files.root / PASSWORD_FILE),
         names_checked=False,
