@@ -84,10 +84,10 @@ class Candidacy:
 
     def gone(self) -> frozenset[int]:
         """Return the nodes that certainly do not run: etcd has no lease of them."""
-        if time.monotonic() - self._started < _STARTING_SECONDS:
-            # The others may just be starting, too.
-            return frozenset()
-        return frozenset(self._conf().nodes) - self._candidate.alive
+        # What was never seen may just be starting, like this node.
+        starting = time.monotonic() - self._started < _STARTING_SECONDS
+        expected = self._candidate.seen if starting else frozenset(self._conf().nodes)
+        return expected - self._candidate.alive
 
     def give(self, node: int, job: str) -> None:
         """Give mastership to a node; for the thread of a job, whose end is the next master's."""

@@ -77,6 +77,7 @@ class Candidate:
         self._pausing = 0.0
         self._vacant_since: float | None = None
         self._alive: frozenset[int] = frozenset()
+        self._seen: frozenset[int] = frozenset()
         self._threads = [
             threading.Thread(target=self._run, name="candidate", daemon=True),
             threading.Thread(target=self._watch, name="election", daemon=True),
@@ -91,6 +92,11 @@ class Candidate:
     def alive(self) -> frozenset[int]:
         """The nodes whose leases etcd knew at the last look."""
         return self._alive
+
+    @property
+    def seen(self) -> frozenset[int]:
+        """The nodes whose leases etcd knew at any look."""
+        return self._seen
 
     def holds(self, term: int) -> bool:
         """Tell whether this node certainly is still the only master under a term."""
@@ -180,6 +186,7 @@ class Candidate:
         answer = self._client.txn([], steps, timeout=_CALL_SECONDS)
         master, term, following, nodes = answer.reads
         self._alive = frozenset(int(row.key[len(keys.nodes) :]) for row in nodes)
+        self._seen |= self._alive
         if self._node not in self._alive:
             # Another etcd, or one that was restored: the lease there is none of this node's.
             self._lease = 0
