@@ -79,6 +79,10 @@ class Leader:
         member = self._members.get(node)
         return member.status.get(service) if member and member.online else None
 
+    def progress(self) -> dict[int, int]:
+        """Return how far the journal is on the other nodes that are online: the number of their last record."""
+        return {member.node: member.n for member in self._members.values() if member.online}
+
     @property
     def superseded(self) -> bool:
         """True once a newer term than this master's is known here."""
@@ -148,6 +152,8 @@ class Leader:
                 self._tasks[node.id] = self._loop.create_task(self._keep(member))
 
     def _durable(self, records: Sequence[Record]) -> None:
+        if self._closed:
+            return
         self._tail.extend(records)
         # Only for a new revision somebody waits; the rest goes along with it, or a little later.
         awaited = any(record.kind is Kind.FINISHED for record in records)

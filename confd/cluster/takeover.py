@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd.cluster.handover import pending
 from confd.cluster.nodeport import Connector
 from confd.exaconf import Conf, Node
 from confd.model.errors import ConfDError, WrongState
@@ -70,7 +71,10 @@ async def collect(store: Store, connector: Connector, conf: Conf, own: int) -> T
     best = max(answers, key=lambda one: one.position, default=None)
     if best is not None and best.position > store.head():
         await _fetch(store, connector, conf, best)
-    term = max([store.leader()[0], *(one.term for one in answers)]) + 1
+    # A master that was giving its place away may have been followed under that term by a node that is silent now.
+    offered = pending(store)
+    terms = [store.leader()[0], 0 if offered is None else offered.term, *(one.term for one in answers)]
+    term = max(terms) + 1
     return Taken(term, store.head(), tuple(node for node, answer in known.items() if answer is None))
 
 

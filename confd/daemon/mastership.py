@@ -34,6 +34,7 @@ from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
 from confd.store.reserve import check_free
+from confd.store.tenure import tenure
 
 log = structlog.get_logger("mastership")
 
@@ -61,7 +62,9 @@ class Mastership:
         self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
         connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
     ) -> None:  # fmt: skip
-        self._host, self._store, self._files = host, store, files
+        self.term = term
+        self._host, self._store, self._files = host, tenure(store), files
+        store = self._store
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector)
         self.view = ClusterView(host, self.head, self.leader, agent)
@@ -74,6 +77,7 @@ class Mastership:
         for service in (*self._services, vault):
             self.view.add_service(service)
         self._tasks: list[asyncio.Task[None]] = []
+        self._retired: asyncio.Task[None] | None = None
         self.ready = False
         agent.ran = self.view.refresh_own_status
 
@@ -90,7 +94,17 @@ class Mastership:
         self.ready = True
 
     async def close(self) -> None:
-        """Stop working; jobs on their way are left to the next master."""
+        """Stop working; jobs on their way are left to the next master. Fine when it was done already."""
+        await self.retire()
+        await self.leader.close()
+
+    async def retire(self) -> None:
+        """Stop everything but the distribution of the journal, which others may still lack the end of."""
+        if self._retired is None:
+            self._retired = asyncio.get_running_loop().create_task(self._retire())
+        await asyncio.shield(self._retired)
+
+    async def _retire(self) -> None:
         self.ready = False
         # First of all: what fails because parts are closed must not be taken for the outcome of a job.
         self.scheduler.close()
@@ -100,7 +114,6 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
-        await self.leader.close()
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()

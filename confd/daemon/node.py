@@ -20,15 +20,18 @@ from confd.cluster.counter import Counter
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
-from confd.cluster.takeover import Taken, ask_all, collect
 from confd.daemon.bootstrap import bootstrap
+from confd.daemon.elections import Elections
 from confd.daemon.mastership import Mastership
+from confd.daemon.succession import Succession
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NoMaster, WrongState
+from confd.model.errors import ConfDError, NoMaster
 from confd.scheduler import registry
+from confd.services.nodes.mastership import Giving
 from confd.store.protocol import Retention
 from confd.store.sqlite import SqliteStore
 
@@ -84,8 +87,11 @@ class Daemon:
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf
         )
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
-        methods = {**self._follower.methods, "api": self._api_call}
         self._connector = Connector(files.client_tls(), {})
+        self._elections: Elections = Succession(
+            identity.node, self._store, self._follower, self._connector, self._conf, self
+        )
+        methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
         self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
@@ -96,34 +102,17 @@ class Daemon:
         await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
-        term, master = self._store.leader()
-        if master == self.identity.node and not await self._is_superseded(term):
-            await self._lead(term)
-        elif self._taking_over:
-            await self.take_over()
-        else:
-            await self._follower.wait_caught_up()
-        await self._open_api()
+        await self._elections.begin()
+        if self._taking_over and not self.is_master:
+            await self._elections.take_over()
+        await self._open_when_caught_up()
         self._pruning = self._loop.create_task(self._prune())
         self.ready = True
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
 
-    async def take_over(self) -> Taken:
-        """Lead on under a newer term, by order of an administrator, because the master is lost.
-
-        :raises WrongState: there is a master that answers.
-        """
-        if self.is_master:
-            raise WrongState(f"n{self.identity.node} is master already")
-        taken = await collect(self._store, self._connector, self._conf(), self.identity.node)
-        log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
-        self._replica.reload()
-        await self._lead(taken.term)
-        return taken
-
     async def _take_over_on_demand(self) -> None:
         try:
-            text = f"n{self.identity.node} is master now; {await self.take_over()}"
+            text = f"n{self.identity.node} is master now; {await self._elections.take_over()}"
             answer = {"done": True, "text": text}
         except ConfDError as error:
             answer = {"done": False, "text": error.message}
@@ -132,32 +121,38 @@ class Daemon:
             answer = {"done": False, "text": repr(error)}
         write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
 
-    async def _is_superseded(self, term: int) -> bool:
-        """Ask whether another master was made while this node was away."""
-        known = await ask_all(self._connector, self._conf(), self.identity.node)
-        newer = [one.term for one in known.values() if one is not None and one.term > term]
-        if newer:
-            log.warning("superseded", term=term, newer=max(newer))
-        return bool(newer)
-
     def _step_down(self) -> None:
-        if self._mastership is not None:
-            leaving, self._mastership = self._mastership, None
-            self._keep_task(leaving.close())
+        self._keep_task(self.leave())
+
+    async def leave(self) -> None:
+        """Be master no longer; fine when this node is not."""
+        leaving, self._mastership = self._mastership, None
+        if leaving is not None:
+            await leaving.close()
 
     def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _lead(self, term: int) -> None:
+    async def lead(self, term: int) -> None:
+        """Become master under a term, which is recorded."""
+        self._replica.reload()
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
             self._counter,
         )  # fmt: skip
+        self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
         await self._mastership.start()
+
+    async def _open_when_caught_up(self) -> None:
+        """Serve calls; those that need no master also when there is none."""
+        caught_up = self._loop.create_task(self._follower.wait_caught_up())
+        await asyncio.wait({caught_up}, timeout=OFFLINE_SECONDS)
+        await self._open_api()
+        await caught_up
 
     async def _open_api(self) -> None:
         conf = self._conf()
@@ -171,6 +166,7 @@ class Daemon:
         await self._api.close()
         if self._pruning is not None:
             self._pruning.cancel()
+        await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
         await self._connector.close()
@@ -190,6 +186,11 @@ class Daemon:
             except Exception:
                 log.exception("history_not_pruned")
             await asyncio.sleep(_PRUNE_SECONDS)
+
+    @property
+    def mastership(self) -> Mastership | None:
+        """What this node does as master, None while it is not."""
+        return self._mastership
 
     @property
     def is_master(self) -> bool:

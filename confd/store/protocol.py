@@ -144,7 +144,7 @@ class Store(Protocol):
         """
 
     def flush(self) -> None:
-        """Return when everything appended so far is durable.
+        """Return when everything appended so far is durable, also what was appended before this node resigned.
 
         :raises StoreFailed: something appended is not, or this node is not the writer.
         """

@@ -122,10 +122,14 @@ class EtcdClient:
 
     def range(
         self, key: bytes, end: bytes | None = None, limit: int = 0, *, keys_only: bool = False,
-        timeout: float = CALL_SECONDS,
+        revision: int = 0, timeout: float = CALL_SECONDS,
     ) -> tuple[list[KeyValue], int]:  # fmt: skip
-        """Read the keys from ``key`` up to ``end`` in order; with etcd's revision at that moment."""
-        body = _range(key, end) | {"limit": str(limit), "keys_only": keys_only}
+        """Read the keys from ``key`` up to ``end`` in order; with etcd's revision at that moment.
+
+        :param limit: how many at most, 0 for all.
+        :param revision: read them as they were at this revision of etcd, 0 for now.
+        """
+        body = _range(key, end) | {"limit": str(limit), "keys_only": keys_only, "revision": str(revision)}
         answer = self.gateway.call("/v3/kv/range", body, timeout=timeout)
         return [_key_value(one) for one in answer.get("kvs", ())], _revision(answer)
 
