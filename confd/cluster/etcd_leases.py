@@ -55,7 +55,7 @@ class EtcdLeases:
         self._troubled = False
         self._absences: dict[int, Absence] = {}
         self._closed, self._unattended = threading.Event(), threading.Event()
-        self._unattended.set()
+        self._attending = 0
         self._lock = threading.Lock()
         self._renewing = threading.Thread(target=self._run, name="lease", daemon=True)
 
@@ -72,28 +72,35 @@ class EtcdLeases:
         """Begin to renew."""
         self._renewing.start()
 
-    def close(self) -> None:
+    def close(self, planned: bool = True) -> None:
         """End: with what takes writes the lease lasts for a planned restart, without it ends now."""
-        self.attend(False)
+        with self._lock:
+            self._unattended.set()
         self._closed.set()
         if self._renewing.is_alive():
             self._renewing.join(_END_WITHIN)
         try:
-            self._leave()
+            self._leave(planned)
         except EtcdError as error:
             log.warning("lease_left", error=str(error))
+        self._client.close()
 
-    def attend(self, attends: bool) -> None:
-        """Follow the leases of all nodes from now on, or no longer."""
+    def attend(self) -> None:
+        """Follow the leases of all nodes from now on."""
         with self._lock:
-            if attends == (not self._unattended.is_set()):
+            self._attending += 1
+            if self._attending > 1:
                 return
-            self._absences = {}
-            if not attends:
-                self._unattended.set()
-                return
-            self._unattended = threading.Event()
+            self._unattended, self._absences = threading.Event(), {}
         threading.Thread(target=self._look, args=(self._unattended,), name="leases", daemon=True).start()
+
+    def neglect(self) -> None:
+        """Follow them no longer, unless somebody else wants it, too."""
+        with self._lock:
+            self._attending -= 1
+            if not self._attending:
+                self._unattended.set()
+                self._absences = {}
 
     def lapsed(self, node: int, name: str) -> bool:
         """Tell whether whatever took writes on a node under a hold, or a later one, has certainly been stopped."""
@@ -148,12 +155,14 @@ class EtcdLeases:
             self._client.delete(self._key("restart"), timeout=_CALL_SECONDS)
             self._fresh = False
 
-    def _leave(self) -> None:
+    def _leave(self, planned: bool) -> None:
         own, self._own = self._own, None
         if own is None:
             return
         if not any(taker.writes() for taker in self._takers):
             self._client.lease_revoke(own.lease, timeout=_CALL_SECONDS)
+            return
+        if not planned:
             return
         asked = self._clock()
         lease, seconds = self._client.lease_grant(RESTART_SECONDS, timeout=_CALL_SECONDS)

@@ -58,11 +58,17 @@ class Leases(Protocol):
     def start(self) -> None:
         """Begin to renew."""
 
-    def close(self) -> None:
-        """End: what takes writes may go on for as long as a planned restart takes; without any the lease ends now."""
+    def close(self, planned: bool = True) -> None:
+        """End.
 
-    def attend(self, attends: bool) -> None:
-        """Follow the leases of the other nodes from now on, or no longer: the master does."""
+        :param planned: what takes writes goes on for as long as a restart takes; without any the lease ends now.
+        """
+
+    def attend(self) -> None:
+        """Follow the leases of all nodes from now on: the master does. Once more for each ``neglect``."""
+
+    def neglect(self) -> None:
+        """Follow them no longer, unless somebody else wants it, too."""
 
     def lapsed(self, node: int, name: str) -> bool:
         """Tell whether whatever took writes on a node under a hold, or a later one, has certainly been stopped."""
@@ -83,10 +89,13 @@ class NoLeases:
     def start(self) -> None:
         """Do nothing."""
 
-    def close(self) -> None:
+    def close(self, planned: bool = True) -> None:
         """Do nothing."""
 
-    def attend(self, attends: bool) -> None:
+    def attend(self) -> None:
+        """Do nothing."""
+
+    def neglect(self) -> None:
         """Do nothing."""
 
     def lapsed(self, node: int, name: str) -> bool:

@@ -83,6 +83,8 @@ class Mastership:
 
     async def start(self) -> None:
         """Go on where the last master stopped, and begin to work."""
+        # Before the nodes are waited for: until then, a lease that is gone has been so for a while.
+        self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather()
         loop = asyncio.get_running_loop()
@@ -114,6 +116,7 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
+        self._host.leases.neglect()
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()

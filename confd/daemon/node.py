@@ -25,13 +25,16 @@ from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
 from confd.daemon.bootstrap import bootstrap
 from confd.daemon.elections import Elections
+from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
 from confd.daemon.succession import Succession
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NoMaster
 from confd.scheduler import registry
+from confd.services.database.instance.holding import Holding
 from confd.services.nodes.mastership import Giving
+from confd.store.choice import load_choice
 from confd.store.protocol import Retention
 from confd.store.sqlite import SqliteStore
 
@@ -83,9 +86,12 @@ class Daemon:
         self._agent = Agent(Results(files.results))
         runtime = Path(identity.runtime)
         installations = tuple(Path(prefix) for prefix in identity.installations)
+        self._leases = open_leases(load_choice(files.root), identity.node)
         self.host = Host(
-            identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf
-        )
+            identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
+            self._leases,
+        )  # fmt: skip
+        self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._connector = Connector(files.client_tls(), {})
         self._elections: Elections = Succession(
@@ -99,6 +105,8 @@ class Daemon:
 
     async def _start(self) -> None:
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
+        # After the port is open: of one node only one daemon may renew the lease.
+        self._leases.start()
         await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
@@ -173,6 +181,7 @@ class Daemon:
         await self._port.close()
         self._agent.close()
         self._replica.close()
+        await asyncio.to_thread(self._leases.close, self._exit_code == 0)
         await asyncio.to_thread(self._store.close)
         log.info("stopped", node=self.identity.node)
 

@@ -58,7 +58,7 @@ def begin(client: EtcdClient) -> Iterator[Callable[..., EtcdLeases]]:
     begun: list[EtcdLeases] = []
 
     def make(node: int, keeper: Keeper | None = None) -> EtcdLeases:
-        begun.append(EtcdLeases(client, PREFIX, node))
+        begun.append(EtcdLeases(EtcdClient(client.gateway.access), PREFIX, node))
         if keeper is not None:
             begun[-1].watch(keeper)
         begun[-1].start()
@@ -93,7 +93,7 @@ def test_lease_of_a_silent_node_lapses(begin: Callable[..., EtcdLeases], client:
     """
     keeper = Keeper()
     other, master = begin(12, keeper), begin(11)
-    master.attend(True)
+    master.attend()
     until(lambda: len(keeper.holds) >= 3 and master.hold() is not None)
     name = keeper.holds[0].name
     assert not master.lapsed(12, name)
@@ -107,7 +107,7 @@ def test_lease_of_a_silent_node_lapses(begin: Callable[..., EtcdLeases], client:
     until(lambda: not master.lapsed(12, name))
     until(lambda: master._absences[12].until - master._absences[12].since > 1.0)
     assert not master.lapsed(12, name)
-    master.attend(False)
+    master.neglect()
     assert master._absences == {}
 
 
@@ -125,7 +125,7 @@ def test_key_that_was_deleted_by_hand_begins_a_new_hold(begin: Callable[..., Etc
 def test_planned_restart(begin: Callable[..., EtcdLeases], client: EtcdClient) -> None:
     """The last deadline is far; the node's end is not proven meanwhile; the next daemon brings the near one back."""
     keeper, master = Keeper(), begin(11)
-    master.attend(True)
+    master.attend()
     leaving = begin(12, keeper)
     until(lambda: len(keeper.holds) >= 2)
     leaving.close()
@@ -160,7 +160,7 @@ def test_etcd_that_does_not_answer(begin: Callable[..., EtcdLeases], server: Etc
     """No deadline is given out, the hold ends at the last one, nothing is proven; it goes on by itself."""
     keeper = Keeper()
     other, master = begin(12, keeper), begin(11)
-    master.attend(True)
+    master.attend()
     until(lambda: len(keeper.holds) >= 2)
     server.signal(signal.SIGSTOP)
     until(lambda: other.hold() is None)
@@ -176,6 +176,7 @@ def test_without_a_store_that_has_leases() -> None:
     leases = NoLeases()
     leases.watch(Keeper())
     leases.start()
-    leases.attend(True)
+    leases.attend()
+    leases.neglect()
     assert (leases.bound, leases.hold(), leases.lapsed(12, "e/1")) == (False, None, False)
     leases.close()
