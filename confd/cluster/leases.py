@@ -10,6 +10,7 @@ an order that was given under an earlier hold is not carried out any more.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Final, Protocol
 
@@ -24,6 +25,8 @@ RESTART_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 1.0
 """How long a lease must be gone: keepers take up to half a second, the rest is for clocks of unequal speed."""
 
+_AGAIN_SECONDS: Final = 1.0
+
 
 class Hold(msgspec.Struct, frozen=True):
     """A node's lease as it holds it: the name of the uninterrupted hold, and until when it lasts at least."""
@@ -37,6 +40,9 @@ class Taker(Protocol):
 
     def take(self, hold: Hold, shorten: bool) -> bool:
         """Hand a new deadline on, an earlier one than before only if told to; True when everybody has it."""
+
+    def release(self) -> bool:
+        """Bind what takes writes to no deadline; True when everybody knows."""
 
     def writes(self) -> bool:
         """Tell whether anything takes writes now."""
@@ -79,18 +85,26 @@ class NoLeases:
 
     bound = False
 
+    def __init__(self) -> None:
+        self._takers: list[Taker] = []
+        self._closed = threading.Event()
+
     def hold(self) -> Hold | None:
         """Return None."""
         return None
 
     def watch(self, taker: Taker) -> None:
-        """Hand over nothing."""
+        """Note who is to be released."""
+        self._takers.append(taker)
 
     def start(self) -> None:
-        """Do nothing."""
+        """Release what an earlier store bound."""
+        if self._takers:
+            threading.Thread(target=self._release, name="lease", daemon=True).start()
 
     def close(self, planned: bool = True) -> None:
-        """Do nothing."""
+        """End."""
+        self._closed.set()
 
     def attend(self) -> None:
         """Do nothing."""
@@ -101,6 +115,10 @@ class NoLeases:
     def lapsed(self, node: int, name: str) -> bool:
         """Return False."""
         return False
+
+    def _release(self) -> None:
+        while not all(taker.release() for taker in self._takers) and not self._closed.is_set():
+            self._closed.wait(_AGAIN_SECONDS)
 
 
 def boottime() -> float:

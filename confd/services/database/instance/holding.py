@@ -43,6 +43,16 @@ class Holding:
         done, open_ = wait(told, _WAIT)
         return complete and not open_ and all(one.result() for one in done)
 
+    def release(self) -> bool:
+        """Bind the servers of all keepers to no deadline; True when each of them knows."""
+        try:
+            for name in self._names():
+                self._keeper(name).release()
+        except ConfDError as error:
+            log.warning("keeper_not_released", error=error.message)
+            return False
+        return True
+
     def writes(self) -> bool:
         """Tell whether an instance takes writes, or whether that cannot be seen."""
         try:
