@@ -97,7 +97,7 @@ class EtcdLeases:
     def neglect(self) -> None:
         """Follow them no longer, unless somebody else wants it, too."""
         with self._lock:
-            self._attending -= 1
+            self._attending = max(0, self._attending - 1)
             if not self._attending:
                 self._unattended.set()
                 self._absences = {}

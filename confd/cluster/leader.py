@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -115,11 +115,17 @@ class Leader:
             done.set_exception(_gone())
         return done
 
-    async def gather(self) -> None:
-        """Wait until every node that should be there has answered, or is known to be offline."""
+    async def gather(self, gone: Container[int] = ()) -> None:
+        """Wait until every node that should be there has answered, or is known to be offline.
+
+        :param gone: nodes that certainly do not run.
+        """
         until = self._loop.time() + self._timing.offline
-        while NodeState.OFFLINE in self.states().values() and self._loop.time() < until:  # noqa: ASYNC110 - is polled
+        while self._awaited(gone) and self._loop.time() < until:  # noqa: ASYNC110 - is polled
             await asyncio.sleep(_GATHER_SECONDS)
+
+    def _awaited(self, gone: Container[int]) -> bool:
+        return any(state is NodeState.OFFLINE and node not in gone for node, state in self.states().items())
 
     async def close(self) -> None:
         """Stop all tasks."""

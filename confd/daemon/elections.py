@@ -31,6 +31,13 @@ class Elections(Protocol):
     def methods(self) -> Mapping[str, Method]:
         """What other nodes ask of this one at the node port."""
 
+    @property
+    def trouble(self) -> str:
+        """Why this node has no master and cannot be it, for people; empty when nothing is wrong here."""
+
+    def gone(self) -> frozenset[int]:
+        """Return nodes that certainly do not run, so nobody needs to wait for them."""
+
     async def begin(self) -> None:
         """Start deciding; returns once it is known whether this node leads first (it led already then) or follows.
 

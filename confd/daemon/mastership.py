@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -33,7 +33,6 @@ from confd.services.database.supervision.supervision import Supervision
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
-from confd.store.reserve import check_free
 from confd.store.tenure import tenure
 
 log = structlog.get_logger("mastership")
@@ -81,12 +80,17 @@ class Mastership:
         self.ready = False
         agent.ran = self.view.refresh_own_status
 
-    async def start(self) -> None:
-        """Go on where the last master stopped, and begin to work."""
+    async def start(self, gone: Container[int] = ()) -> None:
+        """Go on where the last master stopped, and begin to work.
+
+        :param gone: nodes that certainly do not run.
+        """
         # Before the nodes are waited for: until then, a lease that is gone has been so for a while.
         self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
-        await self.leader.gather()
+        await self.leader.gather(gone)
+        if self._retired is not None:
+            return
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
@@ -120,7 +124,7 @@ class Mastership:
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()
-        check_free(self._files.journal.parent)
+        self._store.check_room()
 
     async def _beat(self) -> None:
         while True:

@@ -23,24 +23,23 @@ from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
-from confd.daemon.bootstrap import bootstrap
 from confd.daemon.elections import Elections
 from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
-from confd.daemon.succession import Succession
+from confd.daemon.stores import open_elections, open_store
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NoMaster
+from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.scheduler import registry
 from confd.services.database.instance.holding import Holding
 from confd.services.nodes.mastership import Giving
 from confd.store.choice import load_choice
 from confd.store.protocol import Retention
-from confd.store.sqlite import SqliteStore
 
 log = structlog.get_logger("daemon")
 
 _PRUNE_SECONDS: Final = 600.0
+_LOOK_SECONDS: Final = 0.5
 
 
 class Daemon:
@@ -78,15 +77,15 @@ class Daemon:
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         identity, files = self.identity, self.files
-        files.journal.parent.mkdir(parents=True, exist_ok=True)
         self._loop = loop
         self._vault = files.vault()
-        self._store = SqliteStore(files.journal, self._on_journal_failure)
+        choice = load_choice(files.root)
+        self._store = open_store(choice, files, self._vault, self._on_journal_failure)
         self._replica = Replica(self._store, files, self._vault)
         self._agent = Agent(Results(files.results))
         runtime = Path(identity.runtime)
         installations = tuple(Path(prefix) for prefix in identity.installations)
-        self._leases = open_leases(load_choice(files.root), identity.node)
+        self._leases = open_leases(choice, identity.node)
         self.host = Host(
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
             self._leases,
@@ -94,8 +93,8 @@ class Daemon:
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._connector = Connector(files.client_tls(), {})
-        self._elections: Elections = Succession(
-            identity.node, self._store, self._follower, self._connector, self._conf, self
+        self._elections: Elections = open_elections(
+            self._store, choice, identity, self._vault, self._follower, self._connector, self._conf, self
         )
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
@@ -107,7 +106,6 @@ class Daemon:
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         # After the port is open: of one node only one daemon may renew the lease.
         self._leases.start()
-        await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
         await self._elections.begin()
@@ -153,7 +151,7 @@ class Daemon:
             self._counter,
         )  # fmt: skip
         self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
-        await self._mastership.start()
+        await self._mastership.start(self._elections.gone())
 
     async def _open_when_caught_up(self) -> None:
         """Serve calls; those that need no master also when there is none."""
@@ -221,10 +219,18 @@ class Daemon:
         return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))
 
     async def _forward(self, method: str, body: Any) -> Any:
-        master = self.master()
-        if master is None or self._follower.master.node == self.identity.node:
-            raise NoMaster("no master is known yet")
-        return await self._connector.call(master[0], self._conf().global_.cored_port, method, body)
+        master, seen = self.master(), self._follower.master
+        if master is None or seen.node == self.identity.node:
+            raise NoMaster(self._elections.trouble or "no master is known yet")
+        call = self._loop.create_task(self._connector.call(master[0], self._conf().global_.cored_port, method, body))
+        try:
+            while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
+                if self._follower.master.term > seen.term:
+                    # A master that hangs never answers; the next one has the call's id, and goes on with it.
+                    raise NodeOffline(f"{master[1]} is no longer master")
+            return call.result()
+        finally:
+            call.cancel()
 
     def _is_member(self, uuid: str) -> bool:
         nodes = self._conf().nodes

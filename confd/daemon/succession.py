@@ -50,14 +50,15 @@ class Succession:
     """Elections of the embedded store: mastership is given by hand.
 
     :param finish: seconds in which running jobs may end before they are left to the next master.
+    :param first: makes the first revision of a new cluster, where this node was told to; blocks.
     """
 
     def __init__(
         self, node: int, store: Store, follower: Follower, connector: Connector, conf: Callable[[], Conf],
-        seat: MastersSeat, finish: float = _FINISH_SECONDS,
+        seat: MastersSeat, finish: float = _FINISH_SECONDS, first: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
-        self._conf, self._seat, self._finish = conf, seat, finish
+        self._conf, self._seat, self._finish, self._first = conf, seat, finish, first
         self._loop = asyncio.get_running_loop()
         self._under_way: asyncio.Task[None] | None = None
         self.waiting_for: int | None = None
@@ -67,6 +68,15 @@ class Succession:
     def methods(self) -> dict[str, Method]:
         """What another node asks of this one."""
         return {"may_lead": self._may_lead, "lead": self._lead}
+
+    @property
+    def trouble(self) -> str:
+        """Say nothing: who asks for a master here is told by whom it is not found."""
+        return ""
+
+    def gone(self) -> frozenset[int]:
+        """Return nothing: only the nodes themselves can tell."""
+        return frozenset()
 
     def give(self, node: int, job: str) -> None:
         """Give mastership to a node; for the thread of a job, whose end is the next master's.
@@ -80,6 +90,7 @@ class Succession:
 
     async def begin(self) -> None:
         """Lead when the journal says so and nobody was made master meanwhile; find out who was, when it was given."""
+        await asyncio.to_thread(self._first)
         term, master = self._store.leader()
         if master != self._node or await self._is_superseded(term):
             return

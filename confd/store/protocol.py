@@ -188,6 +188,12 @@ class Store(Protocol):
     def unfinished(self) -> list[str]:
         """Return ids of jobs that have not reached their last stage, in order of admission."""
 
+    def check_room(self) -> None:
+        """Refuse to begin something when there is too little room to record it.
+
+        :raises LimitExceeded: says what to do.
+        """
+
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""
 

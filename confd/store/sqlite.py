@@ -23,7 +23,7 @@ import msgspec
 from confd.store.history import History
 from confd.store.projection import project
 from confd.store.protocol import Gap, Kind, Position, Record, Retention, StaleTerm, StoreFailed
-from confd.store.reserve import Reserve
+from confd.store.reserve import Reserve, check_free
 
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
@@ -158,6 +158,10 @@ class SqliteStore(History):
                 self._replace_all(self._connection, chunks)
             self._term, self._n = self._stored_head()
             self._head = Position(self._term, self._n)
+
+    def check_room(self) -> None:
+        """Refuse to begin something when the disk is nearly full."""
+        check_free(self._path.parent)
 
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""

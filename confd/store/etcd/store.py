@@ -28,18 +28,19 @@ class EtcdStore(SqliteStore):
     :param path: the node's own file.
     :param authority: what etcd holds.
     :param failed: called once when the local file cannot be written; final.
-    :param deposed: called when this node is the writer no longer without having resigned; it may lead again.
     """
+
+    deposed: Callable[[Exception], None] = staticmethod(lambda error: None)
+    """Called when this node is the writer no longer without having resigned; it may lead again."""
 
     def __init__(
         self,
         path: Path,
         authority: Authority,
         failed: Callable[[Exception], None] = lambda error: None,
-        deposed: Callable[[Exception], None] = lambda error: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.authority, self._deposed = authority, deposed
+        self.authority = authority
         # Not synced at each commit: what a power failure takes from the file is in etcd.
         super().__init__(path, failed, clock, synchronous="NORMAL")
 
@@ -89,10 +90,8 @@ class EtcdStore(SqliteStore):
         return dict(self._ask("SELECT id, intent FROM jobs WHERE ended IS NULL"))
 
     def check_room(self) -> None:
-        """Refuse to begin something while etcd is out of space.
-
-        :raises LimitExceeded: says what to do.
-        """
+        """Refuse to begin something while etcd or this node's disk is out of space."""
+        super().check_room()
         if self.authority.full:
             raise LimitExceeded(
                 "etcd is out of space (alarm NOSPACE) and takes no changes; compact and defragment it or raise its "
@@ -148,7 +147,7 @@ class EtcdStore(SqliteStore):
         with self._order:
             led, self._leading = self._leading, None
         if led is not None and self._failure is None:
-            self._deposed(error)
+            self.deposed(error)
 
 
 def _refuse(entries: Iterable[Entry], error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient
 from tests.servers import ETCD, Etcd, etcd, require
+
+_prefixes = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,8 @@ def client(server: Etcd) -> Iterator[EtcdClient]:
 def key(request: pytest.FixtureRequest) -> bytes:
     """Give a prefix that no other test uses."""
     return request.node.name.encode() + b"/"
+
+
+def fresh_prefix() -> str:
+    """Return a prefix that nobody else uses."""
+    return f"/t{next(_prefixes)}/"
