@@ -62,6 +62,7 @@ class Scheduler:
         self._asking: set[str] = set()
         self._reading: set[Ticket] = set()
         self.gate = Gate()
+        self._closed = False
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._readers = ThreadPoolExecutor(_READERS, "read")
         self.events = Events()
@@ -87,6 +88,9 @@ class Scheduler:
             self._read(ticket, self._run_started_read)
         elif job.name in self._asking or not self._answer_at_once(ticket):
             self._read(ticket, self._run_read)
+        if self._closed:
+            # It came in while this master gave its place away: too late to be told with the others.
+            ticket.leave(_gone(ticket))
         return ticket
 
     def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
@@ -145,6 +149,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Start and record nothing more; running jobs are left to the next master, and whoever waits is told so."""
+        self._closed = True
         self._store.resign()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -42,11 +43,16 @@ class Keeper:
         self.holds: list[Hold] = []
         self.shortened: list[bool] = []
         self.answers, self._writes = True, writes
+        self.released = threading.Event()
 
     def take(self, hold: Hold, shorten: bool) -> bool:
         self.holds.append(hold)
         self.shortened.append(shorten)
         return self.answers
+
+    def release(self) -> bool:
+        self.released.set()
+        return True
 
     def writes(self) -> bool:
         return self._writes
@@ -172,10 +178,11 @@ def test_etcd_that_does_not_answer(begin: Callable[..., EtcdLeases], server: Etc
 
 
 def test_without_a_store_that_has_leases() -> None:
-    """Nothing is bound, nothing is proven."""
-    leases = NoLeases()
-    leases.watch(Keeper())
+    """Nothing is bound, what was is released, nothing is proven."""
+    leases, keeper = NoLeases(), Keeper()
+    leases.watch(keeper)
     leases.start()
+    assert keeper.released.wait(10)
     leases.attend()
     leases.neglect()
     assert (leases.bound, leases.hold(), leases.lapsed(12, "e/1")) == (False, None, False)
