@@ -96,6 +96,8 @@ class Mastership:
 
         :param gone: nodes that certainly do not run.
         """
+        # Before the nodes are waited for: until then, a lease that is gone has been so for a while.
+        self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather(gone)
         if self._retired is not None:
@@ -132,6 +134,7 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
+        self._host.leases.neglect()
         reach(Failpoint.RESIGNED)
 
     def _check_may_change(self) -> None:

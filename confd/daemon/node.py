@@ -24,6 +24,7 @@ from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
 from confd.daemon.elections import Elections
+from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
 from confd.daemon.stores import open_elections, open_store
 from confd.daemon.tls import api_tls
@@ -32,6 +33,7 @@ from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
 from confd.services.database.instance.ending import stop_instances
+from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder
 from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
@@ -93,10 +95,12 @@ class Daemon:
         identity = self.identity = self._at_home()
         runtime = Path(identity.runtime)
         installations = tuple(Path(prefix) for prefix in identity.installations)
+        self._leases = open_leases(choice, identity.node)
         self.host = Host(
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
-            end=self._leave,
+            self._leases, end=self._leave,
         )  # fmt: skip
+        self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._connector = Connector(files.client_tls(), {})
         self._elections: Elections = open_elections(
@@ -110,6 +114,8 @@ class Daemon:
 
     async def _start(self) -> None:
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
+        # After the port is open: of one node only one daemon may renew the lease.
+        self._leases.start()
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
         await self._elections.begin()
@@ -204,6 +210,7 @@ class Daemon:
         await self._port.close()
         self._agent.close()
         self._replica.close()
+        await asyncio.to_thread(self._leases.close, self._exit_code == 0)
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._etcd.close)
         if self._leaving:
