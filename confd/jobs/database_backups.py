@@ -116,7 +116,7 @@ def db_backup_progress(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     ctx.conf.require_database(db_name)
     supervision = ctx.service(Supervision)
     record, progress = supervision.record(db_name), supervision.backups.progress(db_name)
-    running = record.backup or record.restore
+    running = record.backup or (record.restore if record.operation else None)
     if running is None or progress is None:
         raise WrongState(f"no backup or restore of database {db_name} runs{_last(record)}")
     kind = "Backup" if record.backup else "Restore"
