@@ -134,7 +134,9 @@ def _quiet() -> Iterator[None]:
     """Have nothing logged for a block: a thousand nodes say much."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.disable(logging.NOTSET)
         structlog.configure(**before)

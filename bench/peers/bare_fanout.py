@@ -11,7 +11,7 @@ from typing import Final
 
 #: What a node answers: about as much as an acknowledgement.
 _ANSWER: Final = bytes(30)
-_WAVE: Final = 50
+_WAVE: Final = 20
 _LENGTH: Final = 4
 
 

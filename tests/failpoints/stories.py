@@ -13,7 +13,7 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Story:
-    """``fails``: the job is made to fail after its first command, so that it goes back."""
+    """A job, what must be there before it, and what takes its effect away; without a way to do that it stays."""
 
     job: str
     params: dict[str, Any]

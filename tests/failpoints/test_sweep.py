@@ -16,8 +16,9 @@ from tests.failpoints.stories import STORIES, Teller
 from tests.failpoints.sweep import Case, Sweep
 
 TORTURE = bool(os.environ.get("TORTURE"))
-SAMPLE = 12
 SEED = 4
+#: Jobs that go back when they are made to fail: those with commands.
+BACKWARDS = (*STORIES["storage"][:1], *STORIES["devices"])
 #: Reached when a master begins or ends, not on the way of a job.
 STARTING = (Failpoint.TERM_DUE, Failpoint.TERM_RECORDED, Failpoint.GATHERED, Failpoint.RECOVERED)
 ENDING = (Failpoint.RESIGNING, Failpoint.RESIGNED)
@@ -49,23 +50,35 @@ def test_every_group_has_a_story() -> None:
     assert changing_groups() <= STORIES.keys()
 
 
-def test_nodes_may_die_at_every_failpoint(sweep: Sweep) -> None:
-    """Every point is on the way of some job; whoever dies there loses nothing and leaves nothing half done."""
-    cases = [case for teller in tellers() for case in sweep.rehearse(teller, goes_back=False)]
-    backwards = [case for teller in STORIES["storage"][:1] for case in sweep.rehearse(teller, goes_back=True)]
-    reached = {case.point for case in (*cases, *backwards)}
-    assert set(Failpoint) - reached == {*STARTING, *ENDING}
-    for case in chosen(cases, backwards, random.Random(SEED)):
+@pytest.fixture(scope="module")
+def rehearsed(sweep: Sweep) -> list[Case]:
+    """Give a case for every arrival at a failpoint on the way of each story, there and back."""
+    forwards = [case for teller in tellers() for case in sweep.rehearse(teller, goes_back=False)]
+    return [*forwards, *(case for teller in BACKWARDS for case in sweep.rehearse(teller, goes_back=True))]
+
+
+def test_every_failpoint_is_on_the_way_of_a_job(rehearsed: list[Case]) -> None:
+    """So each of them is part of the sweep."""
+    assert {case.point for case in rehearsed} == set(Failpoint) - {*STARTING, *ENDING}
+
+
+@pytest.mark.parametrize(
+    ("teller", "goes_back"),
+    [*((teller, False) for teller in tellers()), *((teller, True) for teller in BACKWARDS)],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else ("there", "and_back")[value],
+)
+def test_nodes_may_die_at_every_failpoint(sweep: Sweep, rehearsed: list[Case], teller: Teller, goes_back: bool) -> None:
+    """Whoever dies there loses nothing and leaves nothing half done."""
+    cases = [case for case in rehearsed if (case.teller, case.goes_back) == (teller, goes_back)]
+    for case in cases if TORTURE else sample(cases, random.Random(f"{SEED} {teller.__name__} {goes_back}")):
         print(case)
         sweep.run(case)
 
 
-def chosen(cases: list[Case], backwards: list[Case], dice: random.Random) -> list[Case]:
-    """Return all cases, or a sample in which every group and the way back are."""
-    if TORTURE:
-        return [*cases, *backwards]
-    of_each = [dice.choice([case for case in cases if case.teller is teller]) for teller in tellers()]
-    return [*of_each, *dice.sample(backwards, 3)]
+def sample(cases: list[Case], dice: random.Random) -> list[Case]:
+    """Return one case for the way there and two for the way back, each at another point."""
+    points = dice.sample(sorted({case.point for case in cases}), 2 if cases[0].goes_back else 1)
+    return [dice.choice([case for case in cases if case.point == point]) for point in points]
 
 
 @pytest.mark.parametrize("point", STARTING if TORTURE else STARTING[1:2])
