@@ -30,6 +30,7 @@ from confd.scheduler.steps import as_command
 from confd.services.archive.upkeep import Upkeep
 from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.etcd.members import EtcdMembers
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
@@ -50,7 +51,7 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep, EtcdMembers)
 """Services that a master starts. A new one is added here."""
 
 

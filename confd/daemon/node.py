@@ -32,6 +32,7 @@ from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.scheduler import registry
+from confd.services.etcd.minder import Minder
 from confd.services.nodes.mastership import Giving
 from confd.services.nodes.stores import Moving
 from confd.store.choice import load_choice
@@ -80,6 +81,8 @@ class Daemon:
         identity, files = self.identity, self.files
         self._loop = loop
         self._vault = files.vault()
+        self._etcd = Minder(files.root)
+        self._etcd.start()
         choice = load_choice(files.root)
         self._store = open_store(choice, files, self._vault, self._on_journal_failure)
         self._replica = Replica(self._store, files, self._vault)
@@ -170,6 +173,9 @@ class Daemon:
         """Serve calls; those that need no master also when there is none."""
         caught_up = self._loop.create_task(self._follower.wait_caught_up())
         await asyncio.wait({caught_up}, timeout=OFFLINE_SECONDS)
+        if not self._conf().revision:
+            # A new node knows neither users nor its port before somebody has told it the configuration.
+            await caught_up
         await self._open_api()
         await caught_up
 
@@ -193,6 +199,7 @@ class Daemon:
         self._agent.close()
         self._replica.close()
         await asyncio.to_thread(self._store.close)
+        await asyncio.to_thread(self._etcd.close)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:

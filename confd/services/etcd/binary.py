@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -31,6 +32,17 @@ def find_binary(given: str = "") -> str:
         wanted, present = (".".join(map(str, one)) for one in (_LEAST, version))
         raise Unsupported(f"{found} is etcd {present}; version {wanted} or newer is needed")
     return str(Path(found).absolute())
+
+
+@functools.cache
+def any_peer(program: str) -> tuple[str, ...]:
+    """Return the options by which members accept each other from any address, as long as their certificate is right.
+
+    Nodes on loopback, or with several addresses, connect from others than their certificates name.
+    """
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    known = (f"--{prefix}peer-skip-client-san-verification" for prefix in ("experimental-", ""))
+    return tuple(option for option in known if f" {option} " in told.stdout + told.stderr)[:1]
 
 
 def _version(program: str) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,11 @@ from confd.store.etcd.access import EtcdAccess
 
 PLAN_FILE: Final = "etc/cluster/etcd.json"
 PASSWORD_FILE: Final = "etc/cluster/etcd.password"  # noqa: S105 - the name of a file
+CERTIFICATE: Final = "etc/cluster/etcd.crt"
+KEY: Final = "etc/cluster/etcd.key"
+SHARED: Final = (PASSWORD_FILE, CERTIFICATE, KEY)
+"""Files that let a node in as a client of etcd; the same on all nodes of a cluster that runs its own."""
+
 DATA: Final = "metadata/etcd"
 LOG: Final = "logs/logd/etcd.log"
 USER: Final = "root"
@@ -78,13 +83,19 @@ def save_plan(root: Path, plan: MemberPlan) -> None:
     write_private(root / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan)))
 
 
-def own_choice(files: NodeFiles, addresses: Mapping[str, str], port: int) -> StoreChoice:
-    """Return the store of a node in a cluster that runs its own members: by name, their addresses."""
+def nearest_first(endpoints: Iterable[str], address: str, port: int) -> tuple[str, ...]:
+    """Return endpoints as a node asks them: its own member first, which is there exactly as long as the node is."""
+    own = client_url(address, port)
+    return tuple(sorted(endpoints, key=lambda url: (url != own, url <= own, url)))
+
+
+def own_choice(files: NodeFiles, address: str, members: Iterable[str], port: int) -> StoreChoice:
+    """Return the store of a node in a cluster that runs its own members, which have these addresses."""
     access = EtcdAccess(
-        endpoints=tuple(client_url(address, port) for address in addresses.values()),
+        endpoints=nearest_first((client_url(member, port) for member in members), address, port),
         ca=str(files.ca),
-        certificate=str(files.certificate),
-        key=str(files.key),
+        certificate=str(files.root / CERTIFICATE),
+        key=str(files.root / KEY),
         user=USER,
         password_file=str(files.root / PASSWORD_FILE),
         names_checked=False,

@@ -21,13 +21,15 @@ import structlog
 from confd.cluster.identity import NodeFiles
 from confd.model.errors import NodeError
 from confd.services.database.keeper.processes import processes_in, send, wait_gone
+from confd.services.etcd.binary import any_peer
 from confd.services.etcd.plan import DATA, LOG, PLAN_FILE, MemberPlan, load_plan, save_plan
 
 log = structlog.get_logger("etcd")
 
 _STOP_SECONDS: Final = 10.0
-_LOOK_SECONDS: Final = 0.5
+_FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 10.0
+_PROVEN_SECONDS: Final = 10.0
 _LARGEST_LOG: Final = 16 << 20
 _LAST_LINES: Final = 3
 
@@ -38,31 +40,14 @@ _UPKEEP: Final = ("--auto-compaction-mode=revision", "--auto-compaction-retentio
 
 
 class EtcdServer:
-    """The etcd server of one node. All of it may be called from any thread.
-
-    What runs follows the plan in the node's files: with one it runs, also after it died, without it does not.
-    """
+    """The etcd server of one node; what runs follows the plan in the node's files. May be called from any thread."""
 
     def __init__(self, files: NodeFiles) -> None:
         self._files = files
         self.directory = files.root / DATA
         self._lock = threading.RLock()
-        self._ended = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
-        self._minding: threading.Thread | None = None
-        self._failures, self._try_at = 0, 0.0
-
-    def mind(self) -> None:
-        """Keep the server running from now on, as its plan says, until ``close``."""
-        self._look()
-        self._minding = threading.Thread(target=self._mind, name="etcd", daemon=True)
-        self._minding.start()
-
-    def close(self) -> None:
-        """Mind the server no longer; it goes on."""
-        self._ended.set()
-        if self._minding is not None:
-            self._minding.join()
+        self._failures, self._try_at, self._started = 0, 0.0, 0.0
 
     def pid(self) -> int | None:
         """Return the process id of the running server."""
@@ -87,7 +72,9 @@ class EtcdServer:
         """Stop the server; it is started again by whoever minds it, as long as there is a plan."""
         with self._lock:
             stop_server(self._files.root)
-            self._reap()
+            if self._child is not None:
+                self._child.wait(_STOP_SECONDS)
+                self._child = None
 
     def force_new_cluster(self) -> None:
         """Make this node's member the only one of its cluster, with all it has: the others are lost for good.
@@ -101,31 +88,30 @@ class EtcdServer:
             self.stop()
             self._start(plan, ["--force-new-cluster"])
 
-    def _mind(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
-            try:
-                self._look()
-            except Exception:
-                log.exception("etcd_not_minded")
-
-    def _look(self) -> None:
+    def look(self) -> bool:
+        """Bring what runs in line with the plan; True when a member runs here."""
         with self._lock:
-            if load_plan(self._files.root) is None or self.pid() is not None:
-                self._reap()
-                return
-            if time.monotonic() < self._try_at:
-                return
-            self._note_failure()
-            self._start_unless_running()
+            wanted = load_plan(self._files.root) is not None
+            if wanted and self.pid() is None and time.monotonic() >= self._try_at:
+                self._note_failure()
+                self._start_unless_running()
+            self._reap_ended(wanted)
+            return wanted and self.pid() is not None
 
     def _note_failure(self) -> None:
         """Let time pass between starts of a server that does not stay."""
-        if self._child is None:
+        if self._child is None or (status := self._child.poll()) is None:
             return
-        status = self._reap()
-        self._failures += 1
-        self._try_at = time.monotonic() + min(_LONGEST_PAUSE, 0.5 * 2**self._failures)
+        self._child = None
+        lasted = time.monotonic() - self._started > _PROVEN_SECONDS
+        self._failures = 0 if lasted else self._failures + 1
+        self._try_at = time.monotonic() + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
         log.error("etcd_ended", status=status, last_words=last_words(self._files.root))
+
+    def _reap_ended(self, wanted: bool) -> None:
+        """Take a child that was stopped off the kernel's list."""
+        if not wanted and self._child is not None and self._child.poll() is not None:
+            self._child = None
 
     def _start_unless_running(self) -> None:
         plan = load_plan(self._files.root)
@@ -144,14 +130,8 @@ class EtcdServer:
                 [plan.binary, *arguments(plan, self._files), *extra], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, cwd=self.directory, env=_environment(), start_new_session=True,
             )  # fmt: skip
+        self._started = time.monotonic()
         log.info("etcd_started", pid=self._child.pid, name=plan.name)
-
-    def _reap(self) -> int | None:
-        """Take a child that ended off the kernel's list; its status."""
-        if self._child is None or (status := self._child.poll()) is None:
-            return None
-        self._child = None
-        return status
 
 
 def arguments(plan: MemberPlan, files: NodeFiles) -> list[str]:
@@ -178,7 +158,7 @@ def arguments(plan: MemberPlan, files: NodeFiles) -> list[str]:
             f"{prefix}trusted-ca-file": files.ca,
             f"{prefix}client-cert-auth": "true",
         }
-    return [*(f"--{name}={value}" for name, value in options.items()), *_TIMES, *_UPKEEP]
+    return [*(f"--{name}={value}" for name, value in options.items()), *_TIMES, *_UPKEEP, *any_peer(plan.binary)]
 
 
 def server_of(root: Path) -> int | None:

@@ -127,7 +127,8 @@ class Candidate:
         self._news.set()
         self._client.close()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         if self._lease:
             with contextlib.suppress(EtcdError):
                 self._client.lease_revoke(self._lease, timeout=_CALL_SECONDS)

@@ -265,5 +265,6 @@ class _StaleToken(Exception):
 
 
 def _headers(token: str | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
+    # Without Accept some versions take the gateway's own certificate for the user.
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
     return headers | {"Authorization": token} if token else headers
