@@ -14,7 +14,7 @@ def kill_everything(made: Cluster, node: int) -> None:
     """Kill all processes of a node, as the loss of its machine does."""
     root = str(made.root(node))
     for process in made.processes():
-        if any(word.startswith(root) for word in process.cmdline() + [process.cwd()]):
+        if any(word.startswith(root) for word in [*process.cmdline(), process.cwd()]):
             process.kill()
 
 
@@ -52,6 +52,9 @@ def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return() -> No
         alone = made.try_run("group_create", node=13, groupname="alone", groupid=6001)
         assert (alone["result_name"], "n11, n12" in alone["result_desc"]) == ("NO_QUORUM", True)
 
+        made.run("node_suspend", node=13, nid=[11, 12])
+        made.run("group_create", node=13, groupname="alone", groupid=6001)
+
         made.start()
         until(
             lambda: all(made.run("node_state", node=13)[str(node)] == "online" for node in made.addresses),
@@ -60,4 +63,4 @@ def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return() -> No
         made.run("group_create", node=11, groupname="after", groupid=6002)
         made.wait_same()
         until(lambda: len(masters(made)) == 1, "one master")
-        assert {"before", "after"} <= set(made.run("group_list", node=12))
+        assert {"before", "alone", "after"} <= set(made.run("group_list", node=12))
