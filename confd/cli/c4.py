@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,6 +82,38 @@ def play(file: Path | None, assignments: tuple[str, ...]) -> None:
     if settings.with_db:
         make_database(made.play, settings, _say)
     _print_welcome(made.play)
+
+
+@host.command()
+@click.argument("token")
+def join(token: str) -> None:
+    """Make this machine a node of a cluster that exists, by a token (c4 host token).
+
+    The node gets the address that it was added with; on the machine of a play it becomes a further node of that play.
+    A - instead of the token reads it from stdin, so that nobody else sees it.
+    """
+    from confd.play.joining import join as join_cluster
+
+    begun = time.monotonic()
+    made = join_cluster(sys.stdin.readline() if token == "-" else token, _say)  # noqa: S105 - no password
+    seconds = time.monotonic() - begun
+    _say(f"{made.node.name} is a node of the cluster now, as play {made.play.number} ({made.play.id}); {seconds:.1f} s")
+
+
+@host.command("token")
+@click.option("-t", "--target", help="Play (and node to ask), such as 1; needed when there are several.")
+@click.option("--lifetime", type=click.IntRange(min=1), default=3600, show_default=True, help="Seconds it is good for.")
+@click.argument("node")
+def make_token(target: str | None, lifetime: int, node: str) -> None:
+    """Print a token with which a machine joins as NODE, which was added with node_add; it is good once."""
+    from confd.play import home, processes
+    from confd.play.calls import run_job
+
+    known = home.plays()
+    found, place, _ = _find(target or (str(known[0].number) if len(known) == 1 else None), None)
+    running = [one for one in (place, *found.nodes) if processes.daemon(one)]
+    wanted = home.parse_target(f"{found.number}.{node}").node
+    print(run_job((running or [place])[0].socket, "node_token", {"nid": wanted, "lifetime": lifetime}, 60.0))
 
 
 def _target(command: F) -> F:
@@ -161,10 +194,17 @@ def start(target: str | None, play_id: str | None) -> None:
 @_target
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def rm(target: str | None, play_id: str | None, yes: bool) -> None:
-    """Stop a play and delete it with all its data; asks first when a person is there to answer."""
-    from confd.play import stopping
+    """Stop a play and delete it with all its data; asks first when a person is there to answer.
 
-    found, _, _ = _find(target, play_id)
+    With a node (-t 1.14) only the files of that node, which the cluster must not have any more (job node_remove).
+    """
+    from confd.play import home, stopping
+
+    found, place, _ = _find(target, play_id)
+    if target is not None and home.parse_target(target).node is not None:
+        stopping.remove_node(found, place)
+        _say(f"{place.name} of play {found.number} is deleted")
+        return
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete play {found.number} ({found.id}) with all its data in {found.directory}?", abort=True)
     stopping.remove(found)

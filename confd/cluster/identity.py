@@ -21,7 +21,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     ``port`` is the node port. ``runtime`` is a short directory for unix sockets. ``database_user`` owns
     database processes, None for the daemon's own user. ``installations`` are prefixes of PostgreSQL.
-    ``bootstrap`` names the file with the first EXAConf; only the first master has one.
+    ``bootstrap`` names the file with the first EXAConf; only the first master has one. ``members`` are the UUIDs of
+    the nodes that it believes until it has a configuration of its own.
     """
 
     cluster: str
@@ -33,6 +34,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     database_user: str | None = None
     installations: tuple[str, ...] = ()
     bootstrap: str | None = None
+    members: tuple[str, ...] = ()
 
 
 class NodeFiles:
@@ -74,9 +76,9 @@ class NodeFiles:
         return Vault(self.data_key.read_bytes())
 
     def server_tls(self) -> ssl.SSLContext:
-        """TLS of the node port: only members of the cluster get in."""
+        """TLS of the node port; it demands the certificate itself, as nodes that join have none yet."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL
         return self._with_certificates(context)
 
     def client_tls(self) -> ssl.SSLContext:

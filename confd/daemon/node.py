@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -20,6 +21,7 @@ from confd.cluster.counter import Counter
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.joining import Door
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
 from confd.cluster.takeover import Taken, ask_all, collect
@@ -84,9 +86,10 @@ class Daemon:
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf
         )
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
-        methods = {**self._follower.methods, "api": self._api_call}
-        self._connector = Connector(files.client_tls(), {})
-        self._port = NodePort(methods, self._is_member, self.host)
+        methods = {**self._follower.methods, "api": self._api_call, "join": self._admit_here}
+        self._connector = Connector(files.client_tls(), {}, self._is_member)
+        self._port = NodePort(methods, self._is_member, self.host, Door(files.ca, self._admit))
+        self._replica.watch(self._on_revision)
         self._counter = Counter(files.counter)
         self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
         self._api = ApiServer(self._gateway, self)
@@ -216,9 +219,26 @@ class Daemon:
             raise NoMaster("no master is known yet")
         return await self._connector.call(master[0], self._conf().global_.cored_port, method, body)
 
+    async def _admit(self, body: Any) -> Any:
+        """Let a node join by this node's door: the master decides."""
+        return await self._admit_here(body) if self.is_master else await self._forward("join", body)
+
+    async def _admit_here(self, body: Any) -> Any:
+        mastership = self._mastership
+        if mastership is None or not mastership.ready:
+            raise NoMaster("the cluster has no master that is ready; try again in a moment")
+        return await mastership.admitting.admit(body)
+
     def _is_member(self, uuid: str) -> bool:
         nodes = self._conf().nodes
-        return not nodes or any(node.uuid == uuid for node in nodes.values())
+        if nodes:
+            return any(node.uuid == uuid for node in nodes.values())
+        # A new node knows its cluster only by what it was told when it was made.
+        return not self.identity.members or uuid in self.identity.members
+
+    def _on_revision(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._port.expel)
 
     def _on_journal_failure(self, error: Exception) -> None:
         log.critical(

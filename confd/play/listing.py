@@ -12,6 +12,7 @@ import msgspec
 from confd.model.errors import InvalidParameter
 from confd.play import processes
 from confd.play.calls import is_ready
+from confd.play.presence import removed
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
 from confd.services.database.keeper.client import KeeperClient
@@ -33,6 +34,7 @@ class State(StrEnum):
     STARTING = "starting"
     STOPPED = "stopped"
     FAILED = "failed"
+    REMOVED = "removed"
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -47,7 +49,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 def look(play: Play) -> list[NodeStatus]:
     """Look at every node of a play now."""
-    seen = [_look_at(play, node) for node in play.nodes]
+    gone = removed(play)
+    seen = [_look_at(play, node, node.node in gone) for node in play.nodes]
     if any(status.stage == _DATABASE for status in seen):
         return [_beside_database(play, status) for status in seen]
     return seen
@@ -59,6 +62,7 @@ def has_reached(play: Play, stage: str) -> bool:
     return all(
         STAGES.index(status.stage) >= (min(wanted, STAGES.index(_COS)) if status.node.node == ACCESS_NODE else wanted)
         for status in look(play)
+        if status.state is not State.REMOVED
     )
 
 
@@ -100,13 +104,15 @@ def _row(play: Play, status: NodeStatus) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _look_at(play: Play, node: PlayNode) -> NodeStatus:
+def _look_at(play: Play, node: PlayNode, gone: bool) -> NodeStatus:
     pid = processes.daemon(node)
     since = processes.running_since(pid) if pid else None
     if pid is None or since is None:
-        failed = play.progress is Progress.FAILED
-        return NodeStatus(node, _PACKAGES, State.FAILED if failed else State.STOPPED)
+        failed = State.FAILED if play.progress is Progress.FAILED else State.STOPPED
+        return NodeStatus(node, _PACKAGES, State.REMOVED if gone else failed)
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - since
+    if gone:
+        return NodeStatus(node, _PACKAGES, State.REMOVED, pid, uptime)
     if not is_ready(node.socket):
         return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime)
     return NodeStatus(node, _DATABASE if _has_instance(node) else _COS, State.RUNNING, pid, uptime)

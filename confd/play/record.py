@@ -66,6 +66,11 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
         """Return one node."""
         return next((known for known in self.nodes if known.node == node), None)
 
+    def without(self, node: PlayNode) -> Play:
+        """Return the play without one of its nodes."""
+        left = tuple(known for known in self.nodes if known != node)
+        return msgspec.structs.replace(self, nodes=left, active=tuple(n for n in self.active if n != node.node))
+
     def with_progress(self, progress: Progress) -> Play:
         """Return the play at another point of its making."""
         return msgspec.structs.replace(self, progress=progress)

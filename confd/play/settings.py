@@ -13,6 +13,7 @@ from confd.model.secret import Secret
 from confd.play.parameters import as_bool, as_number, as_port
 
 NODE_PORT: Final = 3250
+DATABASE_PORT: Final = 8563
 ACCESS_NODE: Final = 10
 FIRST_NODE: Final = 11
 _MAX_NODES: Final = 64

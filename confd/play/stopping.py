@@ -8,6 +8,7 @@ from contextlib import suppress
 from confd.model.errors import ConfDError, InUse
 from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
+from confd.play.presence import read_conf, removed
 from confd.play.record import Play, PlayNode
 
 _STOP_SECONDS = 60.0
@@ -42,12 +43,26 @@ def remove(play: Play) -> None:
         shutil.rmtree(play.directory)
 
 
-def _not_started_again(node: PlayNode) -> list[str]:
-    from confd.exaconf import Conf, parse
+def remove_node(play: Play, node: PlayNode) -> None:
+    """Delete the files of one node here, which the cluster does not have any more; of the last one, the play.
 
-    try:
-        document = parse((node.root / "etc/EXAConf").read_text())
-    except (OSError, ConfDError):
-        return []
-    databases = Conf(document.revision, document.sections).databases
-    return [name for name, database in databases.items() if not database.auto_start]
+    :raises InUse: it is still in the configuration.
+    """
+    if len(play.nodes) == 1:
+        remove(play)
+        return
+    with home.alone(), home.alone(play.directory):
+        if node.node not in removed(play):
+            raise InUse(
+                f"{node.name} is still a node of the cluster; take it out with the job node_remove first, or delete "
+                f"the whole play with c4 rm -t {play.number}"
+            )
+        processes.stop([node])
+        shutil.rmtree(node.runtime, ignore_errors=True)
+        play.without(node).save()
+        shutil.rmtree(node.root)
+
+
+def _not_started_again(node: PlayNode) -> list[str]:
+    conf = read_conf(node)
+    return [] if conf is None else [name for name, database in conf.databases.items() if not database.auto_start]
