@@ -35,6 +35,7 @@ class State(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     REMOVED = "removed"
+    UNREACHABLE = "unreachable"
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -56,12 +57,12 @@ def look(play: Play) -> list[NodeStatus]:
     return seen
 
 
-def has_reached(play: Play, stage: str) -> bool:
-    """Tell whether all nodes of a play are at a stage; an access node ends at c."""
+def has_reached(seen: Iterable[NodeStatus], stage: str) -> bool:
+    """Tell whether all nodes are at a stage; an access node ends at c."""
     wanted = STAGES.index(stage)
     return all(
         STAGES.index(status.stage) >= (min(wanted, STAGES.index(_COS)) if status.node.node == ACCESS_NODE else wanted)
-        for status in look(play)
+        for status in seen
         if status.state is not State.REMOVED
     )
 

@@ -42,8 +42,20 @@ class PlayNode(msgspec.Struct, frozen=True, kw_only=True):
         return self.runtime / "confd.sock"
 
 
+class Ssh(msgspec.Struct, frozen=True, kw_only=True):
+    """How the machines of a play are reached; ``program`` are the words of c4 there. No password is kept."""
+
+    user: str
+    port: int = 22
+    key: str | None = None
+    program: tuple[str, ...] = ("c4",)
+
+
 class Play(msgspec.Struct, frozen=True, kw_only=True):
-    """A play; ``postgresql`` is the version of its databases, installed at ``engine``."""
+    """A play; ``postgresql`` is the version of its databases, installed at ``engine``.
+
+    With ``ssh`` its nodes are on other machines, where their paths are, and ``place`` is its directory here.
+    """
 
     number: int
     id: str
@@ -56,11 +68,13 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None
     active: tuple[int, ...]
     progress: Progress = Progress.MADE
+    ssh: Ssh | None = None
+    place: Path | None = None
 
     @property
     def directory(self) -> Path:
         """Where everything of the play is."""
-        return self.nodes[0].root.parent
+        return self.place or self.nodes[0].root.parent
 
     def node(self, node: int) -> PlayNode | None:
         """Return one node."""

@@ -20,11 +20,12 @@ def stop(play: Play) -> None:
     Databases that start with the cluster stay wanted and come back with it; the others are stopped by job.
     """
     with home.alone(play.directory):
-        _stop_databases(play)
+        stop_databases(play)
         processes.stop(play.nodes)
 
 
-def _stop_databases(play: Play) -> None:
+def stop_databases(play: Play) -> None:
+    """Stop the databases that do not start with the cluster, by job."""
     master = next((node for node in play.nodes if processes.daemon(node) and is_ready(node.socket)), None)
     if master is not None:
         for database in _not_started_again(master):
@@ -48,15 +49,20 @@ def remove_node(play: Play, node: PlayNode) -> None:
 
     :raises InUse: it is still in the configuration.
     """
+    if len(play.nodes) > 1 and node.node not in removed(play):
+        raise InUse(
+            f"{node.name} is still a node of the cluster; take it out with the job node_remove first, or delete "
+            f"the whole play with c4 rm -t {play.number}"
+        )
+    discard_node(play, node)
+
+
+def discard_node(play: Play, node: PlayNode) -> None:
+    """Stop a node and delete its files; with the last one the play is gone."""
     if len(play.nodes) == 1:
         remove(play)
         return
     with home.alone(), home.alone(play.directory):
-        if node.node not in removed(play):
-            raise InUse(
-                f"{node.name} is still a node of the cluster; take it out with the job node_remove first, or delete "
-                f"the whole play with c4 rm -t {play.number}"
-            )
         processes.stop([node])
         shutil.rmtree(node.runtime, ignore_errors=True)
         play.without(node).save()
