@@ -31,12 +31,15 @@ from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NoMaster, WrongState
 from confd.scheduler import registry
+from confd.services.database.instance.ending import stop_instances
+from confd.services.nodes.machine import READY
 from confd.store.protocol import Retention
 from confd.store.sqlite import SqliteStore
 
 log = structlog.get_logger("daemon")
 
 _PRUNE_SECONDS: Final = 600.0
+_ANSWER_SECONDS: Final = 1.0
 
 
 class Daemon:
@@ -51,6 +54,7 @@ class Daemon:
         self._pruning: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
+        self._leaving = False
         self.ready = False
 
     async def run(self) -> int:
@@ -73,18 +77,20 @@ class Daemon:
         return self._exit_code
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        identity, files = self.identity, self.files
+        files = self.files
         files.journal.parent.mkdir(parents=True, exist_ok=True)
         self._loop = loop
         self._vault = files.vault()
         self._store = SqliteStore(files.journal, self._on_journal_failure)
         self._replica = Replica(self._store, files, self._vault)
         self._agent = Agent(Results(files.results))
+        identity = self.identity = self._at_home()
         runtime = Path(identity.runtime)
         installations = tuple(Path(prefix) for prefix in identity.installations)
         self.host = Host(
-            identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf
-        )
+            identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
+            end=self._leave,
+        )  # fmt: skip
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         methods = {**self._follower.methods, "api": self._api_call, "join": self._admit_here}
         self._connector = Connector(files.client_tls(), {}, self._is_member)
@@ -109,6 +115,7 @@ class Daemon:
         await self._open_api()
         self._pruning = self._loop.create_task(self._prune())
         self.ready = True
+        READY.set()
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
 
     async def take_over(self) -> Taken:
@@ -162,6 +169,21 @@ class Daemon:
         )  # fmt: skip
         await self._mastership.start()
 
+    def _at_home(self) -> Identity:
+        """Return the identity with the address that the configuration gives this node now."""
+        own = self._replica.conf.nodes.get(self.identity.node)
+        if own is None or own.private_ip == self.identity.address:
+            return self.identity
+        log.info("address_changed", node=own.id, before=self.identity.address, now=own.private_ip)
+        moved = msgspec.structs.replace(self.identity, address=own.private_ip)
+        self.files.write_identity(moved)
+        return moved
+
+    def _leave(self) -> None:
+        """End with all instances, once who ordered it has been answered."""
+        self._leaving = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, _ANSWER_SECONDS, self._ended.set)
+
     async def _open_api(self) -> None:
         conf = self._conf()
         tls = api_tls(conf, self.host)
@@ -181,6 +203,8 @@ class Daemon:
         self._agent.close()
         self._replica.close()
         await asyncio.to_thread(self._store.close)
+        if self._leaving:
+            await asyncio.to_thread(stop_instances, self.host)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:
@@ -202,7 +226,7 @@ class Daemon:
     def master(self) -> tuple[str, str] | None:
         """Return address and name of the master, None when unknown."""
         node = self._conf().nodes.get(self._follower.master.node)
-        return (node.private_ip, node.name) if node is not None else None
+        return (self._follower.master.address or node.private_ip, node.name) if node is not None else None
 
     def _conf(self) -> Conf:
         return self._mastership.head.conf if self._mastership is not None else self._replica.conf

@@ -11,6 +11,7 @@ from confd.cluster.certificates import Pair, certify, fingerprint, key_fingerpri
 from confd.cluster.tokens import Token, cluster_uuid, hash_secret, new_secret, write
 from confd.exaconf import Disk, Node
 from confd.jobs import locks
+from confd.jobs.nodes_standing import MEMBERSHIP
 from confd.jobs.types import DeviceName, DiskName, NodeId, SectorCount
 from confd.model.errors import InUse, InvalidParameter, PermissionDenied, Unsupported, WrongState
 from confd.model.secret import Secret
@@ -28,7 +29,9 @@ from confd.services.nodes.admission import (
     admit,
     unknown_token,
 )
-from confd.services.storage.devices import NewDevice, add_device, remove_device
+from confd.services.nodes.joining import add_first_device, remove_first_device
+from confd.services.nodes.standing import suspension_key
+from confd.services.storage.devices import NewDevice
 from confd.services.storage.places import device_name, node_devices
 
 _DOORS: Final = 5
@@ -101,7 +104,8 @@ def node_admit(
 
 
 @job(
-    MODIFY, allow=Allow(groups=("root",)), own=True, locks=[locks.node("nid"), locks.space("nid", "disk")]
+    MODIFY, allow=Allow(groups=("root",)), own=True,
+    locks=[MEMBERSHIP, locks.node("nid"), locks.space("nid", "disk")],
 )  # fmt: skip
 def node_joined(
     ctx: Context, nid: NodeId, *, disk: DiskName = "disk1", devname: DeviceName = "dev.1", seccount: SectorCount = 0
@@ -124,15 +128,18 @@ def node_joined(
         raise WrongState(f"no machine joins as n{nid}; make a token with c4 host token {nid}")
     if seccount:
         node = _with_device(ctx, node, disk, device_name(devname), seccount)
-    if node.state in (NodeState.SUSPENDED, NodeState.OFFLINE):
+    if node.suspended:
+        # Mostly it is in service already: the master takes back whoever is started anew.
         node = msgspec.structs.replace(node, state="")
+        ctx.put_record(suspension_key(nid), None)
     ctx.conf.put(node)
     ctx.put_record(f"{JOINED}{nid}", node.uuid)
 
 
 def _with_device(ctx: Context, node: Node, disk: str, name: str, sectors: int) -> Node:
     device = NewDevice(name=name, disk=disk, uuid=ctx.token(32), sectors=sectors)
-    ctx.run(add_device.on(node.id, device=device), undo=remove_device.on(node.id, device=name, uuid=device.uuid))
+    undo = remove_first_device.on(node.id, device=name, uuid=device.uuid)
+    ctx.run(add_first_device.on(node.id, device=device), undo=undo)
     if any(name == device_name(known) for _, known in node_devices(ctx.committed, node.id)):
         return node
     known = node.disks.get(disk, Disk(name=disk, mapping=(f"{name}:/exa/data/storage",)))

@@ -36,6 +36,18 @@ def ask(ctx: Context, command: Command[R]) -> R:
     return command.operation.result(answer)
 
 
+def node_states(ctx: Context) -> dict[int, NodeState]:
+    """Return the states of all nodes as they are now; a rerun gets the same ones."""
+    told = ctx.learn("nodes", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
+    return {int(node): NodeState(state) for node, state in told.items()}
+
+
+def database_record(ctx: Context, name: str) -> Record:
+    """Return the runtime record of a database as it is now; a rerun gets the same one."""
+    stored = ctx.learn(f"record of {name}", lambda: ctx.record(PREFIX + name))
+    return Record() if stored is None else msgspec.convert(stored, Record)
+
+
 def database_state(ctx: Context, name: str) -> str:
     """Return the state of a database as its instances make it."""
     return str(ctx.service(Supervision).observe(name).state)

@@ -13,7 +13,7 @@ import structlog
 
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
-from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, UnknownJob
+from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, NoQuorum, UnknownJob
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
 from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
@@ -31,6 +31,7 @@ log = structlog.get_logger("scheduler")
 
 _WORKERS = 64
 _READERS = 16
+_WAITERS = 256
 _EVERYTHING = "all"
 
 
@@ -61,6 +62,7 @@ class Scheduler:
         self._asking: set[str] = set()
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._readers = ThreadPoolExecutor(_READERS, "read")
+        self._waiters = ThreadPoolExecutor(_WAITERS, "wait")
         self.events = Events()
 
     def admit(self, admission: Admission) -> Ticket:
@@ -72,7 +74,7 @@ class Scheduler:
             values = job.read(admission.given)
             authorise(job, admission.caller, self._head.conf, values)
             if job.intent is Intent.MODIFY:
-                self._may_change()
+                self._check_may_change(job)
         except ConfDError as error:
             return self.refuse(admission, error)
         ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)
@@ -81,10 +83,20 @@ class Scheduler:
             self._queue(ticket, None)
         elif admission.start:
             self._submit(ticket, wait=True)
-            self._readers.submit(self._run_started_read, ticket)
+            self._pool(job).submit(self._run_started_read, ticket)
         elif job.name in self._asking or not self._answer_at_once(ticket):
-            self._readers.submit(self._run_read, ticket)
+            self._pool(job).submit(self._run_read, ticket)
         return ticket
+
+    def _pool(self, job: registry.Job) -> ThreadPoolExecutor:
+        return self._waiters if job.waits else self._readers
+
+    def _check_may_change(self, job: registry.Job) -> None:
+        try:
+            self._may_change()
+        except NoQuorum:
+            if not job.without_quorum:
+                raise
 
     def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
         """End a call before it became a job; it has an id and a place in the history like any other."""
@@ -145,6 +157,7 @@ class Scheduler:
         self._store.resign()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self._waiters.shutdown(wait=False, cancel_futures=True)
 
     def _known(self, job_id: str) -> Ticket | None:
         if (ticket := self._tickets.get(job_id)) is not None:
@@ -292,7 +305,7 @@ class Scheduler:
         if job.intent is Intent.MODIFY:
             self._queue(ticket, file)
         else:
-            self._readers.submit(self._run_started_read, ticket)
+            self._pool(job).submit(self._run_started_read, ticket)
 
     def _reached(self, ticket: Ticket, stage: Stage) -> None:
         ticket.reach(stage)

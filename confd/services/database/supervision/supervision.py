@@ -93,6 +93,10 @@ class Supervision:
                 supervisor.changed.wait(_LOOK)
         return True
 
+    def view(self, database: str) -> Supervisor:
+        """Return the supervisor of a database, whose view is to be looked at with its condition held."""
+        return self._supervisor(database)
+
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
         return read_record(self._cluster, database) or Record()
