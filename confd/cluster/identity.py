@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from confd.model.secret import Vault
+from confd.store.choice import STORE_FILE
 
 IDENTITY_FILE = "etc/node.json"
 
@@ -48,6 +49,7 @@ class NodeFiles:
         self.certificate = root / "etc/cluster/node.crt"
         self.key = root / "etc/cluster/node.key"
         self.data_key = root / "etc/cluster/data.key"
+        self.store = root / STORE_FILE
         self.journal = root / "metadata/confd/journal.db"
         self.results = root / "metadata/confd/commands.db"
         self.counter = root / "spool/jobs/next.id"
@@ -92,6 +94,19 @@ class NodeFiles:
         context.load_verify_locations(self.ca)
         context.load_cert_chain(self.certificate, self.key)
         return context
+
+
+_ROOT = b"@NODE_ROOT@"
+
+
+def portable(content: bytes, root: Path) -> bytes:
+    """Return the content of a file without the root of the node that it names, for a node elsewhere."""
+    return content.replace(str(root).encode(), _ROOT)
+
+
+def at_home(content: bytes, root: Path) -> bytes:
+    """Return what ``portable`` gave as the content of a file of the node with this root."""
+    return content.replace(_ROOT, str(root).encode())
 
 
 def write_private(path: Path, content: bytes, *, rename_may_be_lost: bool = False) -> None:

@@ -7,13 +7,18 @@ from typing import Any, Final
 
 import msgspec
 
-from confd.cluster.identity import NodeFiles
+from confd.cluster.identity import NodeFiles, portable
 from confd.cluster.joining import JoinAnswer, JoinRequest
 from confd.daemon.view import ClusterView
 from confd.model.errors import PermissionDenied, error_from
+from confd.services.etcd.plan import SHARED
 from confd.services.nodes.admission import TOKENS, TokenRecord, is_known, unknown_token
+from confd.store.choice import STORE_FILE
 
-SHARED_FILES: Final = ("etc/ssl/ssl.crt", "etc/ssl/ssl.key", "etc/ssl/ssl.ca")
+SHARED_FILES: Final = (
+    "etc/ssl/ssl.crt", "etc/ssl/ssl.key", "etc/ssl/ssl.ca", STORE_FILE, *SHARED, "etc/cluster/etcd-ca.crt",
+    "etc/cluster/etcd-client.crt", "etc/cluster/etcd-client.key",
+)  # fmt: skip
 """Private files that all nodes have alike; a joining node gets those that are there."""
 
 
@@ -41,11 +46,12 @@ class Admitting:
         return msgspec.to_builtins(await asyncio.to_thread(self._answer, outcome.output), builtin_types=(bytes,))
 
     def _answer(self, decided: dict[str, Any]) -> JoinAnswer:
-        paths = {name: self._files.root / name for name in SHARED_FILES}
+        root = self._files.root
+        there = [name for name in SHARED_FILES if (root / name).exists()]
         return JoinAnswer(
             certificate=decided["certificate"], data_key=self._files.data_key.read_bytes(),
             members=tuple(decided["members"]),
-            files={name: path.read_bytes() for name, path in paths.items() if path.exists()},
+            files={name: portable((root / name).read_bytes(), root) for name in there},
         )  # fmt: skip
 
 

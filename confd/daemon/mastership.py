@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -24,6 +24,7 @@ from confd.cluster.replica import Replica, load_conf
 from confd.daemon.admitting import Admitting
 from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
+from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
@@ -32,11 +33,12 @@ from confd.scheduler.steps import as_command
 from confd.services.archive.upkeep import Upkeep
 from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.etcd.members import EtcdMembers
 from confd.services.nodes.attendance import Attendance
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
-from confd.store.reserve import check_free
+from confd.store.tenure import tenure
 
 log = structlog.get_logger("mastership")
 
@@ -53,7 +55,14 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep, Attendance)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (
+    Supervision,
+    WalArchive,
+    Schedules,
+    Upkeep,
+    Attendance,
+    EtcdMembers,
+)
 """Services that a master starts. A new one is added here."""
 
 
@@ -64,7 +73,9 @@ class Mastership:
         self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
         connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
     ) -> None:  # fmt: skip
-        self._host, self._store, self._files = host, store, files
+        self.term = term
+        self._host, self._store, self._files = host, tenure(store), files
+        store = self._store
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector, address=host.address)
         self.view = ClusterView(host, self.head, self.leader, agent)
@@ -78,24 +89,45 @@ class Mastership:
         for service in (*self._services, vault):
             self.view.add_service(service)
         self._tasks: list[asyncio.Task[None]] = []
+        self._retired: asyncio.Task[None] | None = None
         self.ready = False
         agent.ran = self.view.refresh_own_status
 
-    async def start(self) -> None:
-        """Go on where the last master stopped, and begin to work."""
+    async def start(self, gone: Container[int] = ()) -> None:
+        """Go on where the last master stopped, and begin to work.
+
+        :param gone: nodes that certainly do not run.
+        """
+        # Before the nodes are waited for: until then, a lease that is gone has been so for a while.
+        self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
-        await self.leader.gather()
+        await self.leader.gather(gone)
+        if self._retired is not None:
+            return
+        reach(Failpoint.GATHERED)
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
         for service in self._services:
             service.start()
         self.scheduler.recover()
+        reach(Failpoint.RECOVERED)
         self.ready = True
 
     async def close(self) -> None:
-        """Stop working; jobs on their way are left to the next master."""
+        """Stop working; jobs on their way are left to the next master. Fine when it was done already."""
+        await self.retire()
+        await self.leader.close()
+
+    async def retire(self) -> None:
+        """Stop everything but the distribution of the journal, which others may still lack the end of."""
+        if self._retired is None:
+            self._retired = asyncio.get_running_loop().create_task(self._retire())
+        await asyncio.shield(self._retired)
+
+    async def _retire(self) -> None:
         self.ready = False
+        reach(Failpoint.RESIGNING)
         # First of all: what fails because parts are closed must not be taken for the outcome of a job.
         self.scheduler.close()
         self.view.canceled = True
@@ -104,11 +136,12 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
-        await self.leader.close()
+        self._host.leases.neglect()
+        reach(Failpoint.RESIGNED)
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()
-        check_free(self._files.journal.parent)
+        self._store.check_room()
 
     async def _beat(self) -> None:
         while True:

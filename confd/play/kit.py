@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from confd.cluster.host import Host
-from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.identity import Identity, NodeFiles, at_home, write_private
 from confd.exaconf import Conf
 from confd.model.errors import InsufficientSpace
 from confd.play import home
@@ -30,7 +30,8 @@ _BOOTSTRAP: Final = "etc/bootstrap.json"
 class NodeKit(msgspec.Struct, frozen=True, kw_only=True):
     """A node before it lies anywhere.
 
-    ``members`` are the UUIDs of all nodes, ``files`` further private files by their path below the root. ``disk`` says
+    ``members`` are the UUIDs of all nodes, ``files`` further private files by their path below the root
+    (``portable`` ones). ``disk`` says
     whether it gets a first device now, ``bootstrap`` is what the first master begins the cluster with.
     """
 
@@ -69,7 +70,8 @@ def make_node(kit: NodeKit, node: PlayNode, ground: Ground) -> None:
         files.ca: kit.ca, files.certificate: kit.certificate, files.key: kit.key, files.data_key: kit.data_key,
         node.root / "etc/node_uuid": kit.uuid.encode(),
     }  # fmt: skip
-    for path, content in (known | {node.root / name: content for name, content in kit.files.items()}).items():
+    known |= {node.root / name: at_home(content, node.root) for name, content in kit.files.items()}
+    for path, content in known.items():
         write_private(path, content)
     if kit.bootstrap is not None:
         write_private(node.root / _BOOTSTRAP, kit.bootstrap)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 
 from confd.cluster.certificates import Pair, new_authority, new_member, new_self_signed
+from confd.cluster.identity import NodeFiles, portable, write_private
 from confd.daemon.bootstrap import Bootstrap
 from confd.model.secret import Secret, Vault
 from confd.play import home, record
@@ -19,10 +21,13 @@ from confd.play.holders import check_free
 from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
 from confd.play.record import Play, PlayNode
 from confd.play.settings import ACCESS_NODE, NODE_PORT, Seat, Settings
+from confd.play.store import StoreFiles
 from confd.services.access.passwords import hash_password
 from confd.services.database.definition import check_name
 from confd.services.database.engine.installation import Installation
 from confd.services.database.scram import make_verifier
+from confd.services.etcd.members import RECORD as MEMBERS
+from confd.services.etcd.members import Members
 from confd.services.nodes.admission import AUTHORITY, JOINED
 
 
@@ -109,6 +114,8 @@ class _Kits:
         self._uuids = {seat.node: new_uuid() for seat in settings.seats}
         self._data_key = Vault.new_key()
         self._authority = new_authority(cluster)
+        data = [(seat.name, seat.address) for seat in settings.seats if seat.node != ACCESS_NODE]
+        self._store = StoreFiles(settings.store, data, cluster, self._authority)
 
     def make(self) -> list[NodeKit]:
         """Make the kits of all nodes."""
@@ -123,12 +130,22 @@ class _Kits:
             cluster=self._cluster, node=seat.node, uuid=uuid, address=seat.address, port=NODE_PORT,
             members=tuple(self._uuids.values()), ca=self._authority.certificate_pem,
             certificate=member.certificate_pem, key=member.key_pem, data_key=self._data_key,
-            files={
+            files=self._store_files(seat) | {
                 "etc/ssl/ssl.crt": shown.certificate_pem, "etc/ssl/ssl.key": shown.key_pem,
                 "etc/ssl/ssl.ca": shown.certificate_pem,
             },
             disk=seat.node != ACCESS_NODE, bootstrap=self._bootstrap() if first else None,
         )  # fmt: skip
+
+    def _store_files(self, seat: Seat) -> dict[str, bytes]:
+        """Return what tells a node of its store, wherever its root will be."""
+        with TemporaryDirectory() as place:
+            root = Path(place)
+            files = NodeFiles(root)
+            write_private(files.ca, self._authority.certificate_pem)
+            self._store.write(files, seat.name, seat.address)
+            written = [path for path in root.rglob("*") if path.is_file() and path != files.ca]
+            return {str(path.relative_to(root)): portable(path.read_bytes(), root) for path in written}
 
     def _bootstrap(self) -> bytes:
         settings, vault = self._settings, Vault(self._data_key)
@@ -141,6 +158,9 @@ class _Kits:
                 "key": vault.seal(Secret(self._authority.key_pem.decode())),
             },
         }
+        if settings.store.runs_members:
+            members = Members(settings.store.binary, settings.store.port, self._cluster)
+            records[MEMBERS] = msgspec.to_builtins(members)
         records |= {f"{JOINED}{node}": uuid for node, uuid in self._uuids.items()}
         return msgspec.json.encode(Bootstrap(exaconf=text, records=records))
 

@@ -14,6 +14,7 @@ from confd.model.errors import InvalidParameter
 from confd.model.secret import Secret
 from confd.play.parameters import as_bool, as_number, as_port
 from confd.play.record import Ssh
+from confd.play.store import StoreSettings, settle_store
 
 NODE_PORT: Final = 3250
 DATABASE_PORT: Final = 8563
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None
     reserve: int
     ssh: Ssh | None = None
+    store: StoreSettings = StoreSettings()
 
     @property
     def data_nodes(self) -> tuple[int, ...]:
@@ -62,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def ports(self) -> dict[str, int]:
         """Ports that every address must have free."""
         used = {"ConfD": self.confd_port, "node": NODE_PORT}
-        return used | ({"database": self.db_port} if self.with_db else {})
+        return used | ({"database": self.db_port} if self.with_db else {}) | self.store.ports
 
 
 def settle(texts: Mapping[str, str]) -> Settings:
@@ -84,6 +86,7 @@ def settle(texts: Mapping[str, str]) -> Settings:
         memory=as_number(texts["CCC_PLAY_DB_MEM_SIZE"]),
         reserve=as_number(texts["CCC_PLAY_RESERVE_NODES"]) or 0,
         ssh=ssh,
+        store=settle_store(texts),
     )
     _check_nodes(settings)
     _check_ports(settings)
