@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import re
+import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +97,35 @@ def test_tokens_that_are_not_good(plain: Cluster) -> None:
         assert plain.run("exaconf_log", limit=1) == revision
         assert re.search(r"n12 has joined already", plain.c4("host", "token", "12", check=False))
         assert "no node" in plain.c4("host", "token", "99", check=False)
+
+
+@pytest.mark.timeout(240)
+def test_another_machine(plain: Cluster) -> None:
+    """A machine that knows nothing of the play gets a play of its own with this node; taken addresses are refused."""
+    with added(plain) as node, tempfile.TemporaryDirectory(prefix="c4-test-") as place:
+        Path(place).chmod(0o711)
+        environment = plain.env | {"CCC_HOME": place}
+
+        def c4(*words: str) -> str:
+            command = [sys.executable, "-m", "confd.cli.c4", *words]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+            return done.stdout + done.stderr
+
+        token = plain.c4("host", "token", str(node)).strip()
+        with socket.socket() as taken:
+            taken.bind((plain.addresses[node], NODE_PORT))
+            taken.listen()
+            assert f"the node port 3250 on {plain.addresses[node]} is taken by process {os.getpid()}" in c4(
+                "host", "join", token
+            )
+        said = c4("host", "join", token)
+        try:
+            assert f"n{node} is a node of the cluster now, as play 1" in said
+            [row] = [line.split() for line in c4("ps").splitlines()[1:]]
+            assert (row[2], row[8], row[9]) == (str(node), "c", "running")
+            assert row[1] in plain.c4("ps")
+            listed = c4("connect", "-t", "1/cos", "--", "confd_client -j node_list")
+            assert sorted(json.loads(listed)) == ["11", "12", "13", str(node)]
+        finally:
+            c4("rm", "-t", "1")
+        assert not list(Path(place).glob("[0-9]*_*"))

@@ -14,7 +14,7 @@ def kill_everything(made: Cluster, node: int) -> None:
     """Kill all processes of a node, as the loss of its machine does."""
     root = str(made.root(node))
     for process in made.processes():
-        if any(word.startswith(root) for word in process.cmdline() + [process.cwd()]):
+        if any(word.startswith(root) for word in [*process.cmdline(), process.cwd()]):
             process.kill()
 
 
