@@ -98,6 +98,11 @@ class Daemon:
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
+        if (nodes := self._replica.conf.nodes) and self.identity.node not in nodes:
+            log.critical("removed", node=self.identity.node, action="the cluster has removed this node; add a new one")
+            self._exit_code = 1
+            self._ended.set()
+            return
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
         self._follower.superseded(self._step_down)
