@@ -25,13 +25,16 @@ from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
 from confd.daemon.elections import Elections
 from confd.daemon.mastership import Mastership
-from confd.daemon.stores import open_elections, open_store
+from confd.daemon.moving import Mover
+from confd.daemon.stores import authority, cluster_mark, open_elections, open_store
+from confd.daemon.switching import RESTART, Switch
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.scheduler import registry
 from confd.services.etcd.minder import Minder
 from confd.services.nodes.mastership import Giving
+from confd.services.nodes.stores import Moving
 from confd.store.choice import load_choice
 from confd.store.protocol import Retention
 
@@ -94,6 +97,11 @@ class Daemon:
         self._elections: Elections = open_elections(
             self._store, choice, identity, self._vault, self._follower, self._connector, self._conf, self
         )
+        self._mover = Mover(
+            identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
+        )
+        self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
+        self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
@@ -104,6 +112,9 @@ class Daemon:
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
+        if self._switch.check():
+            return
+        self._keep_task(self._switch.run())
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
@@ -122,6 +133,14 @@ class Daemon:
             log.exception("take_over_failed")
             answer = {"done": False, "text": repr(error)}
         write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
+
+    def _moved(self) -> None:
+        self._switch.check()
+
+    def _restart(self) -> None:
+        """End so that this node is started anew: the switch has written which store it uses then."""
+        self._exit_code = RESTART
+        self._ended.set()
 
     def _step_down(self) -> None:
         self._keep_task(self.leave())
@@ -147,6 +166,7 @@ class Daemon:
             self._counter,
         )  # fmt: skip
         self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
+        self._mastership.view.add_service(Moving(self._store_kind, cluster_mark(self._vault), self._mover.move))
         await self._mastership.start(self._elections.gone())
 
     async def _open_when_caught_up(self) -> None:
