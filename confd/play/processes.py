@@ -15,6 +15,8 @@ from typing import Final
 from confd.model.errors import TimedOut
 from confd.play.record import Play, PlayNode
 from confd.services.database.keeper.processes import send, start_time, wait_gone
+from confd.services.etcd.plan import DATA as ETCD
+from confd.services.etcd.server import server_of
 
 _OWN_VARIABLES: Final = ("CCC_", "EXA_ROOT", "CONFD_SOCKET")
 _OUTPUT: Final = "logs/logd/confd.out"
@@ -23,6 +25,8 @@ _LAST_LINES: Final = 15
 _DAEMON_PATIENCE: Final = 20.0
 # A keeper gives its server a minute to write a checkpoint before it uses force.
 _KEEPER_PATIENCE: Final = 75.0
+# The last members wait in vain for others to lead after them; a kill harms none, everything is on disk.
+_ETCD_PATIENCE: Final = 1.0
 
 
 def start(node: PlayNode) -> subprocess.Popen[bytes]:
@@ -65,7 +69,7 @@ def last_words(node: PlayNode) -> str:
 
 
 def stop(nodes: Iterable[PlayNode]) -> None:
-    """Stop daemons, then keepers and with them database servers, then whatever else is left.
+    """Stop daemons, then keepers and with them database servers, then etcd, then whatever else is left.
 
     Daemons first: a supervisor would start again what stops.
 
@@ -74,6 +78,7 @@ def stop(nodes: Iterable[PlayNode]) -> None:
     known = list(nodes)
     _end([pid for node in known if (pid := daemon(node)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
     _end([pid for node in known for pid in keepers(node)], signal.SIGTERM, _KEEPER_PATIENCE)
+    _end([pid for node in known if (pid := server_of(node.root)) is not None], signal.SIGTERM, _ETCD_PATIENCE)
     left = remains(known)
     _end(left, signal.SIGKILL, _DAEMON_PATIENCE)
     stubborn = remains(known)
@@ -121,7 +126,8 @@ def _belongs(pid: int, roots: list[str]) -> bool:
     except OSError:
         place = program = ""
     inside = any(word.startswith(f"{root}/") for root in roots for word in (*(words if is_keeper else ()), place))
-    return inside and (is_keeper or program.endswith("/postgres")) and _alive(pid)
+    is_server = program.endswith("/postgres") or place.endswith(f"/{ETCD}")
+    return inside and (is_keeper or is_server) and _alive(pid)
 
 
 def _is_daemon(pid: int, root: Path) -> bool:
