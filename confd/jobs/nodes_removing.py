@@ -26,7 +26,6 @@ from confd.services.database.supervision.forgetting import forget_node
 from confd.services.database.supervision.moving import withdraw
 from confd.services.database.supervision.orders import resume
 from confd.services.database.supervision.vacating import vacate
-from confd.services.nodes.farewells import farewells
 from confd.services.nodes.machine import leave
 from confd.services.nodes.naming import RETIRED
 from confd.services.nodes.removal import check_primary, check_unused, database_without, volume_without
@@ -66,8 +65,6 @@ def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
     for volume, rest in zip(lost, smaller, strict=True):
         _leave_volume(ctx, volume, rest, using, [node for node in nodes if node in daemons])
     for node in nodes:
-        for command in farewells(ctx.conf, node):
-            ctx.settle(command)
         ctx.conf.delete(ctx.conf.require_node(node).key)
         ctx.put_record(suspension_key(node), None)
         if node in daemons:

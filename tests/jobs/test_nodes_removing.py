@@ -7,13 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from confd.exaconf import Configuration
 from confd.exaconf.validation import validate
 from confd.model.errors import InUse, NotFound, WrongState
 from confd.model.states import NodeState
 from confd.services.database.record import Record
-from confd.services.database.supervision.forgetting import forget_node
-from confd.services.nodes import farewells
 from confd.services.nodes.naming import RETIRED
 from confd.services.nodes.standing import suspension_key
 from tests.jobs.stage import Stage
@@ -107,16 +104,3 @@ def test_the_last_copy_is_never_removed(stage: Stage) -> None:
     volume(stage, 11, 13, name="A", type="archive")
     with pytest.raises(WrongState, match=r"archive volume A has files on n13"):
         stage.run("node_remove", nid=13, force=True)
-
-
-def test_who_keeps_something_for_nodes_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A farewell's commands are settled for each node that leaves, while the configuration still has it."""
-    monkeypatch.setattr(farewells, "_FAREWELLS", [])
-
-    @farewells.farewell
-    def leaves(conf: Configuration, node: int) -> list[Any]:
-        return [forget_node.on(0, database=f"of {conf.require_node(node).name}", left=node)]
-
-    stage.services[object] = None
-    ran = stage.run("node_remove", nid=[12, 13])
-    assert [command.arguments["database"] for command in ran.settled if command.node == 0] == ["of n12", "of n13"]
