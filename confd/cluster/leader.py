@@ -23,8 +23,10 @@ from confd.cluster.operations import Command
 from confd.cluster.quorum import quorum_of
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
+from confd.cluster.waiting import Wait, Waits
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
+from confd.model.failpoints import Failpoint, reach
 from confd.model.states import NodeState
 from confd.store.protocol import Kind, Position, Record, Store
 
@@ -61,7 +63,7 @@ class Leader:
         self._left: dict[int, float] = {}
         self._tail = Tail(store)
         self._alarm: asyncio.TimerHandle | None = None
-        self._waiting: list[tuple[int, float, Future[list[int]]]] = []
+        self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
         store.watch(self._durable)
@@ -86,13 +88,13 @@ class Leader:
         member = self._members.get(node)
         return member.status.get(service) if member and member.online else None
 
-    def knows(self, node: int) -> bool:
-        """Tell whether a node can be sent commands, now or later: it is configured, or only just removed."""
-        return node == self.node or node in self._members
-
     def progress(self) -> dict[int, int]:
         """Return how far the journal is on the other nodes that are online: the number of their last record."""
         return {member.node: member.n for member in self._members.values() if member.online}
+
+    def knows(self, node: int) -> bool:
+        """Tell whether a node can be sent commands, now or later: it is configured, or only just removed."""
+        return node == self.node or node in self._members
 
     @property
     def superseded(self) -> bool:
@@ -140,7 +142,7 @@ class Leader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._check_waiting()
+        self._look()
 
     def _state(self, node: Node) -> NodeState:
         if node.id == self.node:
@@ -192,18 +194,19 @@ class Leader:
 
     def _on_replica(self) -> None:
         self._follow_conf()
-        self._check_waiting()
+        self._waits.settle(self._replica.written)
 
     async def _tick(self) -> None:
         """Notice nodes that fell silent, and waits that took too long."""
         known = self.states()
         while True:
             await asyncio.sleep(self._timing.beat / 2)
-            self._check_waiting()
+            self._look()
             self._follow_conf()
             present = self.states()
             if present != known:
-                log.info("node_states", states={f"n{node}": str(state) for node, state in present.items()})
+                changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
+                log.info("node_states", states=changed, nodes=len(present))
                 known = present
                 self._tell()
 
@@ -273,6 +276,7 @@ class Leader:
         head = self._store.head().n
         if records:
             body = {"records": records, "complete": records[-1][1] >= head}
+            reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
         pause = member.beat + self._timing.beat - time.monotonic()
@@ -292,10 +296,12 @@ class Leader:
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
         member.heard = time.monotonic()
+        if answer["written"] > member.written:
+            reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]
         if member.behind and member.written >= self._replica.conf.revision:
             member.behind = False
-        self._check_waiting()
+        self._waits.heard(member, self._replica.written)
         if returned:
             self._tell()
         if "status" in answer:
@@ -315,29 +321,14 @@ class Leader:
                 log.exception("watcher_failed")
 
     def _wait_for(self, revision: int, done: Future[list[int]]) -> None:
-        self._waiting.append((revision, time.monotonic() + self._timing.written, done))
-        self._check_waiting()
+        self._waits.add(Wait(revision, time.monotonic() + self._timing.written, done), self._members.values())
+        self._look()
 
-    def _check_waiting(self) -> None:
-        if not self._waiting:
-            return
+    def _look(self) -> None:
         if self._closed:
-            waiting, self._waiting = self._waiting, []
-            for _, _, done in waiting:
-                done.set_exception(_gone())
-            return
-        reached = self._replica.written
-        live = [member for member in self._members.values() if self._counts(member)]
-        now, still = time.monotonic(), []
-        for revision, until, done in self._waiting:
-            late = [member for member in live if member.written < revision]
-            if (late or reached < revision) and now < until:
-                still.append((revision, until, done))
-                continue
-            for member in late:
-                member.behind = True
-            done.set_result([member.node for member in late] + ([self.node] if reached < revision else []))
-        self._waiting = still
+            self._waits.fail(_gone())
+        else:
+            self._waits.look(self._members.values(), self._replica.written, time.monotonic())
 
     def _counts(self, member: Member) -> bool:
         node = self._replica.conf.nodes.get(member.node)

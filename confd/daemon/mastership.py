@@ -23,6 +23,7 @@ from confd.cluster.operations import MASTER
 from confd.cluster.replica import Replica, load_conf
 from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
+from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
@@ -95,16 +96,20 @@ class Mastership:
 
         :param gone: nodes that certainly do not run.
         """
+        # Before the nodes are waited for: until then, a lease that is gone has been so for a while.
+        self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather(gone)
         if self._retired is not None:
             return
+        reach(Failpoint.GATHERED)
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
         for service in self._services:
             service.start()
         self.scheduler.recover()
+        reach(Failpoint.RECOVERED)
         self.ready = True
 
     async def close(self) -> None:
@@ -120,6 +125,7 @@ class Mastership:
 
     async def _retire(self) -> None:
         self.ready = False
+        reach(Failpoint.RESIGNING)
         # First of all: what fails because parts are closed must not be taken for the outcome of a job.
         self.scheduler.close()
         self.view.canceled = True
@@ -128,6 +134,8 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
+        self._host.leases.neglect()
+        reach(Failpoint.RESIGNED)
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()

@@ -24,6 +24,7 @@ from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
 from confd.daemon.elections import Elections
+from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
 from confd.daemon.moving import Mover
 from confd.daemon.stores import authority, cluster_mark, open_elections, open_store
@@ -31,8 +32,10 @@ from confd.daemon.switching import RESTART, Switch
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
+from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
 from confd.services.database.instance.ending import stop_instances
+from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
@@ -43,8 +46,8 @@ from confd.store.protocol import Retention
 log = structlog.get_logger("daemon")
 
 _PRUNE_SECONDS: Final = 600.0
-_ANSWER_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 1.0
 
 
 class Daemon:
@@ -83,6 +86,7 @@ class Daemon:
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         files = self.files
+        files.journal.parent.mkdir(parents=True, exist_ok=True)
         self._loop = loop
         self._vault = files.vault()
         self._etcd = Minder(files.root)
@@ -94,10 +98,12 @@ class Daemon:
         identity = self.identity = self._at_home()
         runtime = Path(identity.runtime)
         installations = tuple(Path(prefix) for prefix in identity.installations)
+        self._leases = open_leases(choice, identity.node)
         self.host = Host(
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
-            end=self._leave,
+            self._leases, end=self._leave,
         )  # fmt: skip
+        self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._connector = Connector(files.client_tls(), {})
         self._elections: Elections = open_elections(
@@ -121,6 +127,8 @@ class Daemon:
             self._ended.set()
             return
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
+        # After the port is open: of one node only one daemon may renew the lease.
+        self._leases.start()
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
         if self._switch.check():
@@ -171,7 +179,9 @@ class Daemon:
     async def lead(self, term: int) -> None:
         """Become master under a term, which is recorded."""
         self._replica.reload()
+        reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
+        reach(Failpoint.TERM_RECORDED)
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
@@ -225,6 +235,7 @@ class Daemon:
         await self._port.close()
         self._agent.close()
         self._replica.close()
+        await asyncio.to_thread(self._leases.close, self._exit_code == 0)
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._etcd.close)
         if self._leaving:

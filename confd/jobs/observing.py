@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from confd.services.storage.places import node_devices
 from confd.services.storage.space import DeviceStatus
 
 R = TypeVar("R")
+
+_UNDOING: Final = "undoing"
 
 
 def ask(ctx: Context, command: Command[R]) -> R:
@@ -53,19 +55,32 @@ def database_state(ctx: Context, name: str) -> str:
     return str(ctx.service(Supervision).observe(name).state)
 
 
-def require_idle(ctx: Context, name: str) -> Record:
+def require_idle(ctx: Context, name: str, *, undoing: bool = False) -> Record:
     """Refuse a database with a running backup or restore; return its record.
 
+    :param undoing: accept one whose restore failed and is still to be taken back, because a node is away.
     :raises WrongState: says what runs.
     """
     record = ctx.service(Supervision).record(name)
-    operation = ctx.learn("operation", lambda: record.operation)
+    operation = ctx.learn("operation", lambda: _operation(record))
+    if operation == _UNDOING:
+        if undoing:
+            return record
+        raise WrongState(
+            f"the last restore of database {name} failed and is still taken back; that goes on by itself once all of "
+            "its nodes answer, or lost ones are taken from it with db_suspend_nodes (db_info shows operation None then)"
+        )
     if operation:
         raise WrongState(
             f"a {operation} of database {name} runs; wait for its end (db_backup_progress), or end a backup with "
             "db_backup_abort"
         )
     return record
+
+
+def _operation(record: Record) -> str:
+    stopped = record.wanted is Wanted.STOPPED and record.restore is not None
+    return _UNDOING if stopped and record.operation else record.operation
 
 
 def require_stopped(ctx: Context, name: str, done: str) -> None:

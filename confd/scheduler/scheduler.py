@@ -14,6 +14,7 @@ import structlog
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
 from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, NoQuorum, UnknownJob
+from confd.model.failpoints import Failpoint, reach
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
 from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
@@ -83,7 +84,9 @@ class Scheduler:
             return self.refuse(admission, error)
         ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)
         if job.intent is Intent.MODIFY:
+            reach(Failpoint.ADMIT)
             self._submit(ticket, wait=admission.start)
+            reach(Failpoint.SUBMITTED)
             self._queue(ticket, None)
         elif admission.start:
             self._submit(ticket, wait=True)
@@ -94,6 +97,9 @@ class Scheduler:
             # It came in while this master gave its place away: too late to be told with the others.
             ticket.leave(_gone(ticket))
         return ticket
+
+    def _pool(self, job: registry.Job) -> ThreadPoolExecutor:
+        return self._waiters if job.waits else self._readers
 
     def _check_may_change(self, job: registry.Job) -> None:
         try:
@@ -235,8 +241,7 @@ class Scheduler:
         self._reading.add(ticket)
         try:
             assert ticket.job is not None
-            pool = self._waiters if ticket.job.waits else self._readers
-            pool.submit(self._answer, ticket, run)
+            self._pool(ticket.job).submit(self._answer, ticket, run)
         except RuntimeError as closed:
             self._reading.discard(ticket)
             self._leave(ticket, closed)

@@ -20,6 +20,7 @@ from confd.cluster.certificates import Pair, new_self_signed
 from confd.cluster.host import Host, Submission, reports
 from confd.cluster.identity import write_private
 from confd.cluster.leader import EVEN_SUSPENDED
+from confd.cluster.leases import Leases, NoLeases
 from confd.exaconf import Conf, Database, Disk, Global, Node, Volume, VolumeType
 from confd.model.envelope import Outcome
 from confd.model.errors import ConfDError, NodeOffline, error_from
@@ -57,7 +58,7 @@ class Rig:
     """Nodes below a directory of their own, and the master's view of them."""
 
     def __init__(self, installation: Path, user: str | None, nodes: tuple[int, ...] = (11, 12, 13)) -> None:
-        self.base = Path(tempfile.mkdtemp(prefix="odb-", dir="/tmp"))
+        self.base = Path(tempfile.mkdtemp(prefix="odb-"))
         self.base.chmod(0o711)
         self.port = free_port([self.address(node) for node in nodes])
         self.conf_now = Conf(1, {})
@@ -212,6 +213,7 @@ class LocalCluster:
         self._rig = rig
         self.records: dict[str, Any] = {}
         self.offline: set[int] = set()
+        self.leases: Leases = NoLeases()
         self.called: list[tuple[str, int]] = []
         self.submitted: list[tuple[str, dict[str, Any]]] = []
         self._watchers: list[Callable[[], None]] = []

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from confd.cluster.host import Cluster
-from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.model.errors import Canceled, InUse, NoMaster, TimedOut, WrongState
 from confd.model.states import DatabaseState
 from confd.services.backup.attendant import Attendant
 from confd.services.backup.retention.removal import retain
@@ -269,8 +269,11 @@ def _reached(supervisor: Supervisor, wanted: Wanted, early: bool) -> Outcome | N
     :raises ConfDError: it cannot be reached.
     """
     view = supervisor.view
-    if view is None or view.situation.record.wanted is not wanted:
+    if view is None:
         return None
+    if view.situation.record.wanted is not wanted:
+        # Nobody works towards it any more: it would be waited for in vain.
+        raise WrongState(f"database {supervisor.database} was ordered otherwise meanwhile; it is not {wanted.value}")
     if early and wanted is Wanted.RUNNING and not view.situation.record.create_new and primary_serves(view.situation):
         return Outcome(DatabaseState.RUNNING)
     for failure in supervisor.failures.values():
