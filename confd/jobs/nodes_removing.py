@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from confd.cluster.operations import MASTER
 from confd.exaconf import Database, Volume, VolumeType
 from confd.jobs import locks
+from confd.jobs.archives import archive_without
 from confd.jobs.nodes_standing import (
     MEMBERSHIP,
     OneOrMore,
@@ -21,6 +22,7 @@ from confd.jobs.observing import database_record, node_states
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.archive.layout import is_archive
 from confd.services.database.record import Wanted
 from confd.services.database.supervision.forgetting import forget_node
 from confd.services.database.supervision.moving import withdraw
@@ -37,7 +39,13 @@ from confd.services.storage.segments import delete_segment
 @job(
     MODIFY,
     allow=Allow(groups=("root", "exaadm")),
-    locks=[MEMBERSHIP, locks.node("nid"), locks.databases_of_nodes("nid"), locks.volumes_of_nodes("nid")],
+    locks=[
+        MEMBERSHIP,
+        locks.node("nid"),
+        locks.databases_of_nodes("nid"),
+        locks.volumes_of_nodes("nid"),
+        locks.space_of_archives("nid"),
+    ],
 )
 def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
     """Remove nodes from the cluster for good; their ids are not used again.
@@ -59,7 +67,10 @@ def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
     daemons = {node: started for node in nodes if (started := daemon_of(ctx, node)) is not None}
     using = databases_on(ctx.conf, nodes)
     lost = [volume for volume in ctx.conf.volumes.values() if set(volume.nodes) & set(nodes)]
-    smaller = [volume_without(volume, nodes) for volume in lost]
+    smaller = [
+        archive_without(ctx, volume, nodes, states) if is_archive(volume) else volume_without(volume, nodes)
+        for volume in lost
+    ]
     for database in using:
         _leave_database(ctx, database, nodes, states)
     for volume, rest in zip(lost, smaller, strict=True):
