@@ -13,12 +13,16 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Story:
-    """A job, what must be there before it, and what takes its effect away; without a way to do that it stays."""
+    """A job, what must be there before it, and what takes its effect away; without a way to do that it stays.
+
+    ``directory`` is left empty by a job that goes back, as it may have been there before.
+    """
 
     job: str
     params: dict[str, Any]
     before: tuple[Call, ...] = ()
     after: tuple[Call, ...] = ()
+    directory: str = ""
 
 
 Teller = Callable[[Cluster, str, int], Story]
@@ -59,7 +63,7 @@ def _storage_deleting(cluster: Cluster, name: str, number: int) -> Story:
 
 def _devices(cluster: Cluster, name: str, number: int) -> Story:
     device = {"node": 12, "disk": name, "devname": f"/exa/data/storage/{name}", "seccount": 16_384}
-    return Story("st_device_add", device)
+    return Story("st_device_add", device, directory=f"/data/storage/{name}")
 
 
 def _database_making(cluster: Cluster, name: str, number: int) -> Story:

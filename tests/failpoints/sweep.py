@@ -171,7 +171,7 @@ class Sweep:
         assert not caller.is_alive(), f"{case}: the call hangs"
         self._settled(caller.job_id)
         if caller.result.get("result_code"):
-            until(lambda: self.trees() == trees, f"{case}: nothing is left of what was undone")
+            until(lambda: self.trees(story.directory) == trees, f"{case}: nothing is left of what was undone")
         self._check(story, caller, goes_back=case.goes_back)
         return died
 
@@ -190,10 +190,15 @@ class Sweep:
         self._settled(caller.job_id)
         self._check(story, caller, goes_back=False)
 
-    def trees(self) -> dict[int, list[str]]:
-        """Return everything below each node's data directories."""
+    def trees(self, without: str = "/") -> dict[int, list[str]]:
+        """Return everything below each node's data directories, without what ends with a path."""
         return {
-            node: sorted(map(str, (self.cluster.root(node) / "data").rglob("*"))) for node in self.cluster.addresses
+            node: sorted(
+                found
+                for path in (self.cluster.root(node) / "data").rglob("*")
+                if not (found := str(path)).endswith(without)
+            )
+            for node in self.cluster.addresses
         }
 
     def _begin(self, teller: Teller) -> Story:
