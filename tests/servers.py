@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from confd.cluster.certificates import Pair
 POSTGRESQL = Path("/usr/lib/postgresql/15/bin/postgres")
 SLAPD = Path("/usr/sbin/slapd")
 KDC = Path("/usr/sbin/krb5kdc")
+ETCD = Path("/usr/bin/etcd")
 
 
 def require(*programs: Path) -> None:
@@ -91,6 +96,71 @@ def realm(place: Path, address: str) -> Iterator[Path]:
     with _running(place, [KDC, "-n", "-r", REALM], env, address):
         run("/usr/bin/kinit", "-c", f"FILE:{place}/ticket", f"ann@{REALM}", text=f"{PASSWORD}\n")
         yield place / "keytab"
+
+
+def free_address() -> str:
+    """Return ``host:port`` on loopback where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Etcd:
+    """One etcd that is started and stopped by tests; its data stay below ``place``."""
+
+    def __init__(self, place: Path, *words: str) -> None:
+        self.place, self.words = place, words
+        place.mkdir(parents=True, exist_ok=True)
+        self.address, self._peer = free_address(), free_address()
+        self.url = f"http://{self.address}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *words: str) -> None:
+        """Start it and wait until it answers."""
+        command = [
+            ETCD, "--name", "m1", "--data-dir", self.place / "data", "--listen-client-urls", self.url,
+            "--advertise-client-urls", self.url, "--listen-peer-urls", f"http://{self._peer}",
+            "--initial-advertise-peer-urls", f"http://{self._peer}", "--initial-cluster", f"m1=http://{self._peer}",
+            "--log-level", "warn", "--logger", "zap", *self.words, *words,
+        ]  # fmt: skip
+        with (self.place / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline, pause = time.monotonic() + 30, threading.Event()
+        while not self._healthy():
+            assert self._process.poll() is None, (self.place / "log").read_text()
+            assert time.monotonic() < deadline, "etcd does not answer"
+            pause.wait(0.02)
+
+    def _healthy(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1) as answer:
+            return bool(json.load(answer)["health"] == "true")
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal: SIGSTOP and SIGCONT make it slow."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """Kill it; what it acknowledged is on its disk."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextlib.contextmanager
+def etcd(*words: str) -> Iterator[Etcd]:
+    """Run an etcd; in memory where there is such a place, as this version syncs every write."""
+    memory = Path("/dev/shm")
+    place = Path(tempfile.mkdtemp(prefix="confd-etcd-", dir=memory if os.access(memory, os.W_OK) else None))
+    server = Etcd(place, *words)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -12,13 +12,14 @@ from confd.api import descriptions
 from confd.api.authentication import Authentication
 from confd.api.request import UNKNOWN_ID, UNKNOWN_METHOD, WRONG_ARGUMENTS, Fault, Request, Unauthorized
 from confd.model.envelope import failure
-from confd.model.errors import InvalidParameter, NotFound, UnknownJob
+from confd.model.errors import InvalidParameter, NoMaster, NotFound, UnknownJob
 from confd.scheduler import registry
 from confd.scheduler.caller import Caller
 from confd.scheduler.jobfile import JobFile
 from confd.scheduler.parameters import Parameter
 from confd.scheduler.scheduler import Admission, Scheduler
 from confd.scheduler.ticket import Ticket
+from confd.store.protocol import StaleTerm, StoreFailed
 
 _WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 300.0
@@ -82,7 +83,10 @@ class Methods:
             raise Fault(WRONG_ARGUMENTS, "a dry run has no id to return; use job_exec for it")
         ticket = self._admit(request, caller, name, options, start=True)
         if ticket.durable is not None:
-            await _result_of(ticket.durable)
+            try:
+                await _result_of(ticket.durable)
+            except (StoreFailed, StaleTerm) as error:
+                raise NoMaster(f"this master is going down, the job was not taken in: {error}") from None
         return ticket.id
 
     async def _job_wait(self, request: Request, caller: Caller, job_id: Any, options: Any = None) -> bool:
@@ -92,11 +96,17 @@ class Methods:
         own, given = ticket.values.get("timeout"), _timeout(options)
         limit = own or (_WAIT_SECONDS if given is None else given)
         done, _ = await asyncio.wait({_follow(ticket.done)}, timeout=float(limit))
+        for ended in done:
+            # A job that was left to another master has not ended: the call goes on there.
+            ended.result()
         return bool(done)
 
     async def _job_finished(self, request: Request, caller: Caller, job_id: Any) -> bool:
         ticket = await self._visible(job_id, caller)
-        return ticket is None or ticket.done.done()
+        if ticket is None or not ticket.done.done():
+            return ticket is None
+        ticket.done.result()
+        return True
 
     async def _job_result(self, request: Request, caller: Caller, job_id: Any) -> dict[str, Any]:
         try:

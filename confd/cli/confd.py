@@ -44,7 +44,11 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
     from confd.daemon.node import Daemon, write_pid
+<<<<<<< HEAD
     from confd.model import failpoints
+=======
+    from confd.daemon.switching import RESTART
+>>>>>>> wt/etcd
     from confd.scheduler import registry
 
     registry.load()
@@ -65,6 +69,9 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     except (ValueError, OSError) as error:
         _fail(str(error))
     lock.close()
+    if status == RESTART:
+        words = [word for word in sys.orig_argv[1:] if word != "--take-over"]
+        os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - this very program
     # Threads that wait for long commands must not keep the process.
     sys.stdout.flush()
     os._exit(status)

@@ -54,6 +54,14 @@ def new_member(authority: Pair, uuid: str, addresses: Sequence[str]) -> Pair:
     return Pair(builder.sign(authority.key, hashes.SHA256()), key)
 
 
+def new_nameless_client(authority: Pair) -> Pair:
+    """Make a client's certificate that names nobody: etcd's gateway takes no other beside a user's password."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    builder = _builder(x509.Name([]), authority.certificate.subject, key).add_extension(usage, critical=False)
+    return Pair(builder.sign(authority.key, hashes.SHA256()), key)
+
+
 def new_self_signed(name: str, addresses: Sequence[str]) -> Pair:
     """Make the certificate that API clients see until ``cert_update`` brings a better one."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -91,6 +91,15 @@ class Follower:
         self.master = MasterSeen(node, term, time.monotonic())
         self._joined.set()
 
+    def unlead(self, known: MasterSeen) -> None:
+        """Note that this node could not become master after all; the master known before counts again."""
+        self.master = known
+
+    def follow(self, node: int, term: int) -> None:
+        """Note that another node is master, which it may not have said itself yet."""
+        if term > self.master.term:
+            self.master = MasterSeen(node, term, time.monotonic())
+
     def _on_written(self) -> None:
         self._loop.call_soon_threadsafe(self._written.set)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from confd.model.secret import Vault
+from confd.store.choice import STORE_FILE
 
 IDENTITY_FILE = "etc/node.json"
 
@@ -46,6 +47,7 @@ class NodeFiles:
         self.certificate = root / "etc/cluster/node.crt"
         self.key = root / "etc/cluster/node.key"
         self.data_key = root / "etc/cluster/data.key"
+        self.store = root / STORE_FILE
         self.journal = root / "metadata/confd/journal.db"
         self.results = root / "metadata/confd/commands.db"
         self.counter = root / "spool/jobs/next.id"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -81,6 +81,10 @@ class Leader:
         member = self._members.get(node)
         return member.status.get(service) if member and member.online else None
 
+    def progress(self) -> dict[int, int]:
+        """Return how far the journal is on the other nodes that are online: the number of their last record."""
+        return {member.node: member.n for member in self._members.values() if member.online}
+
     @property
     def superseded(self) -> bool:
         """True once a newer term than this master's is known here."""
@@ -113,11 +117,17 @@ class Leader:
             done.set_exception(_gone())
         return done
 
-    async def gather(self) -> None:
-        """Wait until every node that should be there has answered, or is known to be offline."""
+    async def gather(self, gone: Container[int] = ()) -> None:
+        """Wait until every node that should be there has answered, or is known to be offline.
+
+        :param gone: nodes that certainly do not run.
+        """
         until = self._loop.time() + self._timing.offline
-        while NodeState.OFFLINE in self.states().values() and self._loop.time() < until:  # noqa: ASYNC110 - is polled
+        while self._awaited(gone) and self._loop.time() < until:  # noqa: ASYNC110 - is polled
             await asyncio.sleep(_GATHER_SECONDS)
+
+    def _awaited(self, gone: Container[int]) -> bool:
+        return any(state is NodeState.OFFLINE and node not in gone for node, state in self.states().items())
 
     async def close(self) -> None:
         """Stop all tasks."""
@@ -150,6 +160,8 @@ class Leader:
                 self._tasks[node.id] = self._loop.create_task(self._keep(member))
 
     def _durable(self, records: Sequence[Record]) -> None:
+        if self._closed:
+            return
         self._tail.extend(records)
         # Only for a new revision somebody waits; the rest goes along with it, or a little later.
         awaited = any(record.kind is Kind.FINISHED for record in records)

@@ -6,12 +6,13 @@ Only by order of an administrator: with the embedded store nobody else can tell 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 import msgspec
 import structlog
 
+from confd.cluster.handover import pending
 from confd.cluster.nodeport import Connector
 from confd.exaconf import Conf, Node
 from confd.model.errors import ConfDError, WrongState
@@ -51,9 +52,11 @@ class Taken(msgspec.Struct, frozen=True):
         )
 
 
-async def ask_all(connector: Connector, conf: Conf, own: int) -> dict[int, Known | None]:
-    """Ask every other node how far its journal goes; None for those that do not answer."""
-    others = [node for node in conf.nodes.values() if node.id != own]
+async def ask_all(
+    connector: Connector, conf: Conf, own: int, among: Container[int] | None = None
+) -> dict[int, Known | None]:
+    """Ask every other node (of some, if told so) how far its journal goes; None for those that do not answer."""
+    others = [node for node in conf.nodes.values() if node.id != own and (among is None or node.id in among)]
     answers = await asyncio.gather(*(_ask(connector, conf.global_.cored_port, node) for node in others))
     return {node.id: answer for node, answer in zip(others, answers, strict=True)}
 
@@ -69,8 +72,11 @@ async def collect(store: Store, connector: Connector, conf: Conf, own: int) -> T
         raise WrongState(f"n{leading[0]} is master and answers; mastership is given on there")
     best = max(answers, key=lambda one: one.position, default=None)
     if best is not None and best.position > store.head():
-        await _fetch(store, connector, conf, best)
-    term = max([store.leader()[0], *(one.term for one in answers)]) + 1
+        await fetch(store, connector, conf, best)
+    # A master that was giving its place away may have been followed under that term by a node that is silent now.
+    offered = pending(store)
+    terms = [store.leader()[0], 0 if offered is None else offered.term, *(one.term for one in answers)]
+    term = max(terms) + 1
     return Taken(term, store.head(), tuple(node for node, answer in known.items() if answer is None))
 
 
@@ -82,7 +88,11 @@ async def _ask(connector: Connector, port: int, node: Node) -> Known | None:
     return Known(node.id, Position(told["last"], told["n"]), told["term"], told["leads"])
 
 
-async def _fetch(store: Store, connector: Connector, conf: Conf, source: Known) -> None:
+async def fetch(store: Store, connector: Connector, conf: Conf, source: Known) -> None:
+    """Bring this node's journal to where another one's ends.
+
+    :raises WrongState: the other one does not have all that is lacking here, or does not answer.
+    """
     address, port = conf.require_node(source.node).private_ip, conf.global_.cored_port
     while store.head() < source.position:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -31,10 +31,11 @@ from confd.scheduler.steps import as_command
 from confd.services.archive.upkeep import Upkeep
 from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.etcd.members import EtcdMembers
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
-from confd.store.reserve import check_free
+from confd.store.tenure import tenure
 
 log = structlog.get_logger("mastership")
 
@@ -51,7 +52,7 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep, EtcdMembers)
 """Services that a master starts. A new one is added here."""
 
 
@@ -62,7 +63,9 @@ class Mastership:
         self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
         connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
     ) -> None:  # fmt: skip
-        self._host, self._store, self._files = host, store, files
+        self.term = term
+        self._host, self._store, self._files = host, tenure(store), files
+        store = self._store
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector)
         self.view = ClusterView(host, self.head, self.leader, agent)
@@ -75,14 +78,24 @@ class Mastership:
         for service in (*self._services, vault):
             self.view.add_service(service)
         self._tasks: list[asyncio.Task[None]] = []
+        self._retired: asyncio.Task[None] | None = None
         self.ready = False
         agent.ran = self.view.refresh_own_status
 
-    async def start(self) -> None:
-        """Go on where the last master stopped, and begin to work."""
+    async def start(self, gone: Container[int] = ()) -> None:
+        """Go on where the last master stopped, and begin to work.
+
+        :param gone: nodes that certainly do not run.
+        """
         # A job that goes on before its nodes are connected would find them offline and be undone.
+<<<<<<< HEAD
         await self.leader.gather()
         reach(Failpoint.GATHERED)
+=======
+        await self.leader.gather(gone)
+        if self._retired is not None:
+            return
+>>>>>>> wt/etcd
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
@@ -93,7 +106,17 @@ class Mastership:
         self.ready = True
 
     async def close(self) -> None:
-        """Stop working; jobs on their way are left to the next master."""
+        """Stop working; jobs on their way are left to the next master. Fine when it was done already."""
+        await self.retire()
+        await self.leader.close()
+
+    async def retire(self) -> None:
+        """Stop everything but the distribution of the journal, which others may still lack the end of."""
+        if self._retired is None:
+            self._retired = asyncio.get_running_loop().create_task(self._retire())
+        await asyncio.shield(self._retired)
+
+    async def _retire(self) -> None:
         self.ready = False
         reach(Failpoint.RESIGNING)
         # First of all: what fails because parts are closed must not be taken for the outcome of a job.
@@ -104,12 +127,15 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
+<<<<<<< HEAD
         await self.leader.close()
         reach(Failpoint.RESIGNED)
+=======
+>>>>>>> wt/etcd
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()
-        check_free(self._files.journal.parent)
+        self._store.check_room()
 
     async def _beat(self) -> None:
         while True:

@@ -20,22 +20,29 @@ from confd.cluster.counter import Counter
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
-from confd.cluster.takeover import Taken, ask_all, collect
-from confd.daemon.bootstrap import bootstrap
+from confd.daemon.elections import Elections
 from confd.daemon.mastership import Mastership
+from confd.daemon.moving import Mover
+from confd.daemon.stores import authority, cluster_mark, open_elections, open_store
+from confd.daemon.switching import RESTART, Switch
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NoMaster, WrongState
+from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
+from confd.services.etcd.minder import Minder
+from confd.services.nodes.mastership import Giving
+from confd.services.nodes.stores import Moving
+from confd.store.choice import load_choice
 from confd.store.protocol import Retention
-from confd.store.sqlite import SqliteStore
 
 log = structlog.get_logger("daemon")
 
 _PRUNE_SECONDS: Final = 600.0
+_LOOK_SECONDS: Final = 0.5
 
 
 class Daemon:
@@ -73,10 +80,12 @@ class Daemon:
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         identity, files = self.identity, self.files
-        files.journal.parent.mkdir(parents=True, exist_ok=True)
         self._loop = loop
         self._vault = files.vault()
-        self._store = SqliteStore(files.journal, self._on_journal_failure)
+        self._etcd = Minder(files.root)
+        self._etcd.start()
+        choice = load_choice(files.root)
+        self._store = open_store(choice, files, self._vault, self._on_journal_failure)
         self._replica = Replica(self._store, files, self._vault)
         self._agent = Agent(Results(files.results))
         runtime = Path(identity.runtime)
@@ -85,8 +94,16 @@ class Daemon:
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf
         )
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
-        methods = {**self._follower.methods, "api": self._api_call}
         self._connector = Connector(files.client_tls(), {})
+        self._elections: Elections = open_elections(
+            self._store, choice, identity, self._vault, self._follower, self._connector, self._conf, self
+        )
+        self._mover = Mover(
+            identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
+        )
+        self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
+        self._store_kind = choice.kind
+        methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
         self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
@@ -94,37 +111,22 @@ class Daemon:
 
     async def _start(self) -> None:
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
-        await asyncio.to_thread(bootstrap, self._store, self.identity, self._vault)
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
-        term, master = self._store.leader()
-        if master == self.identity.node and not await self._is_superseded(term):
-            await self._lead(term)
-        elif self._taking_over:
-            await self.take_over()
-        else:
-            await self._follower.wait_caught_up()
-        await self._open_api()
+        if self._switch.check():
+            return
+        self._keep_task(self._switch.run())
+        await self._elections.begin()
+        if self._taking_over and not self.is_master:
+            await self._elections.take_over()
+        await self._open_when_caught_up()
         self._pruning = self._loop.create_task(self._prune())
         self.ready = True
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
 
-    async def take_over(self) -> Taken:
-        """Lead on under a newer term, by order of an administrator, because the master is lost.
-
-        :raises WrongState: there is a master that answers.
-        """
-        if self.is_master:
-            raise WrongState(f"n{self.identity.node} is master already")
-        taken = await collect(self._store, self._connector, self._conf(), self.identity.node)
-        log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
-        self._replica.reload()
-        await self._lead(taken.term)
-        return taken
-
     async def _take_over_on_demand(self) -> None:
         try:
-            text = f"n{self.identity.node} is master now; {await self.take_over()}"
+            text = f"n{self.identity.node} is master now; {await self._elections.take_over()}"
             answer = {"done": True, "text": text}
         except ConfDError as error:
             answer = {"done": False, "text": error.message}
@@ -133,25 +135,31 @@ class Daemon:
             answer = {"done": False, "text": repr(error)}
         write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
 
-    async def _is_superseded(self, term: int) -> bool:
-        """Ask whether another master was made while this node was away."""
-        known = await ask_all(self._connector, self._conf(), self.identity.node)
-        newer = [one.term for one in known.values() if one is not None and one.term > term]
-        if newer:
-            log.warning("superseded", term=term, newer=max(newer))
-        return bool(newer)
+    def _moved(self) -> None:
+        self._switch.check()
+
+    def _restart(self) -> None:
+        """End so that this node is started anew: the switch has written which store it uses then."""
+        self._exit_code = RESTART
+        self._ended.set()
 
     def _step_down(self) -> None:
-        if self._mastership is not None:
-            leaving, self._mastership = self._mastership, None
-            self._keep_task(leaving.close())
+        self._keep_task(self.leave())
+
+    async def leave(self) -> None:
+        """Be master no longer; fine when this node is not."""
+        leaving, self._mastership = self._mastership, None
+        if leaving is not None:
+            await leaving.close()
 
     def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _lead(self, term: int) -> None:
+    async def lead(self, term: int) -> None:
+        """Become master under a term, which is recorded."""
+        self._replica.reload()
         reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
         reach(Failpoint.TERM_RECORDED)
@@ -160,7 +168,19 @@ class Daemon:
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
             self._counter,
         )  # fmt: skip
-        await self._mastership.start()
+        self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
+        self._mastership.view.add_service(Moving(self._store_kind, cluster_mark(self._vault), self._mover.move))
+        await self._mastership.start(self._elections.gone())
+
+    async def _open_when_caught_up(self) -> None:
+        """Serve calls; those that need no master also when there is none."""
+        caught_up = self._loop.create_task(self._follower.wait_caught_up())
+        await asyncio.wait({caught_up}, timeout=OFFLINE_SECONDS)
+        if not self._conf().revision:
+            # A new node knows neither users nor its port before somebody has told it the configuration.
+            await caught_up
+        await self._open_api()
+        await caught_up
 
     async def _open_api(self) -> None:
         conf = self._conf()
@@ -174,6 +194,7 @@ class Daemon:
         await self._api.close()
         if self._pruning is not None:
             self._pruning.cancel()
+        await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
         await self._connector.close()
@@ -181,6 +202,7 @@ class Daemon:
         self._agent.close()
         self._replica.close()
         await asyncio.to_thread(self._store.close)
+        await asyncio.to_thread(self._etcd.close)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:
@@ -193,6 +215,11 @@ class Daemon:
             except Exception:
                 log.exception("history_not_pruned")
             await asyncio.sleep(_PRUNE_SECONDS)
+
+    @property
+    def mastership(self) -> Mastership | None:
+        """What this node does as master, None while it is not."""
+        return self._mastership
 
     @property
     def is_master(self) -> bool:
@@ -214,10 +241,18 @@ class Daemon:
         return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))
 
     async def _forward(self, method: str, body: Any) -> Any:
-        master = self.master()
-        if master is None or self._follower.master.node == self.identity.node:
-            raise NoMaster("no master is known yet")
-        return await self._connector.call(master[0], self._conf().global_.cored_port, method, body)
+        master, seen = self.master(), self._follower.master
+        if master is None or seen.node == self.identity.node:
+            raise NoMaster(self._elections.trouble or "no master is known yet")
+        call = self._loop.create_task(self._connector.call(master[0], self._conf().global_.cored_port, method, body))
+        try:
+            while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
+                if self._follower.master.term > seen.term:
+                    # A master that hangs never answers; the next one has the call's id, and goes on with it.
+                    raise NodeOffline(f"{master[1]} is no longer master")
+            return call.result()
+        finally:
+            call.cancel()
 
     def _is_member(self, uuid: str) -> bool:
         nodes = self._conf().nodes

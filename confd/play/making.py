@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -23,10 +23,13 @@ from confd.play.firstconf import DEVICE, DISK, first_conf, new_password, new_uui
 from confd.play.holders import check_free
 from confd.play.record import Play, PlayNode
 from confd.play.settings import ACCESS_NODE, NODE_PORT, Settings
+from confd.play.store import StoreFiles
 from confd.services.access.passwords import hash_password
 from confd.services.database.definition import check_name
 from confd.services.database.engine.installation import Installation
 from confd.services.database.scram import make_verifier
+from confd.services.etcd.members import RECORD as MEMBERS
+from confd.services.etcd.members import Members
 from confd.services.storage.devices import NewDevice, add_device
 
 _SHARE: Final = 0.8
@@ -114,9 +117,12 @@ class _Files:
     def write(self, cluster: str) -> None:
         """Write the files of all nodes."""
         authority = new_authority(cluster)
+        data = [(node.name, node.address) for node in self._nodes if node.node != ACCESS_NODE]
+        store = StoreFiles(self._settings.store, data, cluster, authority)
         shown = new_self_signed(cluster, [node.address for node in self._nodes])
         for node in self._nodes:
             self._write_node(node, cluster, authority, shown)
+            store.write(NodeFiles(node.root), node.name, node.address)
         self._write_bootstrap(cluster)
 
     def _write_node(self, node: PlayNode, cluster: str, authority: Pair, shown: Pair) -> None:
@@ -150,7 +156,10 @@ class _Files:
         admin = Secret(hash_password(settings.admin_password.reveal()))
         text = first_conf(settings, cluster, self._engine.version, self._uuids, admin)
         sealed = Vault(self._data_key).seal(make_verifier(settings.db_password))
-        start = Bootstrap(exaconf=text, records={"cluster/sys_password": {"verifier": sealed}})
+        records: dict[str, Any] = {"cluster/sys_password": {"verifier": sealed}}
+        if settings.store.runs_members:
+            records[MEMBERS] = msgspec.to_builtins(Members(settings.store.binary, settings.store.port, cluster))
+        start = Bootstrap(exaconf=text, records=records)
         master = next(node for node in self._nodes if node.node == settings.data_nodes[0])
         write_private(master.root / _BOOTSTRAP, msgspec.json.encode(start))
 

@@ -15,6 +15,8 @@ from typing import Final
 from confd.model.errors import TimedOut
 from confd.play.record import Play, PlayNode
 from confd.services.database.keeper.processes import send, start_time, wait_gone
+from confd.services.etcd.plan import DATA as ETCD
+from confd.services.etcd.server import server_of
 
 _OWN_VARIABLES: Final = ("CCC_", "EXA_ROOT", "CONFD_SOCKET")
 _OUTPUT: Final = "logs/logd/confd.out"
@@ -65,7 +67,7 @@ def last_words(node: PlayNode) -> str:
 
 
 def stop(nodes: Iterable[PlayNode]) -> None:
-    """Stop daemons, then keepers and with them database servers, then whatever else is left.
+    """Stop daemons, then keepers and with them database servers, then etcd, then whatever else is left.
 
     Daemons first: a supervisor would start again what stops.
 
@@ -74,6 +76,7 @@ def stop(nodes: Iterable[PlayNode]) -> None:
     known = list(nodes)
     _end([pid for node in known if (pid := daemon(node)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
     _end([pid for node in known for pid in keepers(node)], signal.SIGTERM, _KEEPER_PATIENCE)
+    _end([pid for node in known if (pid := server_of(node.root)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
     left = remains(known)
     _end(left, signal.SIGKILL, _DAEMON_PATIENCE)
     stubborn = remains(known)
@@ -121,7 +124,8 @@ def _belongs(pid: int, roots: list[str]) -> bool:
     except OSError:
         place = program = ""
     inside = any(word.startswith(f"{root}/") for root in roots for word in (*(words if is_keeper else ()), place))
-    return inside and (is_keeper or program.endswith("/postgres")) and _alive(pid)
+    is_server = program.endswith("/postgres") or place.endswith(f"/{ETCD}")
+    return inside and (is_keeper or is_server) and _alive(pid)
 
 
 def _is_daemon(pid: int, root: Path) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from confd.model.errors import InvalidParameter, Unsupported
 from confd.model.secret import Secret
 from confd.play.parameters import as_bool, as_number, as_port
+from confd.play.store import StoreSettings, settle_store
 
 NODE_PORT: Final = 3250
 ACCESS_NODE: Final = 10
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     memory: int | None
     reserve: int
+    store: StoreSettings = StoreSettings()
 
     @property
     def data_nodes(self) -> tuple[int, ...]:
@@ -57,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def ports(self) -> dict[str, int]:
         """Ports that every address must have free."""
         used = {"ConfD": self.confd_port, "node": NODE_PORT}
-        return used | ({"database": self.db_port} if self.with_db else {})
+        return used | ({"database": self.db_port} if self.with_db else {}) | self.store.ports
 
 
 def settle(texts: Mapping[str, str]) -> Settings:
@@ -78,6 +80,7 @@ def settle(texts: Mapping[str, str]) -> Settings:
         database=texts["CCC_PLAY_DATABASE_NAME"],
         memory=as_number(texts["CCC_PLAY_DB_MEM_SIZE"]),
         reserve=as_number(texts["CCC_PLAY_RESERVE_NODES"]) or 0,
+        store=settle_store(texts),
     )
     _check_nodes(settings)
     _check_ports(settings)

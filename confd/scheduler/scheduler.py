@@ -20,6 +20,7 @@ from confd.scheduler import masking, registry
 from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
 from confd.scheduler.context import Context
 from confd.scheduler.events import Events
+from confd.scheduler.gate import Gate
 from confd.scheduler.jobfile import JobFile, fold
 from confd.scheduler.locks import Lock, LockTable
 from confd.scheduler.pipeline import Pipeline, Surroundings
@@ -60,6 +61,9 @@ class Scheduler:
         self._locks, self._mutex = LockTable(), threading.Lock()
         self._waiting: dict[str, Callable[[], None]] = {}
         self._asking: set[str] = set()
+        self._reading: set[Ticket] = set()
+        self.gate = Gate()
+        self._closed = False
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._readers = ThreadPoolExecutor(_READERS, "read")
         self.events = Events()
@@ -84,9 +88,12 @@ class Scheduler:
             self._queue(ticket, None)
         elif admission.start:
             self._submit(ticket, wait=True)
-            self._readers.submit(self._run_started_read, ticket)
+            self._read(ticket, self._run_started_read)
         elif job.name in self._asking or not self._answer_at_once(ticket):
-            self._readers.submit(self._run_read, ticket)
+            self._read(ticket, self._run_read)
+        if self._closed:
+            # It came in while this master gave its place away: too late to be told with the others.
+            ticket.leave(_gone(ticket))
         return ticket
 
     def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
@@ -144,10 +151,13 @@ class Scheduler:
                 log.exception("job_not_recovered", job_id=job_id)
 
     def close(self) -> None:
-        """Start and record nothing more; running jobs are left to the next master."""
+        """Start and record nothing more; running jobs are left to the next master, and whoever waits is told so."""
+        self._closed = True
         self._store.resign()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)
+        for ticket in (*self._tickets.copy().values(), *self._reading.copy()):
+            ticket.leave(_gone(ticket))
 
     def _known(self, job_id: str) -> Ticket | None:
         if (ticket := self._tickets.get(job_id)) is not None:
@@ -176,11 +186,14 @@ class Scheduler:
         locks = () if ticket.job.lockless else self._claims(ticket)
         names = [str(lock) for lock in locks]
 
-        def start() -> None:
+        def submit() -> None:
             try:
                 self._workers.submit(self._run_modify, ticket, names, past)
             except RuntimeError as closed:
                 self._leave(ticket, closed)
+
+        def start() -> None:
+            self.gate.begin(ticket.id, submit)
 
         with self._mutex:
             granted = self._locks.claim(ticket.id, locks)
@@ -207,13 +220,28 @@ class Scheduler:
             self._leave(ticket, error)
             return
         finally:
+            self.gate.ended(ticket.id)
             self._release(ticket)
         self._end(ticket, outcome)
+
+    def _read(self, ticket: Ticket, run: Callable[[Ticket], None]) -> None:
+        self._reading.add(ticket)
+        try:
+            self._readers.submit(self._answer, ticket, run)
+        except RuntimeError as closed:
+            self._reading.discard(ticket)
+            self._leave(ticket, closed)
+
+    def _answer(self, ticket: Ticket, run: Callable[[Ticket], None]) -> None:
+        try:
+            run(ticket)
+        finally:
+            self._reading.discard(ticket)
 
     @staticmethod
     def _leave(ticket: Ticket, error: Exception) -> None:
         log.warning("job_left", job_id=ticket.id, error=str(error))
-        ticket.done.set_exception(NoMaster(f"this master is going down; the next one goes on with job {ticket.id}"))
+        ticket.leave(_gone(ticket))
 
     def _release(self, ticket: Ticket) -> None:
         with self._mutex:
@@ -223,7 +251,7 @@ class Scheduler:
 
     def _end(self, ticket: Ticket, outcome: Outcome) -> None:
         self._tickets.pop(ticket.id, None)
-        ticket.done.set_result(outcome)
+        ticket.end(outcome)
 
     def _answer_at_once(self, ticket: Ticket) -> bool:
         """Answer a read job that wants nothing but the configuration; False when it has to wait for something."""
@@ -233,13 +261,13 @@ class Scheduler:
         except WantsMore:
             self._asking.add(ticket.job.name)
             return False
-        ticket.done.set_result(outcome)
+        ticket.end(outcome)
         self._journal_read(ticket, outcome)
         return True
 
     def _run_read(self, ticket: Ticket) -> None:
         outcome = self._outcome_of_read(ticket)
-        ticket.done.set_result(outcome)
+        ticket.end(outcome)
         self._journal_read(ticket, outcome)
 
     def _run_started_read(self, ticket: Ticket) -> None:
@@ -295,7 +323,7 @@ class Scheduler:
         if job.intent is Intent.MODIFY:
             self._queue(ticket, file)
         else:
-            self._readers.submit(self._run_started_read, ticket)
+            self._read(ticket, self._run_started_read)
 
     def _reached(self, ticket: Ticket, stage: Stage) -> None:
         ticket.reach(stage)
@@ -340,6 +368,10 @@ def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
             frozenset(),
             {},
         )
+
+
+def _gone(ticket: Ticket) -> NoMaster:
+    return NoMaster(f"this master is going down; the next one goes on with job {ticket.id}")
 
 
 def _finished(outcome: Outcome) -> Finished:

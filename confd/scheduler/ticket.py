@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any
 
 from confd.model.envelope import Outcome
@@ -26,3 +27,13 @@ class Ticket:
     def reach(self, stage: Stage) -> None:
         """Note that the job reached a stage now."""
         self.stages[stage] = time.time()
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell how the job ended; too late when it was left to another master meanwhile."""
+        with suppress(InvalidStateError):
+            self.done.set_result(outcome)
+
+    def leave(self, error: Exception) -> None:
+        """Tell whoever waits that this master does not go on with the job; fine when it ended already."""
+        with suppress(InvalidStateError):
+            self.done.set_exception(error)

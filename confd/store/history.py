@@ -87,10 +87,7 @@ class History:
         connection = sqlite3.connect(self._path, isolation_level=None)
         try:
             connection.execute("BEGIN")
-            for table in _TABLES:
-                cursor = connection.execute(f"SELECT * FROM {table}")
-                while rows := list(_some_rows(cursor)):
-                    yield msgspec.msgpack.encode((table, rows))
+            yield from chunks_of(connection)
         finally:
             connection.close()
 
@@ -135,6 +132,14 @@ class History:
             self._local.connection = reader
             self._readers.append(reader)
         return reader.execute(sql, values).fetchall()
+
+
+def chunks_of(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """Give everything of a database with a journal's tables as chunks for ``restore``."""
+    for table in _TABLES:
+        cursor = connection.execute(f"SELECT * FROM {table}")
+        while rows := list(_some_rows(cursor)):
+            yield msgspec.msgpack.encode((table, rows))
 
 
 def _some_rows(cursor: sqlite3.Cursor) -> Iterator[Any]:

@@ -144,7 +144,7 @@ class Store(Protocol):
         """
 
     def flush(self) -> None:
-        """Return when everything appended so far is durable.
+        """Return when everything appended so far is durable, also what was appended before this node resigned.
 
         :raises StoreFailed: something appended is not, or this node is not the writer.
         """
@@ -187,6 +187,12 @@ class Store(Protocol):
 
     def unfinished(self) -> list[str]:
         """Return ids of jobs that have not reached their last stage, in order of admission."""
+
+    def check_room(self) -> None:
+        """Refuse to begin something when there is too little room to record it.
+
+        :raises LimitExceeded: says what to do.
+        """
 
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""

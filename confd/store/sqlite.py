@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -24,7 +24,7 @@ from confd.model.failpoints import Failpoint, reach
 from confd.store.history import History
 from confd.store.projection import project
 from confd.store.protocol import Gap, Kind, Position, Record, Retention, StaleTerm, StoreFailed
-from confd.store.reserve import Reserve
+from confd.store.reserve import Reserve, check_free
 
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
@@ -39,6 +39,7 @@ class SqliteStore(History):
     :param path: the file; made when missing.
     :param failed: called once when writing failed, from the writing thread.
     :param clock: UTC seconds.
+    :param synchronous: how commits are synced to disk; NORMAL where another store is the authority.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class SqliteStore(History):
         path: Path,
         failed: Callable[[Exception], None] = lambda error: None,
         clock: Callable[[], float] = time.time,
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
     ) -> None:
-        self._connection = _open(path)
+        self._connection = _open(path, synchronous)
         self._connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text())
         super().__init__(path)
         self._reserve = Reserve(path.with_suffix(".reserve"))
@@ -107,12 +109,14 @@ class SqliteStore(History):
     def flush(self) -> None:
         """Return when everything appended so far is durable."""
         with self._order:
-            if self._failure or self._leading is None:
-                raise self._refusal()
+            refusal = self._refusal() if self._failure or self._leading is None else None
             latest = self._latest
+        # Also after resigning: what was accepted before is durable when this ends, in whichever way.
         if latest is not None:
             self._urgent.set()
             latest.result()
+        if refusal is not None:
+            raise refusal
 
     def copy(self, records: Sequence[Record]) -> None:
         """Take in records of the master, in order; those known already are skipped."""
@@ -157,6 +161,10 @@ class SqliteStore(History):
                 self._replace_all(self._connection, chunks)
             self._term, self._n = self._stored_head()
             self._head = Position(self._term, self._n)
+
+    def check_room(self) -> None:
+        """Refuse to begin something when the disk is nearly full."""
+        check_free(self._path.parent)
 
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""
@@ -263,10 +271,10 @@ class SqliteStore(History):
             self._failed(error)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, synchronous: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA cache_size = -16384")
     return connection
 

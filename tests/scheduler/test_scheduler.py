@@ -357,3 +357,15 @@ def test_stages_are_published_in_order(world: World) -> None:
     assert master.run("group_put", name="a").code == 0
     stages = [event["stage"] for event in master.scheduler.events.after(0)[1]]
     assert stages == ["submitted", "scheduled", "executed", "finished", "committed"]
+
+
+def test_a_job_that_comes_while_the_master_goes_is_left(world: World) -> None:
+    """Whoever waits for it is told to try the next master, whether it came before, or a moment too late."""
+    master = world.master()
+    master.scheduler.gate.close()
+    early = master.admit("group_put", name="a")
+    master.scheduler.close()
+    late = master.admit("group_put", name="a")
+    for ticket in (early, late):
+        with pytest.raises(NoMaster):
+            ticket.done.result(PATIENCE)

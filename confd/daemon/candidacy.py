@@ -1,0 +1,300 @@
+"""Elections of the distributed store: mastership is a lease in etcd that a node wins, and may lose at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from confd import __version__
+from confd.cluster.follower import Follower
+from confd.cluster.handover import RECORD, HandOver
+from confd.cluster.link import Method
+from confd.cluster.nodeport import Connector
+from confd.cluster.takeover import Known, Taken, ask_all, fetch
+from confd.daemon.elections import Seat
+from confd.daemon.mastership import Mastership
+from confd.exaconf import Conf
+from confd.model.errors import ConfDError, NodeOffline, NoMaster, WrongState
+from confd.model.states import NodeState
+from confd.services.nodes.mastership import affinities
+from confd.store.etcd.candidate import Candidate
+from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.state import journal_of, read_state
+from confd.store.etcd.store import EtcdStore, WentBack
+from confd.store.protocol import Gap, StaleTerm, StoreFailed
+
+log = structlog.get_logger("candidacy")
+
+_ASK_SECONDS: Final = 3.0
+_SURVEY_SECONDS: Final = 1.0
+_FINISH_SECONDS: Final = 8.0
+_COPY_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.02
+_RETRY_SECONDS: Final = 1.0
+_TRIM_SECONDS: Final = 10.0
+_STARTING_SECONDS: Final = 5.0
+_KEPT_RECORDS: Final = 1_000
+_PAUSE_SECONDS: Final = 5.0
+
+
+class MastersSeat(Seat, Protocol):
+    """The daemon, as far as mastership comes and goes."""
+
+    @property
+    def mastership(self) -> Mastership | None:
+        """What this node does as master, None when it is not."""
+
+
+class Candidacy:
+    """One node's part in deciding who is master, between etcd and its daemon.
+
+    :param first: makes the first revision of a new cluster, where this node was told to; blocks.
+    :param candidate: makes the candidate that tells this object what happens.
+    """
+
+    def __init__(
+        self, node: int, store: EtcdStore, follower: Follower, connector: Connector, conf: Callable[[], Conf],
+        seat: MastersSeat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate],
+    ) -> None:  # fmt: skip
+        self._node, self._store, self._follower, self._connector = node, store, follower, connector
+        self._conf, self._seat, self._first = conf, seat, first
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._candidate = candidate(self)
+        self._ready = False
+        self._started = time.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.trouble = ""
+        store.deposed = self._on_deposed
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """What another node asks of this one."""
+        return {"may_lead": self._may_lead}
+
+    async def begin(self) -> None:
+        """Be a candidate as soon as etcd answers."""
+        self._tasks = [self._loop.create_task(work) for work in (self._enter(), self._follow_events(), self._trim())]
+
+    def gone(self) -> frozenset[int]:
+        """Return the nodes that certainly do not run: etcd has no lease of them."""
+        # What was never seen may just be starting, like this node.
+        starting = time.monotonic() - self._started < _STARTING_SECONDS
+        expected = self._candidate.seen if starting else frozenset(self._conf().nodes)
+        return expected - self._candidate.alive
+
+    def give(self, node: int, job: str) -> None:
+        """Give mastership to a node; for the thread of a job, whose end is the next master's."""
+        asyncio.run_coroutine_threadsafe(self._give(node, job), self._loop).result()
+        raise NoMaster(f"mastership goes from n{self._node} to n{node}")
+
+    async def take_over(self) -> Taken:
+        """Refuse: mastership is not given by hand here."""
+        raise WrongState(
+            "with etcd as the store a living node becomes master by itself, and an order is not needed; if most "
+            "members of etcd are lost for good: c4 store recover --yes-others-are-down"
+        )
+
+    async def close(self) -> None:
+        """Leave in order, so that the next master need not wait for the lease to run out."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._seat.leave()
+        await asyncio.to_thread(self._candidate.resign)
+        await asyncio.to_thread(self._candidate.close)
+
+    # what the candidate asks and tells, in its own thread
+
+    def rank(self, alive: frozenset[int]) -> int | None:
+        """Return how many living nodes are preferred to this one; None when it cannot lead now."""
+        conf = self._conf()
+        own = conf.nodes.get(self._node)
+        if not self._ready or own is None or own.state == NodeState.SUSPENDED:
+            return None
+        order = affinities(conf.nodes.values(), self._store.runtime())
+        before = (order[self._node], self._node)
+        voting = [node for node in conf.nodes.values() if node.id in alive and node.state != NodeState.SUSPENDED]
+        return sum((order[node.id], node.id) < before for node in voting)
+
+    def own_term(self) -> int:
+        """Return the highest term that is known here."""
+        return max(self._store.leader()[0], self._follower.master.term)
+
+    def won(self, term: int) -> None:
+        """Lead."""
+        self._tell("won", term)
+
+    def lost(self, reason: str) -> None:
+        """Lead no longer; nothing more is written from here on."""
+        self._store.abandon()
+        self._tell("lost", 0)
+
+    def seen(self, node: int, term: int) -> None:
+        """Follow another master."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._follower.follow, node, term)
+
+    def _on_deposed(self, error: Exception) -> None:
+        log.error("journal_refused", error=str(error))
+        self._tell("refused", 0)
+
+    def _tell(self, what: str, term: int) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._events.put_nowait, (what, term))
+
+    # in the loop
+
+    async def _enter(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._first)
+                break
+            except (StoreFailed, StaleTerm, Gap, EtcdError) as error:
+                self._say(f"this node waits for its store: {error}")
+            await asyncio.sleep(_RETRY_SECONDS)
+        self.trouble, self._ready = "", True
+        self._candidate.start()
+
+    async def _follow_events(self) -> None:
+        while True:
+            what, term = await self._events.get()
+            try:
+                if what == "won":
+                    await self._lead(term)
+                else:
+                    await self._seat.leave()
+                    if what == "refused":
+                        await asyncio.to_thread(self._candidate.resign, None, _RETRY_SECONDS)
+            except Exception:
+                log.exception("mastership_failed", event=what)
+
+    async def _lead(self, term: int) -> None:
+        try:
+            await self._catch_up()
+            if self._candidate.holds(term):
+                await self._seat.lead(term)
+                self.trouble = ""
+                return
+            log.warning("mastership_too_late", term=term)
+        except (StoreFailed, StaleTerm, Gap, EtcdError, ConfDError) as error:
+            self._say(f"n{self._node} cannot be master: {error}")
+        except Exception:
+            log.exception("not_leading", term=term)
+        await self._seat.leave()
+        await asyncio.to_thread(self._candidate.resign, None, _PAUSE_SECONDS)
+
+    async def _catch_up(self) -> None:
+        """Bring this node's journal up to etcd's head: from etcd's log, from other nodes, or anew from etcd's state."""
+        survey = self._loop.create_task(self._survey())
+        try:
+            await asyncio.to_thread(self._store.catch_up)
+            known = await survey
+        except Gap:
+            known = await survey
+            if not await self._fetched(known):
+                await asyncio.to_thread(self._rebuild)
+        finally:
+            survey.cancel()
+        end = self._store.head()
+        if ahead := [one for one in known if one.position > end]:
+            raise WentBack(
+                f"n{ahead[0].node} has {ahead[0].position.n} records and etcd only {end.n}: an old backup of etcd was "
+                f"restored; nothing was changed. Put it right on n{ahead[0].node}: "
+                "c4 store recover --yes-others-are-down"
+            )
+
+    async def _survey(self) -> list[Known]:
+        """Ask the nodes that are alive how far their journals go; those that take long are left out."""
+        conf = self._conf()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SURVEY_SECONDS):
+                known = await ask_all(self._connector, conf, self._node, self._candidate.alive)
+                return [one for one in known.values() if one is not None]
+        return []
+
+    async def _fetched(self, known: list[Known]) -> bool:
+        for one in sorted(known, key=lambda one: one.position, reverse=True):
+            if one.position <= self._store.head():
+                break
+            try:
+                await fetch(self._store, self._connector, self._conf(), one)
+                await asyncio.to_thread(self._store.catch_up)
+            except (Gap, WrongState) as error:
+                log.warning("journal_not_fetched", source=one.node, error=str(error))
+            else:
+                return True
+        return False
+
+    def _rebuild(self) -> None:
+        """Make this node's journal anew from etcd's state; the history of jobs that are over is then lost here."""
+        state = read_state(self._store.authority)
+        self._store.restore(journal_of(state))
+        log.warning("journal_rebuilt", n=self._store.head().n, fingerprint=str(state.fingerprint()))
+
+    async def _give(self, node: int, job: str) -> None:
+        master = self._seat.mastership
+        if master is None:
+            raise NoMaster(f"n{self._node} is not the master")
+        if node not in self._candidate.alive:
+            raise NodeOffline(f"n{node} does not run; start it, or choose another one")
+        conf = self._conf()
+        where = (conf.require_node(node).private_ip, conf.global_.cored_port)
+        await self._connector.call(*where, "may_lead", {"software": __version__, "term": master.term}, _ASK_SECONDS)
+        gate = master.scheduler.gate
+        gate.close()
+        try:
+            left = await asyncio.to_thread(gate.wait_idle, _FINISH_SECONDS, job)
+            given = HandOver(node, master.term + 1, job)
+            await asyncio.to_thread(master.head.put_record, RECORD, msgspec.to_builtins(given))
+        except BaseException:
+            gate.open()
+            raise
+        log.info("giving_mastership", to=node, jobs_left=list(left))
+        await master.retire()
+        self._tasks.append(self._loop.create_task(self._hand_over(master, node)))
+
+    async def _hand_over(self, master: Mastership, node: int) -> None:
+        try:
+            end, until = self._store.head().n, self._loop.time() + _COPY_SECONDS
+            while self._loop.time() < until and master.leader.progress().get(node, end) < end:  # noqa: ASYNC110 - is polled
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            await self._seat.leave()
+            # Who runs a job here under the old term must be gone before the job is run again.
+            await asyncio.to_thread(master.scheduler.gate.wait_idle, _COPY_SECONDS)
+            await asyncio.to_thread(self._candidate.resign, node)
+
+    async def _may_lead(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Say whether this node could lead after the master that asks."""
+        if body["software"] != __version__:
+            raise WrongState(
+                f"n{self._node} runs version {__version__}, the master {body['software']}; update it first"
+            )
+        if self.trouble or not self._ready:
+            raise WrongState(self.trouble or f"n{self._node} is starting")
+        return {}
+
+    async def _trim(self) -> None:
+        """Forget the log in etcd as far as all nodes that answer have it."""
+        while True:
+            await asyncio.sleep(_TRIM_SECONDS)
+            master = self._seat.mastership
+            if master is None or not master.ready:
+                continue
+            reached = [self._store.head().n - _KEPT_RECORDS, *master.leader.progress().values()]
+            try:
+                await asyncio.to_thread(self._store.trim, min(reached))
+            except StoreFailed as error:
+                log.warning("log_not_trimmed", error=str(error))
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            log.error("no_master_here", reason=trouble)
+        self.trouble = trouble

@@ -1,0 +1,210 @@
+"""The members of a cluster's own etcd go with its nodes: the master adds and removes them, one step at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from confd.cluster.host import Cluster, Host
+from confd.cluster.operations import operation
+from confd.exaconf import Conf
+from confd.model.errors import ConfDError, NodeError
+from confd.model.states import NodeState
+from confd.services.etcd.binary import find_binary
+from confd.services.etcd.layout import Add, Member, Remove, next_step
+from confd.services.etcd.minder import server_at
+from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
+from confd.store.choice import StoreKind, load_choice
+from confd.store.etcd.client import EtcdClient, MemberRow
+from confd.store.etcd.errors import EtcdError, EtcdNotFound
+
+log = structlog.get_logger("etcd")
+
+RECORD: Final = "cluster/etcd"
+"""Runtime record of a cluster that runs its own etcd."""
+
+_LOOK_SECONDS: Final = 2.0
+_ASK_SECONDS: Final = 30.0
+
+
+class Members(msgspec.Struct, frozen=True):
+    """How the cluster runs its own etcd: program (looked for where a node has it not), client port, token."""
+
+    binary: str
+    port: int
+    token: str
+
+
+@operation("etcd.members")
+def list_members(host: Host) -> list[MemberRow]:
+    """List the members of etcd, as a majority knows them."""
+    rows: list[MemberRow] = _with_client(host, lambda client: client.member_list())
+    return rows
+
+
+@operation("etcd.add_member")
+def add_member(host: Host, url: str) -> None:
+    """Announce a member by its peer URL; one that is announced already is fine."""
+
+    def add(client: EtcdClient) -> None:
+        if all(url not in row.peers for row in client.member_list()):
+            client.member_add([url])
+
+    _with_client(host, add)
+
+
+@operation("etcd.remove_member")
+def remove_member(host: Host, member: int) -> None:
+    """Take a member out; one that is not there is fine."""
+
+    def remove(client: EtcdClient) -> None:
+        try:
+            client.member_remove(member)
+        except EtcdNotFound:
+            return
+
+    _with_client(host, remove)
+
+
+@operation("etcd.run_member")
+def run_member(host: Host, members: Members, initial: dict[str, str]) -> None:
+    """Run a new member on this node, which is announced already; one that has run is left as it is."""
+    plan = MemberPlan(
+        binary=find_binary(members.binary if _exists(members.binary) else ""), name=host.name, address=host.address,
+        port=members.port, initial=initial, token=members.token, joining=True,
+    )  # fmt: skip
+    server_at(host.root).join(plan)
+
+
+@operation("etcd.end_member")
+def end_member(host: Host) -> None:
+    """Run no member here any more."""
+    if load_plan(host.root) is not None:
+        server_at(host.root).leave()
+
+
+@operation("etcd.know_endpoints")
+def know_endpoints(host: Host, endpoints: tuple[str, ...], port: int) -> None:
+    """Reach etcd by other endpoints from the next start on; those of now are left as they are until then."""
+    choice = load_choice(host.root)
+    if choice.etcd is not None and set(choice.etcd.endpoints) != set(endpoints):
+        access = msgspec.structs.replace(choice.etcd, endpoints=nearest_first(endpoints, host.address, port))
+        save_choice(host.root, msgspec.structs.replace(choice, etcd=access))
+
+
+class EtcdMembers:
+    """Service of the master: keeps as many members as the cluster needs, on nodes that are there."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="etcd-members", daemon=True)
+        self._told: dict[int, tuple[str, ...]] = {}
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; members stay as they are."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            known = self._cluster.record(RECORD)
+            if known is None:
+                continue
+            try:
+                self.work(msgspec.convert(known, Members))
+            except ConfDError as error:
+                log.warning("etcd_members_left", error=error.message)
+            except Exception:
+                log.exception("etcd_members_left")
+
+    def work(self, members: Members) -> None:
+        """Do the next step that is due, if any, and tell the nodes where etcd is.
+
+        :raises ConfDError: a step failed; it is tried again.
+        """
+        conf, states = self._cluster.conf(), self._cluster.node_states()
+        through = next((node for node, state in sorted(states.items()) if state is NodeState.ONLINE), None)
+        if through is None:
+            return
+        rows = self._call(list_members.on(through))
+        present = [Member(row.id, _node_of(row, conf, members.port), bool(row.name)) for row in rows]
+        step = next_step(present, states, _data_nodes(conf))
+        if isinstance(step, Remove):
+            self._remove(through, step, {one.id: one.node for one in present}, states)
+        elif isinstance(step, Add):
+            self._add(through, step.node, members, rows)
+        else:
+            self._end_left_overs(present, states)
+            self._tell(rows, states, members.port)
+
+    def _add(self, through: int, node: int, members: Members, rows: list[MemberRow]) -> None:
+        conf = self._cluster.conf()
+        url = peer_url(conf.require_node(node).private_ip, members.port)
+        log.info("etcd_member_added", node=node)
+        self._call(add_member.on(through, url=url))
+        initial = {row.name or f"n{_node_of(row, conf, members.port)}": row.peers[0] for row in rows}
+        self._call(run_member.on(node, members=members, initial={**initial, f"n{node}": url}))
+
+    def _remove(self, through: int, step: Remove, nodes: dict[int, int | None], states: dict[int, NodeState]) -> None:
+        node = nodes[step.member]
+        log.info("etcd_member_removed", node=node, member=step.member)
+        self._call(remove_member.on(through, member=step.member))
+        if node is not None and states.get(node) is NodeState.ONLINE:
+            self._call(end_member.on(node))
+
+    def _end_left_overs(self, present: list[Member], states: dict[int, NodeState]) -> None:
+        """End servers on nodes that returned after their member was taken out."""
+        taken = {one.node for one in present}
+        for node, state in states.items():
+            if state is NodeState.ONLINE and node not in taken and node not in self._told:
+                self._call(end_member.on(node))
+
+    def _tell(self, rows: list[MemberRow], states: dict[int, NodeState], port: int) -> None:
+        endpoints = tuple(sorted(url for row in rows for url in row.clients))
+        for node, state in states.items():
+            if state is not NodeState.ONLINE:
+                self._told.pop(node, None)
+            elif self._told.get(node) != endpoints:
+                self._call(know_endpoints.on(node, endpoints=endpoints, port=port))
+                self._told[node] = endpoints
+
+    def _call(self, command: Any) -> Any:
+        return self._cluster.call(command, _ASK_SECONDS)
+
+
+def _with_client(host: Host, ask: Callable[[EtcdClient], Any]) -> Any:
+    choice = load_choice(host.root)
+    if choice.kind is not StoreKind.ETCD or choice.etcd is None:
+        raise NodeError(f"{host.name} does not use etcd; its store.json says {choice.kind}")
+    client = EtcdClient(choice.etcd)
+    try:
+        return ask(client)
+    except EtcdError as error:
+        raise NodeError(str(error)) from None
+    finally:
+        client.close()
+
+
+def _node_of(row: MemberRow, conf: Conf, port: int) -> int | None:
+    """Return the node a member belongs to, by its address: it has no name before it runs."""
+    for node in conf.nodes.values():
+        if peer_url(node.private_ip, port) in row.peers:
+            return node.id
+    return None
+
+
+def _data_nodes(conf: Conf) -> list[int]:
+    return sorted(node.id for node in conf.nodes.values() if node.disks)
+
+
+def _exists(path: str) -> bool:
+    return bool(path) and Path(path).exists()

@@ -1,0 +1,189 @@
+"""The etcd server of a node: started, found again, stopped. It outlives the daemon, as database servers do.
+
+A running one is recognised by its working directory, its data directory. So a daemon that was killed, at whatever
+moment, finds it again, and never starts a second one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from confd.cluster.identity import NodeFiles
+from confd.model.errors import NodeError
+from confd.services.database.keeper.processes import processes_in, send, wait_gone
+from confd.services.etcd.binary import any_peer
+from confd.services.etcd.plan import DATA, LOG, PLAN_FILE, MemberPlan, load_plan, save_plan
+
+log = structlog.get_logger("etcd")
+
+_STOP_SECONDS: Final = 10.0
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 10.0
+_PROVEN_SECONDS: Final = 10.0
+_LARGEST_LOG: Final = 16 << 20
+_LAST_LINES: Final = 3
+
+_TIMES: Final = ("--heartbeat-interval=100", "--election-timeout=500")
+"""Milliseconds. Short, because a cluster whose master and etcd leader die together waits for both."""
+
+_UPKEEP: Final = ("--auto-compaction-mode=revision", "--auto-compaction-retention=10000", "--snapshot-count=10000")
+
+
+class EtcdServer:
+    """The etcd server of one node; what runs follows the plan in the node's files. May be called from any thread."""
+
+    def __init__(self, files: NodeFiles) -> None:
+        self._files = files
+        self.directory = files.root / DATA
+        self._lock = threading.RLock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._failures, self._try_at, self._started = 0, 0.0, 0.0
+
+    def pid(self) -> int | None:
+        """Return the process id of the running server."""
+        return server_of(self._files.root)
+
+    def join(self, plan: MemberPlan) -> None:
+        """Run a new member; what an earlier one left is deleted. One that has this plan already stays."""
+        with self._lock:
+            if load_plan(self._files.root) != plan:
+                self.leave()
+                save_plan(self._files.root, plan)
+            self._start_unless_running()
+
+    def leave(self) -> None:
+        """Run no member any more, and delete what it kept."""
+        with self._lock:
+            (self._files.root / PLAN_FILE).unlink(missing_ok=True)
+            self.stop()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Stop the server; it is started again by whoever minds it, as long as there is a plan."""
+        with self._lock:
+            stop_server(self._files.root)
+            if self._child is not None:
+                self._child.wait(_STOP_SECONDS)
+                self._child = None
+
+    def force_new_cluster(self) -> None:
+        """Make this node's member the only one of its cluster, with all it has: the others are lost for good.
+
+        :raises NodeError: the server does not come up so, with its last words.
+        """
+        with self._lock:
+            plan = load_plan(self._files.root)
+            if plan is None:
+                raise NodeError(f"this node runs no member of etcd: {self._files.root} has no plan of one")
+            self.stop()
+            self._start(plan, ["--force-new-cluster"])
+
+    def look(self) -> bool:
+        """Bring what runs in line with the plan; True when a member runs here."""
+        with self._lock:
+            wanted = load_plan(self._files.root) is not None
+            if wanted and self.pid() is None and time.monotonic() >= self._try_at:
+                self._note_failure()
+                self._start_unless_running()
+            self._reap_ended(wanted)
+            return wanted and self.pid() is not None
+
+    def _note_failure(self) -> None:
+        """Let time pass between starts of a server that does not stay."""
+        if self._child is None or (status := self._child.poll()) is None:
+            return
+        self._child = None
+        lasted = time.monotonic() - self._started > _PROVEN_SECONDS
+        self._failures = 0 if lasted else self._failures + 1
+        self._try_at = time.monotonic() + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
+        log.error("etcd_ended", status=status, last_words=last_words(self._files.root))
+
+    def _reap_ended(self, wanted: bool) -> None:
+        """Take a child that was stopped off the kernel's list."""
+        if not wanted and self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+    def _start_unless_running(self) -> None:
+        plan = load_plan(self._files.root)
+        if plan is not None and self.pid() is None:
+            self._start(plan)
+
+    def _start(self, plan: MemberPlan, extra: Iterable[str] = ()) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        path = self._files.root / LOG
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > _LARGEST_LOG:
+            path.rename(path.with_name(path.name + ".1"))
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+            self._child = subprocess.Popen(
+                [plan.binary, *arguments(plan, self._files), *extra], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, cwd=self.directory, env=_environment(), start_new_session=True,
+            )  # fmt: skip
+        self._started = time.monotonic()
+        log.info("etcd_started", pid=self._child.pid, name=plan.name)
+
+
+def arguments(plan: MemberPlan, files: NodeFiles) -> list[str]:
+    """Return the words that a member is started with."""
+    initial = ",".join(f"{name}={url}" for name, url in sorted(plan.initial.items()))
+    options = {
+        "name": plan.name,
+        "data-dir": files.root / DATA,
+        "listen-client-urls": plan.client_url,
+        "advertise-client-urls": plan.client_url,
+        "listen-peer-urls": plan.peer_url,
+        "initial-advertise-peer-urls": plan.peer_url,
+        "initial-cluster": initial,
+        "initial-cluster-state": "existing" if plan.joining else "new",
+        "initial-cluster-token": plan.token,
+        "quota-backend-bytes": plan.quota,
+        "logger": "zap",
+        "log-level": "warn",
+    }
+    for prefix in ("", "peer-"):
+        options |= {
+            f"{prefix}cert-file": files.certificate,
+            f"{prefix}key-file": files.key,
+            f"{prefix}trusted-ca-file": files.ca,
+            f"{prefix}client-cert-auth": "true",
+        }
+    return [*(f"--{name}={value}" for name, value in options.items()), *_TIMES, *_UPKEEP, *any_peer(plan.binary)]
+
+
+def server_of(root: Path) -> int | None:
+    """Return the process id of a node's etcd server, None when it does not run."""
+    directory = root / DATA
+    return next(iter(processes_in(directory)), None) if directory.exists() else None
+
+
+def stop_server(root: Path, patience: float = _STOP_SECONDS) -> None:
+    """Stop a node's etcd server, by force when it takes too long."""
+    if (pid := server_of(root)) is None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        send(pid, number)
+        if wait_gone(pid, patience):
+            return
+    raise NodeError(f"the etcd server of {root}, process {pid}, does not end, not even when killed")
+
+
+def last_words(root: Path) -> str:
+    """Return the last lines that a node's etcd server wrote."""
+    path = root / LOG
+    return " ".join(path.read_text(errors="replace").splitlines()[-_LAST_LINES:]) if path.exists() else ""
+
+
+def _environment() -> dict[str, str]:
+    # Variables of etcd's own would count as options.
+    return {name: text for name, text in os.environ.items() if not name.startswith(("ETCD_", "CCC_", "EXA_"))}

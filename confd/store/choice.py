@@ -1,0 +1,53 @@
+"""Which store a node uses: the file ``etc/cluster/store.json`` below the node root; without it the embedded one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from confd.store.etcd.access import EtcdAccess
+from confd.store.etcd.keys import DEFAULT_PREFIX
+
+STORE_FILE = "etc/cluster/store.json"
+
+
+class StoreKind(StrEnum):
+    """The kinds of store."""
+
+    SQLITE = "sqlite"
+    ETCD = "etcd"
+
+
+class StoreChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """The store of a node; ``etcd`` says how etcd is reached and is there exactly when ``kind`` is ``etcd``.
+
+    ``prefix`` is what all keys of the cluster begin with.
+    """
+
+    kind: StoreKind = StoreKind.SQLITE
+    etcd: EtcdAccess | None = None
+    prefix: str = DEFAULT_PREFIX
+
+
+def load_choice(root: Path) -> StoreChoice:
+    """Read a node's choice; the embedded store when there is no file.
+
+    :raises ValueError: damaged, with what to do.
+    """
+    path = root / STORE_FILE
+    try:
+        choice = msgspec.json.decode(path.read_bytes(), type=StoreChoice)
+    except FileNotFoundError:
+        return StoreChoice()
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it from another node") from None
+    if (choice.kind is StoreKind.ETCD) != (choice.etcd is not None):
+        raise ValueError(f"{path} is damaged: it must say how etcd is reached exactly when it is the store")
+    return choice
+
+
+def encode_choice(choice: StoreChoice) -> bytes:
+    """Return a choice as the content of its file."""
+    return msgspec.json.format(msgspec.json.encode(choice))

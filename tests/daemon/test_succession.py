@@ -1,0 +1,347 @@
+"""Mastership given away in order: whoever dies and whatever is lost on the way, one node leads, and none twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confd.cluster.agent import Agent, Results
+from confd.cluster.follower import Follower
+from confd.cluster.handover import pending
+from confd.cluster.host import Host
+from confd.daemon.succession import Succession
+from confd.exaconf import Conf, Global, Node, Section
+from confd.model.errors import ConfDError, NodeOffline, TimedOut, WrongState
+from confd.scheduler.gate import Gate
+from confd.store.protocol import Kind
+from confd.store.sqlite import SqliteStore
+from confd.store.tenure import tenure
+
+SECTIONS: list[Section] = [
+    Global(cluster_name="test"), *(Node(id=n, name=f"n{n}", private_net=f"127.0.0.{n}/8", uuid=str(n)) for n in (11, 12))
+]  # fmt: skip
+CONF = Conf(1, {section.key: section for section in SECTIONS})
+
+
+class Master:
+    """What a node does as master, as far as succession sees it."""
+
+    def __init__(self, life: Life, term: int) -> None:
+        self.life, self.term, self.store = life, term, tenure(life.store)
+        self.head = self.leader = self.scheduler = self
+        self.gate = Gate()
+        self.closed = False
+
+    def put_record(self, key: str, value: Any) -> None:
+        """Write a runtime record."""
+        self.store.append(Kind.RUNTIME, key, value).result()
+
+    def progress(self) -> dict[int, int]:
+        """Copy the journal to the other node, unless it is cut off; tell how far it is there."""
+        other = self.life.pair.other(self.life)
+        if other is None or self.life.pair.cut:
+            return {}
+        other.store.copy(self.life.store.read(other.store.head(), 1_000))
+        return {other.node: other.store.head().n}
+
+    async def retire(self) -> None:
+        """Resign."""
+        self.store.resign()
+
+    async def close(self) -> None:
+        """Be gone."""
+        self.store.resign()
+        self.closed = True
+
+
+class Life:
+    """A daemon from start to end."""
+
+    def __init__(self, pair: Pair, node: int) -> None:
+        self.pair, self.node = pair, node
+        root = pair.root / f"n{node}"
+        root.mkdir(exist_ok=True)
+        self.store = SqliteStore(root / "journal.db")
+        replica: Any = pair
+        host = Host(node, f"127.0.0.{node}", root, root, None, (), lambda: CONF)
+        self.agent = Agent(Results(root / "results.db"))
+        self.follower = Follower(host, self.store, replica, self.agent, 0.0)
+        connector: Any = self
+        seat: Any = self
+        self.succession = Succession(node, self.store, self.follower, connector, lambda: CONF, seat, 0.1)
+        self.mastership: Master | None = None
+        self.terms: list[int] = []
+        self.refuses: Exception | None = None
+
+    async def lead(self, term: int) -> None:
+        """Become master."""
+        if self.refuses is not None:
+            raise self.refuses
+        await asyncio.to_thread(self.store.lead, term, self.node)
+        self.follower.lead(self.node, term)
+        self.mastership = Master(self, term)
+        self.terms.append(term)
+
+    async def leave(self) -> None:
+        """Be master no longer."""
+        self.mastership = None
+
+    async def call(self, address: str, port: int, method: str, body: dict[str, Any], timeout: float) -> Any:
+        """Call the other node, if nothing is in the way."""
+        return await self.pair.carry(self, method, body)
+
+    async def end(self) -> None:
+        """Die."""
+        await self.succession.close()
+        self.store.close()
+        self.agent.close()
+
+
+class Pair:
+    """Two nodes and the wire between them."""
+
+    written = 0
+    conf = CONF
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.cut = root, False
+        self.before: Callable[[str], None] = lambda method: None
+        self.after: Callable[[str], None] = lambda method: None
+        self.lives: dict[int, Life] = {}
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Stand for a replica that never changes."""
+
+    def start(self, node: int) -> Life:
+        """Start a daemon."""
+        self.lives[node] = made = Life(self, node)
+        return made
+
+    def other(self, life: Life) -> Life | None:
+        """Return the other daemon, if it runs."""
+        return self.lives.get(23 - life.node)
+
+    async def carry(self, sender: Life, method: str, body: dict[str, Any]) -> Any:
+        """Carry a call to the other node."""
+        receiver = self.other(sender)
+        if receiver is None or self.cut:
+            raise NodeOffline("no node answers")
+        self.before(method)
+        answer = await {**receiver.follower.methods, **receiver.succession.methods}[method](body)
+        self.after(method)
+        return answer
+
+    async def end(self) -> None:
+        """End all."""
+        for life in self.lives.values():
+            await life.end()
+
+
+def lost(at: str, error: type[ConfDError] = TimedOut) -> Callable[[str], None]:
+    """Return what loses one method's message."""
+
+    def lose(method: str) -> None:
+        if method == at:
+            raise error("lost")
+
+    return lose
+
+
+async def given(life: Life, job: str = "11.1") -> str:
+    """Give mastership to n12; what the job was told."""
+    with pytest.raises(ConfDError) as raised:
+        await asyncio.to_thread(life.succession.give, 12, job)
+    return type(raised.value).__name__
+
+
+async def leads(life: Life, term: int) -> None:
+    """Wait until a node leads."""
+    async with asyncio.timeout(10):
+        while not (life.mastership and life.mastership.term == term):  # noqa: ASYNC110 - promises have no event
+            await asyncio.sleep(0.005)
+
+
+async def waits(life: Life) -> None:
+    """Wait until a node waits for the one that may have taken its place."""
+    async with asyncio.timeout(10):
+        while life.succession.waiting_for is None:  # noqa: ASYNC110 - promises have no event
+            await asyncio.sleep(0.005)
+
+
+async def settled(life: Life) -> None:
+    """Wait until nothing is under way."""
+    if life.succession._under_way is not None:
+        await asyncio.wait({life.succession._under_way})
+
+
+def two(tmp_path: Path, test: Callable[[Pair, Life, Life], Coroutine[Any, Any, None]]) -> None:
+    """Run a test with two nodes, of which n11 is master with term 1 and n12 follows."""
+
+    async def body() -> None:
+        pair = Pair(tmp_path)
+        old, new = pair.start(11), pair.start(12)
+        try:
+            await old.lead(1)
+            assert old.mastership is not None
+            old.mastership.progress()
+            new.follower.follow(11, 1)
+            await test(pair, old, new)
+        finally:
+            await pair.end()
+
+    asyncio.run(asyncio.wait_for(body(), 60))
+
+
+def test_the_other_node_leads_with_the_whole_journal(tmp_path: Path) -> None:
+    """Under a newer term; the old master follows without a restart and writes nothing more."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        master = old.mastership
+        assert master is not None
+        assert await given(old) == "NoMaster"
+        await leads(new, 2)
+        await settled(old)
+        assert master.closed
+        assert old.mastership is None
+        assert (old.follower.master.node, old.follower.master.term) == (12, 2)
+        with pytest.raises(Exception, match="no longer"):
+            master.put_record("late", 1)
+        assert pending(new.store) is None
+
+    two(tmp_path, test)
+
+
+def test_nothing_changes_when_the_other_node_cannot_lead(tmp_path: Path) -> None:
+    """It does not answer, or follows somebody else: the master goes on, and jobs begin again."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        master = old.mastership
+        assert master is not None
+        pair.cut = True
+        assert await given(old) == "NodeOffline"
+        pair.cut = False
+        new.follower.follow(13, 5)
+        assert await given(old) == "WrongState"
+        assert old.mastership is master
+        begun: list[str] = []
+        master.gate.begin("11.2", lambda: begun.append("11.2"))
+        assert begun == ["11.2"]
+        master.put_record("still", 1)
+
+    two(tmp_path, test)
+
+
+def test_jobs_that_take_long_are_left(tmp_path: Path) -> None:
+    """They are waited for a while; nothing new begins meanwhile."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        assert old.mastership is not None
+        gate, begun = old.mastership.gate, []
+        gate.begin("11.1", lambda: None)
+        gate.begin("11.7", lambda: None)
+        giving = asyncio.create_task(given(old))
+        await leads(new, 2)
+        gate.begin("11.8", lambda: begun.append(1))
+        gate.ended("11.7")
+        gate.ended("11.1")
+        assert await giving == "NoMaster"
+        assert begun == []
+
+    two(tmp_path, test)
+
+
+def test_the_answer_is_lost(tmp_path: Path) -> None:
+    """The other node leads, although the old master was not told: it asks, and follows."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        pair.after = lost("lead")
+        await given(old)
+        await settled(old)
+        await leads(new, 2)
+        assert old.terms == [1]
+        assert old.follower.master.node == 12
+
+    two(tmp_path, test)
+
+
+@pytest.mark.parametrize("error", [TimedOut, NodeOffline])
+def test_the_order_is_lost(tmp_path: Path, error: type[ConfDError]) -> None:
+    """The other node has not taken mastership: it promises to follow, and the old master leads under a newer term."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        pair.before = lost("lead", error)
+        await given(old)
+        await leads(old, 2)
+        assert new.terms == []
+        # The order comes late: it is refused.
+        with pytest.raises(ConfDError):
+            await new.succession.methods["lead"]({"term": 2, "n": new.store.head().n, "last": 1})
+
+    two(tmp_path, test)
+
+
+def test_the_other_node_refuses(tmp_path: Path) -> None:
+    """It cannot write its journal, for instance: the old master leads on."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        new.refuses = WrongState("no")
+        await given(old)
+        await leads(old, 2)
+        assert new.follower.master.node == 11
+
+    two(tmp_path, test)
+
+
+def test_the_other_node_is_cut_off_with_the_order(tmp_path: Path) -> None:
+    """Nobody leads until it can be asked, for it may; the old master says whom it waits for."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        pair.after = lambda method: setattr(pair, "cut", method == "lead") or lost("lead")(method)
+        await given(old)
+        await leads(new, 2)
+        await waits(old)
+        assert (old.mastership, old.succession.waiting_for) == (None, 12)
+        pair.cut = False
+        await settled(old)
+        assert old.terms == [1]
+        assert old.follower.master.node == 12
+
+    two(tmp_path, test)
+
+
+def test_the_old_master_dies_under_way(tmp_path: Path) -> None:
+    """Started again, it does not lead under its old term: it finds out what became of the other node first."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        pair.before = lost("lead", NodeOffline)
+        pair.after = lambda method: setattr(pair, "cut", method == "may_lead")
+        await given(old)
+        await old.end()
+        again = pair.start(11)
+        await again.succession.begin()
+        assert again.mastership is None
+        pair.cut, pair.before, pair.after = False, lambda method: None, lambda method: None
+        await leads(again, 2)
+        assert new.terms == []
+
+    two(tmp_path, test)
+
+
+def test_an_administrator_takes_over_meanwhile(tmp_path: Path) -> None:
+    """The take-over leads under a term above the one that was offered, whoever may have led under that."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        pair.after = lambda method: setattr(pair, "cut", method == "lead") or lost("lead")(method)
+        await given(old)
+        await waits(old)
+        taken = await old.succession.take_over()
+        assert taken.term == 3
+        await settled(old)
+        assert old.mastership is not None
+        assert old.terms == [1, 3]
+
+    two(tmp_path, test)
