@@ -44,11 +44,8 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
     from confd.daemon.node import Daemon, write_pid
-<<<<<<< HEAD
-    from confd.model import failpoints
-=======
     from confd.daemon.switching import RESTART
->>>>>>> wt/etcd
+    from confd.model import failpoints
     from confd.scheduler import registry
 
     registry.load()

@@ -88,14 +88,10 @@ class Mastership:
         :param gone: nodes that certainly do not run.
         """
         # A job that goes on before its nodes are connected would find them offline and be undone.
-<<<<<<< HEAD
-        await self.leader.gather()
-        reach(Failpoint.GATHERED)
-=======
         await self.leader.gather(gone)
+        reach(Failpoint.GATHERED)
         if self._retired is not None:
             return
->>>>>>> wt/etcd
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
@@ -127,11 +123,7 @@ class Mastership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
             await asyncio.to_thread(service.close)
-<<<<<<< HEAD
-        await self.leader.close()
         reach(Failpoint.RESIGNED)
-=======
->>>>>>> wt/etcd
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()

@@ -82,8 +82,10 @@ class Failpoint(StrEnum):
     FAILED = "failed"
     """The outcome is durable; its caller is not told."""
     # The journal of a master and of a node that follows.
+    ETCD_DUE = "etcd-due"
+    """Records are about to be written to etcd, with etcd as the store."""
     JOURNAL_DUE = "journal-due"
-    """Records are about to be written together."""
+    """Records are about to be written to the node's own file; with etcd as the store they are durable there."""
     JOURNAL_WRITTEN = "journal-written"
     """They are durable; nobody is told."""
     COPY_DUE = "copy-due"
