@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from confd.model.errors import NodeError, NodeOffline
 from tests.cluster.harness import Cluster
 
 Call = tuple[str, dict[str, Any]]
@@ -15,7 +16,8 @@ Call = tuple[str, dict[str, Any]]
 class Story:
     """A job, what must be there before it, and what takes its effect away; without a way to do that it stays.
 
-    ``directory`` is left empty by a job that goes back, as it may have been there before.
+    ``directory`` is left empty by a job that goes back, as it may have been there before. ``may_fail`` are codes with
+    which it may end because a node that it needs is dead.
     """
 
     job: str
@@ -23,6 +25,7 @@ class Story:
     before: tuple[Call, ...] = ()
     after: tuple[Call, ...] = ()
     directory: str = ""
+    may_fail: tuple[int, ...] = ()
 
 
 Teller = Callable[[Cluster, str, int], Story]
@@ -78,11 +81,17 @@ def _configuration(cluster: Cluster, name: str, number: int) -> Story:
     )
 
 
+def _mastership(cluster: Cluster, name: str, number: int) -> Story:
+    # The sitting master is taken only when no other one is online.
+    return Story("master_change", {"nids": list(cluster.addresses)}, may_fail=(NodeOffline.code, NodeError.code))
+
+
 STORIES: Final[dict[str, tuple[Teller, ...]]] = {
     "configuration": (_configuration,),
     "database": (_database_making,),
     "devices": (_devices,),
     "groups": (_groups,),
+    "other": (_mastership,),
     "settings": (_settings,),
     "storage": (_storage, _storage_deleting),
     "users": (_users,),
