@@ -26,7 +26,9 @@ FOREIGN = {"sqlite": {Failpoint.ETCD_DUE}, "etcd": {Failpoint.GIVING, Failpoint.
 STARTING = (Failpoint.TERM_DUE, Failpoint.TERM_RECORDED, Failpoint.GATHERED, Failpoint.RECOVERED)
 ENDING = (Failpoint.RESIGNING, Failpoint.RESIGNED)
 #: Groups without a story, with the reason.
-LEFT_OUT = {"store": "moves the whole cluster and starts its daemons anew; tests/daemon/test_moving.py breaks it off"}
+LEFT_OUT = {
+    "store": "moves the whole cluster and starts all its daemons anew; tests/cluster/test_moving_store.py is about it"
+}
 
 
 @pytest.fixture(scope="module")
