@@ -20,6 +20,7 @@ from confd.cluster.agent import Reply, reply_of
 from confd.cluster.member import Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
+from confd.cluster.quorum import quorum_of
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.cluster.waiting import Wait, Waits
@@ -35,6 +36,10 @@ _RESTORE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
 _GATHER_SECONDS: Final = 0.02
 _LATER_SECONDS: Final = 0.1
+_FAREWELL_SECONDS: Final = 60.0
+
+EVEN_SUSPENDED: Final = "nodes."
+"""What commands are called that also a suspended node carries out: they concern the node itself."""
 
 
 class Leader:
@@ -48,12 +53,14 @@ class Leader:
         replica: Replica,
         connector: Connector,
         timing: Timing | None = None,
+        address: str = "",
     ) -> None:
         self.node, self.term, self._timing = node, term, timing or Timing()
-        self._store, self._replica, self._connector = store, replica, connector
+        self._store, self._replica, self._connector, self._address = store, replica, connector, address
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._left: dict[int, float] = {}
         self._tail = Tail(store)
         self._alarm: asyncio.TimerHandle | None = None
         self._waits = Waits(node, self._counts)
@@ -85,6 +92,10 @@ class Leader:
         """Return how far the journal is on the other nodes that are online: the number of their last record."""
         return {member.node: member.n for member in self._members.values() if member.online}
 
+    def knows(self, node: int) -> bool:
+        """Tell whether a node can be sent commands, now or later: it is configured, or only just removed."""
+        return node == self.node or node in self._members
+
     @property
     def superseded(self) -> bool:
         """True once a newer term than this master's is known here."""
@@ -95,14 +106,9 @@ class Leader:
 
         :raises NoQuorum: names the nodes that are missing.
         """
-        voting = {node: state for node, state in self.states().items() if state is not NodeState.SUSPENDED}
-        missing = sorted(node for node, state in voting.items() if state is NodeState.OFFLINE)
-        if 2 * (len(voting) - len(missing)) <= len(voting):
-            names = ", ".join(f"n{node}" for node in missing)
-            raise NoQuorum(
-                f"{len(missing)} of {len(voting)} nodes are offline ({names}), so no changes are accepted; "
-                "bring them back or suspend them with node_suspend"
-            )
+        quorum = quorum_of(self.states())
+        if not quorum.held:
+            raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -141,7 +147,7 @@ class Leader:
     def _state(self, node: Node) -> NodeState:
         if node.id == self.node:
             return NodeState.ONLINE
-        if node.state == NodeState.SUSPENDED:
+        if node.suspended:
             return NodeState.SUSPENDED
         member = self._members.get(node.id)
         return NodeState.ONLINE if member is not None and member.online else NodeState.OFFLINE
@@ -150,8 +156,11 @@ class Leader:
         conf = self._replica.conf
         wanted = {node.id: node for node in conf.nodes.values() if node.id != self.node}
         for gone in self._tasks.keys() - wanted.keys():
-            self._tasks.pop(gone).cancel()
-            del self._members[gone]
+            # Who was removed is still told to clean up; then it falls silent.
+            since = self._left.setdefault(gone, time.monotonic())
+            if not self._members[gone].online or time.monotonic() - since > _FAREWELL_SECONDS:
+                self._tasks.pop(gone).cancel()
+                del self._members[gone], self._left[gone]
         for node in wanted.values():
             if node.id not in self._tasks:
                 member = self._members[node.id] = Member(
@@ -193,6 +202,7 @@ class Leader:
         while True:
             await asyncio.sleep(self._timing.beat / 2)
             self._look()
+            self._follow_conf()
             present = self.states()
             if present != known:
                 changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
@@ -211,16 +221,22 @@ class Leader:
             except ConfDError as error:
                 member.n = -1
                 log.debug("node_unreachable", node=member.node, error=error.message)
+                member.address = self._present_address(member)
             except Exception:
                 member.n = -1
                 log.exception("node_failed", node=member.node)
             await asyncio.sleep(_RETRY_SECONDS)
 
+    def _present_address(self, member: Member) -> str:
+        """Return where a node is to be found that is not where it was: it may have come up at its new address."""
+        node = self._replica.conf.nodes.get(member.node)
+        return node.private_ip if node is not None else member.address
+
     def _keeps(self, member: Member) -> bool:
         return not self._closed and self._members.get(member.node) is member
 
     async def _greet(self, member: Member) -> None:
-        answer = await self._call(member, "hello", {})
+        answer = await self._call(member, "hello", {"revision": self._replica.conf.revision})
         member.n, member.booted = answer["n"], answer["booted"]
         head = self._store.head()
         if answer["term"] < self.term and (answer["n"] > head.n or self._went_another_way(answer)):
@@ -273,7 +289,7 @@ class Leader:
                 await member.news.wait()
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
-        stamped = {"term": self.term, "master": self.node, **body}
+        stamped = {"term": self.term, "master": self.node, "address": self._address, **body}
         limit = self._timing.offline if timeout is None else timeout
         return await self._connector.call(member.address, member.port, method, stamped, limit)
 
@@ -316,15 +332,15 @@ class Leader:
 
     def _counts(self, member: Member) -> bool:
         node = self._replica.conf.nodes.get(member.node)
-        return member.online and not member.behind and node is not None and node.state != NodeState.SUSPENDED
+        return member.online and not member.behind and node is not None and not node.suspended
 
     async def _send(self, key: tuple[str, int], command: Command[Any]) -> Reply:
         member = self._members.get(command.node)
         body = {"job": key[0], "number": key[1], "name": command.name, "arguments": command.arguments}
         while True:
-            if member is None or not member.online or member.behind:
-                what = "is catching up" if member and member.behind else "is offline"
-                return reply_of(NodeOffline(f"n{command.node} {what}; {command.name} was not run there"))
+            if lack := self._lack(member, command):
+                return reply_of(NodeOffline(f"n{command.node} {lack}; {command.name} was not run there"))
+            assert member is not None
             try:
                 # No time limit: a command may be long. A node that dies is noticed by its heartbeat.
                 answer = await self._run(member, body)
@@ -337,6 +353,15 @@ class Leader:
             except Exception as error:
                 log.exception("command_not_sent", name=command.name, node=command.node)
                 return reply_of(error)
+
+    def _lack(self, member: Member | None, command: Command[Any]) -> str:
+        """Say why a node takes no commands; empty when it does."""
+        node = self._replica.conf.nodes.get(command.node)
+        if node is not None and node.suspended and not command.name.startswith(EVEN_SUSPENDED):
+            return "is suspended"
+        if member is None or not member.online:
+            return "is offline"
+        return "is catching up" if member.behind else ""
 
     async def _run(self, member: Member, body: dict[str, Any]) -> Any:
         call = self._loop.create_task(self._connected_run(member, body))

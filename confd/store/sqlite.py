@@ -24,7 +24,7 @@ from confd.model.failpoints import Failpoint, reach
 from confd.store.history import History
 from confd.store.projection import project
 from confd.store.protocol import Gap, Kind, Position, Record, Retention, StaleTerm, StoreFailed
-from confd.store.reserve import Reserve, check_free
+from confd.store.reserve import FreeSpace, Reserve
 
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
@@ -52,7 +52,7 @@ class SqliteStore(History):
         self._connection = _open(path, synchronous)
         self._connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text())
         super().__init__(path)
-        self._reserve = Reserve(path.with_suffix(".reserve"))
+        self._reserve, self._free = Reserve(path.with_suffix(".reserve")), FreeSpace(path.parent)
         self._failed, self._clock = failed, clock
         self._failure: Exception | None = None
         self._watchers: list[Callable[[Sequence[Record]], None]] = []
@@ -164,7 +164,7 @@ class SqliteStore(History):
 
     def check_room(self) -> None:
         """Refuse to begin something when the disk is nearly full."""
-        check_free(self._path.parent)
+        self._free.check()
 
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""
