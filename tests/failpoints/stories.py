@@ -81,6 +81,12 @@ def _configuration(cluster: Cluster, name: str, number: int) -> Story:
     )
 
 
+def _nodes(cluster: Cluster, name: str, number: int) -> Story:
+    # Nobody comes: the node stays suspended, so it counts for nothing.
+    net, nid = f"{cluster.net}.{100 + number % 100}/8", 100 + number % 10_000
+    return Story("node_add", {"priv_net": net, "nid": nid}, after=(("node_remove", {"nid": nid, "force": True}),))
+
+
 def _mastership(cluster: Cluster, name: str, number: int) -> Story:
     # The sitting master is taken only when no other one is online.
     return Story("master_change", {"nids": list(cluster.addresses)}, may_fail=(NodeOffline.code, NodeError.code))
@@ -91,6 +97,7 @@ STORIES: Final[dict[str, tuple[Teller, ...]]] = {
     "database": (_database_making,),
     "devices": (_devices,),
     "groups": (_groups,),
+    "nodes": (_nodes,),
     "other": (_mastership,),
     "settings": (_settings,),
     "storage": (_storage, _storage_deleting),
