@@ -20,10 +20,11 @@ from confd.cluster.agent import Reply, reply_of
 from confd.cluster.member import Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
+from confd.cluster.quorum import Doubt, Quorum, check
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.exaconf import Node
-from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
+from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster
 from confd.model.states import NodeState
 from confd.store.protocol import Kind, Position, Record, Store
 
@@ -57,6 +58,7 @@ class Leader:
         self._waiting: list[tuple[int, float, Future[list[int]]]] = []
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
+        self._quorum = Quorum(time.monotonic())
         store.watch(self._durable)
         replica.watch(self._on_written)
         self._follow_conf()
@@ -93,14 +95,11 @@ class Leader:
 
         :raises NoQuorum: names the nodes that are missing.
         """
-        voting = {node: state for node, state in self.states().items() if state is not NodeState.SUSPENDED}
-        missing = sorted(node for node, state in voting.items() if state is NodeState.OFFLINE)
-        if 2 * (len(voting) - len(missing)) <= len(voting):
-            names = ", ".join(f"n{node}" for node in missing)
-            raise NoQuorum(
-                f"{len(missing)} of {len(voting)} nodes are offline ({names}), so no changes are accepted; "
-                "bring them back or suspend them with node_suspend"
-            )
+        check(self.states())
+
+    def doubt(self) -> Doubt | None:
+        """Return how old answers of this master may be, having no quorum; None while it has one."""
+        return self._quorum.doubt(time.monotonic())
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -192,6 +191,7 @@ class Leader:
             await asyncio.sleep(self._timing.beat / 2)
             self._check_waiting()
             present = self.states()
+            self._quorum.seen(present, time.monotonic())
             if present != known:
                 log.info("node_states", states={f"n{node}": str(state) for node, state in present.items()})
                 known = present

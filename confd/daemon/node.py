@@ -13,7 +13,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd.api.authentication import Authentication
 from confd.api.gateway import Gateway
+from confd.api.methods import Methods
 from confd.api.server import ApiServer
 from confd.cluster.agent import Agent, Results
 from confd.cluster.counter import Counter
@@ -22,6 +24,7 @@ from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
+from confd.cluster.quorum import Doubt
 from confd.cluster.replica import Replica
 from confd.daemon.elections import Elections
 from confd.daemon.mastership import Mastership
@@ -32,6 +35,7 @@ from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.scheduler import registry
+from confd.scheduler.standin import StandIn
 from confd.services.etcd.minder import Minder
 from confd.services.nodes.mastership import Giving
 from confd.services.nodes.stores import Moving
@@ -105,7 +109,11 @@ class Daemon:
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
-        self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
+        standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
+        self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
+        self._gateway = Gateway(
+            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master
+        )
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
@@ -233,6 +241,15 @@ class Daemon:
 
     def _answering(self) -> Any:
         return self._mastership.methods if self._mastership is not None and self._mastership.ready else None
+
+    def _without_master(self) -> Any:
+        """Return what answers reads while no master is heard of."""
+        return self._standing_in if self._follower.silence() > OFFLINE_SECONDS and not self.is_master else None
+
+    def _doubt(self) -> Doubt:
+        age, revision = self._follower.silence(), self._conf().revision
+        name = f"n{self.identity.node}"
+        return Doubt(age, f"no master answers: this is what {name} knew {age:.0f} s ago, at revision {revision}")
 
     async def _api_call(self, body: Any) -> Any:
         return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))

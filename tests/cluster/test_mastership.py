@@ -194,6 +194,42 @@ def test_loss_of_the_master(running: Cluster) -> None:
     agree_on(running, 11)
 
 
+def test_reads_without_a_master(running: Cluster) -> None:
+    """They tell what the node knows and how old it is; changes name who is missing; all is well when it is back."""
+    running.kill(11)
+    try:
+        answer = until(lambda: "result_stale" in (got := running.try_run("user_list", 12)) and got, "a stale answer")
+        assert "admin" in answer["result_output"]
+        assert answer["result_stale"] > 0
+        assert "no master answers" in answer["result_warnings"][-1]
+        assert "result_stale" in running.try_run("job_history", 13, limit=1)
+        assert "stale" not in str(running.client(13).job_list())
+        answer = running.try_run("group_create", 13, groupname="never", groupid=60_900)
+        assert answer["result_name"] == "NO_MASTER"
+        assert "n11" in answer["result_desc"]
+    finally:
+        running.start()
+    agree_on(running, 11)
+    assert "result_stale" not in running.try_run("user_list", 12)
+    assert "never" not in running.run("group_list")
+
+
+def test_reads_without_quorum(running: Cluster) -> None:
+    """The master that is left alone answers, marked; it changes nothing and names the missing nodes."""
+    for node in (12, 13):
+        running.kill(node)
+    try:
+        answer = until(lambda: "result_stale" in (got := running.try_run("user_list")) and got, "a stale answer")
+        assert "n12, n13" in answer["result_warnings"][-1]
+        assert "result_stale" in running.try_run("node_list")
+        answer = running.try_run("group_create", groupname="never", groupid=60_900)
+        assert answer["result_name"] == "NO_QUORUM"
+        assert "n12, n13" in answer["result_desc"]
+    finally:
+        running.start()
+    until(lambda: "result_stale" not in running.try_run("user_list"), "there is a quorum again")
+
+
 def test_databases_go_on(with_database: Cluster) -> None:
     """The master and the node of the primary are the same one; its place goes away and comes back under writes."""
     writer = Writer(with_database)
