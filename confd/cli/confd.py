@@ -45,6 +45,7 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     from confd.daemon import logs
     from confd.daemon.node import Daemon, write_pid
     from confd.daemon.switching import RESTART
+    from confd.model import failpoints
     from confd.scheduler import registry
 
     registry.load()
@@ -55,8 +56,11 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
         return
     lock = _only_one(root)
     _save_memory()
+    # Taken out, so that keepers and workers do not obey as well.
+    orders = os.environ.pop(failpoints.VARIABLE, "")
     logs.set_up(root / "logs/logd/ConfD.log", log_level.upper())
     try:
+        failpoints.obey(orders)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_run(lambda: Daemon(root, take_over), root, write_pid))
     except (ValueError, OSError) as error:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from confd.cluster.leases import Leases, NoLeases
 from confd.exaconf import Conf
 from confd.model.envelope import Outcome
 from confd.model.errors import InvalidParameter
@@ -29,7 +30,8 @@ class Host:
 
     ``root`` is EXA_ROOT: everything the node writes is below it. ``runtime`` is a short directory for
     unix sockets. ``database_user`` owns database files and processes; None means the daemon's own user.
-    ``conf`` gives the revision this node has applied. ``say`` adds a line to the output of the command.
+    ``conf`` gives the revision this node has applied. ``leases`` has the lease that bounds its instances. ``end`` has
+    the node's daemon stop its instances and end, soon after. ``say`` adds a line to the output of the command.
     """
 
     node: int
@@ -39,7 +41,9 @@ class Host:
     database_user: str | None
     installations: tuple[Path, ...]
     conf: Callable[[], Conf]
+    leases: Leases = field(default_factory=NoLeases)
     lines: list[str] = field(default_factory=list)
+    end: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -80,6 +84,10 @@ class Submission:
 class Cluster(Protocol):
     """The master's view of the whole cluster, for what services do there."""
 
+    @property
+    def node(self) -> int:
+        """The node that is master."""
+
     def conf(self) -> Conf:
         """Return the newest committed revision."""
 
@@ -94,6 +102,10 @@ class Cluster(Protocol):
 
     def status(self, node: int, service: str) -> Any:
         """Return what a service last reported from a node (at most a heartbeat old), None if nothing."""
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of the nodes, as the master sees them."""
 
     def call(self, command: Any, timeout: float = 60.0) -> Any:
         """Run a command on its node now, outside of any job; the typed result.

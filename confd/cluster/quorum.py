@@ -1,65 +1,45 @@
-"""Quorum: more than half of the nodes that are not suspended; and for how long it has been missing."""
+"""Whether enough nodes are there to accept changes. Pure.
+
+More than half of the nodes that are not suspended must be online. Who is suspended does not count, so suspending dead
+nodes brings a quorum back, and suspending nodes that are online can lose it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
-from confd.model.errors import NoQuorum
 from confd.model.states import NodeState
 
 
-class Doubt(msgspec.Struct, frozen=True):
-    """An answer may be out of date: by so many seconds, for this reason (text for people)."""
+class Quorum(msgspec.Struct, frozen=True):
+    """Nodes that count, and those of them that are missing."""
 
-    age: float
-    text: str
+    voting: tuple[int, ...]
+    missing: tuple[int, ...]
 
+    @property
+    def held(self) -> bool:
+        """Whether more than half of those that count are there."""
+        return 2 * len(self.missing) < len(self.voting)
 
-def missing(states: Mapping[int, NodeState]) -> tuple[int, ...]:
-    """Return the nodes without which there is no quorum; empty while there is one."""
-    voting = {node: state for node, state in states.items() if state is not NodeState.SUSPENDED}
-    away = tuple(sorted(node for node, state in voting.items() if state is NodeState.OFFLINE))
-    return away if 2 * (len(voting) - len(away)) <= len(voting) else ()
-
-
-def check(states: Mapping[int, NodeState]) -> None:
-    """Refuse changes without quorum.
-
-    :raises NoQuorum: names the nodes that are missing.
-    """
-    if away := missing(states):
-        voting = sum(state is not NodeState.SUSPENDED for state in states.values())
-        raise NoQuorum(
-            f"{len(away)} of {voting} nodes are offline ({_names(away)}), so no changes are accepted; "
-            "bring them back or suspend them with node_suspend"
-        )
+    def __str__(self) -> str:
+        """Say how many are missing, and which."""
+        return f"{len(self.missing)} of {len(self.voting)} nodes are offline ({names(self.missing)})"
 
 
-class Quorum:
-    """What a master has seen of its quorum."""
-
-    def __init__(self, now: float) -> None:
-        self._whole_at = now
-        self._away: tuple[int, ...] = ()
-
-    def seen(self, states: Mapping[int, NodeState], now: float) -> None:
-        """Take in the states of all nodes at a moment (seconds of any clock)."""
-        away = missing(states)
-        if not away:
-            self._whole_at = now
-        self._away = away
-
-    def doubt(self, now: float) -> Doubt | None:
-        """Return whether a newer master may exist unknown to this one; None when it cannot."""
-        if not self._away:
-            return None
-        age = now - self._whole_at
-        return Doubt(
-            age, f"there has been no quorum for {age:.0f} s ({_names(self._away)} offline): it may be out of date"
-        )
+def quorum_of(states: Mapping[int, NodeState]) -> Quorum:
+    """Return who counts and who of them is missing."""
+    voting = tuple(sorted(node for node, state in states.items() if state is not NodeState.SUSPENDED))
+    return Quorum(voting, tuple(node for node in voting if states[node] is NodeState.OFFLINE))
 
 
-def _names(nodes: tuple[int, ...]) -> str:
-    return ", ".join(f"n{node}" for node in nodes)
+def suspending(states: Mapping[int, NodeState], nodes: Collection[int]) -> dict[int, NodeState]:
+    """Return the states once nodes are suspended."""
+    return {node: NodeState.SUSPENDED if node in nodes else state for node, state in states.items()}
+
+
+def names(nodes: Collection[int]) -> str:
+    """Return nodes as people read them."""
+    return ", ".join(f"n{node}" for node in sorted(nodes))

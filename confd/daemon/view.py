@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from confd.cluster.agent import Agent, Reply, reply_of
 from confd.cluster.host import Host, Submission, reports
 from confd.cluster.leader import Leader
+from confd.cluster.leases import Leases
 from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NoMaster, TimedOut, error_from
@@ -33,6 +34,11 @@ class ClusterView:
         self.submitting: Submit = _nobody
         head.watch(self.tell)
         leader.watch(self.tell)
+
+    @property
+    def node(self) -> int:
+        """The node that is master: this one."""
+        return self._host.node
 
     def conf(self) -> Conf:
         """Return the newest committed revision."""
@@ -59,6 +65,11 @@ class ClusterView:
         if node == self._host.node:
             return self._own_status.get(service)
         return self._leader.status(node, service)
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of the nodes."""
+        return self._host.leases
 
     def call(self, command: Command[Any], timeout: float = 60.0) -> Any:
         """Run a command on its node now, outside of any job."""

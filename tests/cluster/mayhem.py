@@ -11,7 +11,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import psutil
 import psycopg
@@ -22,9 +23,23 @@ NAME: Final = "Exasol"
 _KEEPER: Final = "confd.services.database.keeper.keeper"
 
 
-def processes_of(cluster: Cluster, node: int) -> list[psutil.Process]:
+class Nodes(Protocol):
+    """Nodes that databases run on: a cluster of ours, or a peer's."""
+
+    addresses: dict[int, str]
+
+    def root(self, node: int) -> Path:
+        """Return the directory that everything of a node is below."""
+
+
+def processes_of(cluster: Nodes, node: int) -> list[psutil.Process]:
     """Return daemon, keepers and servers of a node."""
-    root = str(cluster.root(node))
+    return processes_below(cluster.root(node))
+
+
+def processes_below(directory: Path) -> list[psutil.Process]:
+    """Return the processes that work in a directory or name something below it."""
+    root = str(directory)
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -42,7 +57,7 @@ def kill(processes: list[psutil.Process]) -> None:
     until(lambda: not any(_lives(process) for process in processes), "they are dead")
 
 
-def kill_node(cluster: Cluster, node: int) -> None:
+def kill_node(cluster: Nodes, node: int) -> None:
     """Kill -9 of everything on a node; what was being started meanwhile, too."""
     while found := [process for process in processes_of(cluster, node) if _lives(process)]:
         kill(found)
@@ -53,12 +68,12 @@ def kill_daemon(cluster: Cluster, node: int) -> None:
     cluster.kill(node)
 
 
-def kill_server(cluster: Cluster, node: int) -> None:
+def kill_server(cluster: Nodes, node: int) -> None:
     """Kill -9 of the postmaster alone."""
     kill([one for one in processes_of(cluster, node) if _is_postmaster(one)])
 
 
-def kill_keeper(cluster: Cluster, node: int) -> None:
+def kill_keeper(cluster: Nodes, node: int) -> None:
     """Kill -9 of the keepers alone; their servers stop."""
     kill([one for one in processes_of(cluster, node) if _words(one) & {_KEEPER}])
 
@@ -82,7 +97,7 @@ def heal(cluster: Cluster) -> None:
             psutil.Process(cluster.pid(node)).resume()
 
 
-def primary(cluster: Cluster) -> int | None:
+def primary(cluster: Nodes) -> int | None:
     """Return the node that takes writes."""
     return next((node for node in cluster.addresses if _writable(cluster, node)), None)
 
@@ -90,7 +105,7 @@ def primary(cluster: Cluster) -> int | None:
 class Writer(threading.Thread):
     """Writes rows all the time, connecting again after every error; remembers which were acknowledged."""
 
-    def __init__(self, cluster: Cluster, nodes: Sequence[int] = ()) -> None:
+    def __init__(self, cluster: Nodes, nodes: Sequence[int] = ()) -> None:
         super().__init__(daemon=True)
         self.cluster = cluster
         self.addresses = [cluster.addresses[node] for node in nodes or cluster.addresses]
@@ -164,7 +179,7 @@ class Watcher(threading.Thread):
         return self.seen
 
 
-def _writable(cluster: Cluster, node: int) -> bool:
+def _writable(cluster: Nodes, node: int) -> bool:
     try:
         with psycopg.connect(
             host=cluster.addresses[node], port=8563, user="sys", password=SYS_PASSWORD, dbname=NAME,

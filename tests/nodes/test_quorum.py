@@ -1,43 +1,46 @@
-"""Quorum is more than half of the nodes that are not suspended, and its loss has an age."""
+"""Quorum: more than half of the nodes that are not suspended."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.quorum import Quorum, check, missing
-from confd.model.errors import NoQuorum
+from confd.cluster.quorum import quorum_of, suspending
 from confd.model.states import NodeState
 
-ON, OFF, SUSPENDED = NodeState.ONLINE, NodeState.OFFLINE, NodeState.SUSPENDED
+STATES = st.dictionaries(st.integers(11, 30), st.sampled_from(list(NodeState)), max_size=12)
 
 
-@given(st.dictionaries(st.integers(11, 20), st.sampled_from(NodeState), min_size=1))
-def test_more_than_half(states: dict[int, NodeState]) -> None:
-    """Exactly then nothing is missing."""
-    states[10] = ON
-    online = sum(state is ON for state in states.values())
-    offline = sorted(node for node, state in states.items() if state is OFF)
-    assert missing(states) == (() if online > len(offline) else tuple(offline))
+@given(STATES)
+def test_more_than_half_of_those_that_count(states: dict[int, NodeState]) -> None:
+    """The suspended are not counted, neither as there nor as missing."""
+    online = sum(state is NodeState.ONLINE for state in states.values())
+    offline = sum(state is NodeState.OFFLINE for state in states.values())
+    quorum = quorum_of(states)
+    assert quorum.held == (online > offline)
+    assert len(quorum.voting) == online + offline
+    assert all(states[node] is NodeState.OFFLINE for node in quorum.missing)
 
 
-def test_who_is_missing_is_named() -> None:
-    """So that an administrator knows whom to bring back or to suspend."""
-    with pytest.raises(NoQuorum, match=r"2 of 3 nodes are offline \(n12, n13\)"):
-        check({11: ON, 12: OFF, 13: OFF, 14: SUSPENDED})
-    check({11: ON, 12: OFF, 13: SUSPENDED, 14: ON})
+@given(STATES)
+def test_two_sides_never_both_have_it(states: dict[int, NodeState]) -> None:
+    """What one side of a split sees as online is offline for the other one."""
+    other = {NodeState.ONLINE: NodeState.OFFLINE, NodeState.OFFLINE: NodeState.ONLINE}
+    mirrored = {node: other.get(state, state) for node, state in states.items()}
+    assert not (quorum_of(states).held and quorum_of(mirrored).held)
 
 
-def test_the_loss_has_an_age() -> None:
-    """Counted from the last moment with a quorum; gone when it is back."""
-    quorum = Quorum(100.0)
-    assert quorum.doubt(200.0) is None
-    quorum.seen({11: ON, 12: ON, 13: OFF}, 103.0)
-    quorum.seen({11: ON, 12: OFF, 13: OFF}, 104.0)
-    doubt = quorum.doubt(110.0)
-    assert doubt is not None
-    assert doubt.age == 7.0
-    assert "n12, n13" in doubt.text
-    quorum.seen({11: ON, 12: ON, 13: OFF}, 111.0)
-    assert quorum.doubt(112.0) is None
+@given(STATES, st.data())
+def test_suspending_dead_nodes_only_helps(states: dict[int, NodeState], data: st.DataObject) -> None:
+    """And suspending all of them brings it back, as long as one node lives."""
+    dead = [node for node, state in states.items() if state is NodeState.OFFLINE]
+    some = data.draw(st.sets(st.sampled_from(dead)) if dead else st.just(set()))
+    assert quorum_of(suspending(states, some)).held >= quorum_of(states).held
+    alive = NodeState.ONLINE in states.values()
+    assert quorum_of(suspending(states, dead)).held is alive
+
+
+def test_it_names_the_missing() -> None:
+    """In the words that an administrator reads."""
+    states = {11: NodeState.ONLINE, 13: NodeState.OFFLINE, 12: NodeState.OFFLINE, 14: NodeState.SUSPENDED}
+    assert str(quorum_of(states)) == "2 of 3 nodes are offline (n12, n13)"

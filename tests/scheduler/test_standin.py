@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from confd.cluster.quorum import Doubt
+from confd.cluster.doubt import Doubt
 from confd.cluster.replica import load_conf
 from confd.model.errors import NoMaster
 from confd.scheduler.caller import SYSTEM, Caller

@@ -40,12 +40,14 @@ class Follower(msgspec.Struct, frozen=True):
 class Place(msgspec.Struct, frozen=True):
     """Where an instance's processes are: the machine, the root of its node there, the data directory.
 
-    ``machine`` is equal for all who see the same processes (``proof``).
+    ``machine`` is equal for all who see the same processes (``proof``). ``lease``: the hold of the node's lease that
+    bounds how long it takes writes, of a stopped one the hold under which it would start; empty when there is none.
     """
 
     machine: str
     root: str
     data: str
+    lease: str = ""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +62,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     ``certificate`` is the fingerprint of what clients are shown. ``stale``: the running server lacks something that
     the configuration says now. ``fits``: the data are of the version that the database is to run with.
     ``used``: bytes of data, of a writable instance with a quota. ``read_only``: sessions are, except for those of sys.
-    ``writers``: sessions, not of sys, that write although they should not.
+    ``writers``: sessions, not of sys, that write although they should not. ``lapsed``: it was stopped because the lease
+    of its node ran out.
     """
 
     node: int
@@ -87,6 +90,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     used: int = 0
     read_only: bool = False
     writers: int = 0
+    lapsed: bool = False
 
     @property
     def running(self) -> bool:

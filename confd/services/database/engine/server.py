@@ -72,9 +72,10 @@ class Server:
         """Return where the server listens."""
         return tuple(dict.fromkeys(addresses_of(self)))
 
-    def start(self, role: Role, role_file: str, maintenance: bool) -> InstanceState:
+    def start(self, role: Role, role_file: str, maintenance: bool, lease: str = "") -> InstanceState:
         """Write the configuration and start; return READY, or STARTING when recovery takes longer.
 
+        :param lease: hold of the node's lease under which a primary was ordered.
         :raises NodeError: it does not start; with the last lines of its log.
         """
         content = read_content(self.place.data)
@@ -85,7 +86,25 @@ class Server:
             self._write_files(role_file, maintenance)
             self._check_ports()
             self.keeper.ensure(self.place.data, self.layout.log)
-        return self._started()
+        self.bind(role, lease)
+        return self._started(role, lease)
+
+    def bind(self, role: Role, lease: str) -> None:
+        """Have the keeper stop the server when the node's lease runs out, where instances are bound to leases.
+
+        :param lease: hold under which it was ordered to take writes.
+        :raises NodeError: the node holds its lease no longer, or anew.
+        """
+        leases = self.host.leases
+        hold = leases.hold()
+        if not leases.bound:
+            self.keeper.release()
+        elif hold is not None and (role is Role.STANDBY or hold.name == lease):
+            self.keeper.hold(hold.name, hold.deadline)
+        elif role is Role.PRIMARY:
+            raise NodeError(
+                f"{self.host.name} {'got its lease anew' if hold else 'has no lease'} since this was ordered"
+            )
 
     def write_role(self, role_file: str) -> None:
         """Change what may change while the server runs."""
@@ -168,7 +187,7 @@ class Server:
                     f"stop what uses it, or change the port of {self.database.name} with db_configure"
                 ) from error
 
-    def _started(self) -> InstanceState:
+    def _started(self, role: Role, lease: str) -> InstanceState:
         account, log = self.layout.account, self.layout.log
         logged = log.stat().st_size if log.exists() else 0
         binary = self.choice().installation.tool("postgres")
@@ -179,7 +198,10 @@ class Server:
             "-c",
             f"config_file={self.layout.config / 'postgresql.conf'}",
         ]
-        status = self.keeper.start(argv, environment(self), account.uid, account.gid, _READY_WITHIN)
+        status = self.keeper.start(
+            argv, environment(self), account.uid, account.gid, _READY_WITHIN,
+            writable=role is Role.PRIMARY, lease=lease,
+        )  # fmt: skip
         if status is None:
             return InstanceState.STARTING
         if status.ready:

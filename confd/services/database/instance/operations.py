@@ -32,11 +32,16 @@ def initialise(host: Host, database: str, generation: str, replace: bool) -> Non
 
 
 @operation("database.start_primary")
-def start_primary(host: Host, database: str, quorum: Quorum, maintenance: bool = False) -> InstanceState:
-    """Start the instance writable, with a quorum in force from the first moment; in maintenance for sys only."""
+def start_primary(
+    host: Host, database: str, quorum: Quorum, maintenance: bool = False, lease: str = ""
+) -> InstanceState:
+    """Start the instance writable, with a quorum in force from the first moment; in maintenance for sys only.
+
+    :param lease: hold of the node's lease as the master knows it; under a later one the order is void.
+    """
     server = Server(host, database)
     with turns.turn(server.place.data):
-        state = server.start(Role.PRIMARY, server.primary_file(quorum), maintenance)
+        state = server.start(Role.PRIMARY, server.primary_file(quorum), maintenance, lease)
     if state is InstanceState.READY:
         # Data of another version were kept until the present ones had been used.
         remove(server.place.replaced)
@@ -94,10 +99,15 @@ def detach(host: Host, database: str, wait: float) -> None:
 
 
 @operation("database.promote")
-def promote(host: Host, database: str, quorum: Quorum, maintenance: bool = False) -> None:
-    """Make the detached standby writable, with a quorum in force; fine when it is writable already."""
+def promote(host: Host, database: str, quorum: Quorum, maintenance: bool = False, lease: str = "") -> None:
+    """Make the detached standby writable, with a quorum in force; fine when it is writable already.
+
+    :param lease: hold of the node's lease as the master knows it; under a later one the order is void.
+    """
     server = Server(host, database)
     with turns.turn(server.place.data):
+        server.bind(Role.PRIMARY, lease)
+        server.keeper.elevate(lease)
         server.write_role(server.primary_file(quorum))
         server.admin.promote(quorum)
 
@@ -215,7 +225,10 @@ def report(host: Host) -> dict[str, Any]:
 def _reported(host: Host, database: str) -> dict[str, Any] | None:
     place = layout(host, database)
     status = KeeperClient(place.state, place.keeper).status()
-    return {"state": _state(status), "restarts": status.restarts} if status else None
+    if status is None:
+        return None
+    shown = {"state": _state(status), "restarts": status.restarts}
+    return shown | {"lapsed": True} if status.lapsed else shown
 
 
 def _state(status: KeeperStatus) -> InstanceState:
@@ -239,12 +252,20 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
         timeline=content.timeline,
         flushed=content.redo,
         ended=content.ended if state is InstanceState.STOPPED and content.role is Role.PRIMARY else "",
-        place=Place(machine(), str(server.host.root), str(server.place.data)),
+        place=Place(machine(), str(server.host.root), str(server.place.data), _lease(server, status)),
         restarts=status.restarts if status else 0,
+        lapsed=status.lapsed if status else False,
         certificate=certificate.fingerprint if certificate else "",
         fits=refreshing.fits(server),
     )
     return _asked(server, held) if state is InstanceState.READY else held
+
+
+def _lease(server: Server, status: KeeperStatus | None) -> str:
+    if status is not None and status.server:
+        return status.lease
+    hold = server.host.leases.hold()
+    return hold.name if hold is not None else ""
 
 
 def _node_at(host: Host, address: str) -> int | None:

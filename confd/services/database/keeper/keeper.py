@@ -6,15 +6,22 @@ It goes into the background, holds a lock on its state directory (a second one d
 that an earlier keeper left behind, and answers one JSON line per connection on its socket:
 
     {"do": "status"}
-    {"do": "start", "argv": [...], "env": {...}, "uid": 998, "gid": 998}   answered when ready or failed
+    {"do": "start", "argv": [...], "env": {...}, "uid": 998, "gid": 998,
+     "writable": true, "lease": hold}                                      answered when ready or failed
     {"do": "stop", "mode": "fast" | "immediate", "patience": seconds}      answered when the server is gone
     {"do": "leave", ...}                                                   the same, then the keeper ends
+    {"do": "hold", "lease": hold, "until": deadline, "shorten": false}     bind the server to the node's lease
+    {"do": "release"}                                                      bind it to none
+    {"do": "elevate", "lease": hold}                                       it is about to become writable
 
 What the server prints goes through the keeper into the log, which thereby never holds a password.
 
 A server that was ready and dies is started again in place, at growing intervals, up to ten times in a row;
 one that never became ready is not. When the keeper itself dies, the kernel tells the server to stop (fast): a
 server without keeper is one that nobody can fence. SIGTERM stops the server and ends the keeper.
+
+A keeper that was given a deadline stops a writable server at once when it passes, and stays, so that its status tells
+why. It makes a server writable only by an order that was given under the hold of the lease that it knows.
 
 Standard library only and few modules: there is one of these per instance.
 """
@@ -33,7 +40,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from confd.services.database.keeper.processes import clear, postmaster_status, send, start_time
+from confd.services.database.keeper.deadline import Deadline
+from confd.services.database.keeper.processes import clear, postmaster_status, processes_in, send, start_time
 from confd.services.database.keeper.serverlog import ServerLog
 from confd.services.database.keeper.spawning import adopt_orphans, become_server
 
@@ -45,6 +53,8 @@ _LOOK_WHILE_STARTING = 0.01
 _LONGEST_PAUSE = 5.0
 _PROVEN = 5.0
 _MOST_RESTARTS = 10
+_LAPSE_PATIENCE = 0.4
+_REFUSED = "the order was given under another lease of the node than it holds now, or its lease has run out"
 
 
 class Keeper:
@@ -55,6 +65,8 @@ class Keeper:
         self._order: dict[str, Any] | None = None
         self._server = 0
         self._ready = self._was_ready = self._leaving = self._forced = False
+        self._writable = self._lapsed = False
+        self._deadline = Deadline()
         self._restarts = self._failures = 0
         self._exit: int | None = None
         self._began = 0.0
@@ -73,10 +85,14 @@ class Keeper:
         poll.register(self._listener, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
         poll.register(self._log.source, select.POLLIN)
+        poll.register(self._deadline.timer, select.POLLIN)
         while not (self._leaving and not self._server):
             ready = {fd for fd, _ in poll.poll(self._pause())}
             if self._woken in ready:
                 os.read(self._woken, 4096)
+            self._deadline.hush()
+            # Before anything is served: who slept through the deadline must not hear of a later one first.
+            self._check_deadline()
             if self._listener.fileno() in ready:
                 self._serve()
             self._log.take()
@@ -89,6 +105,13 @@ class Keeper:
             return int(_LOOK_WHILE_STARTING * 1000)
         due = [at for at in (self._restart_at, self._force_at) if at is not None]
         return max(0, int((min(due) - time.monotonic()) * 1000) + 1) if due else None
+
+    def _check_deadline(self) -> None:
+        runs = self._server or self._restart_at is not None
+        if self._writable and runs and self._deadline.passed and not self._lapsed:
+            self._lapsed = True
+            self._stop("immediate", _LAPSE_PATIENCE, leave=False)
+            self._forced = True
 
     def _look(self) -> None:
         self._reap()
@@ -150,6 +173,8 @@ class Keeper:
 
     def _handle(self, connection: socket.socket, request: dict[str, Any]) -> None:
         match request["do"]:
+            case "start" | "elevate" if not self._may(request):
+                _reply(connection, self._status() | {"refused": _REFUSED})
             case "start":
                 self._start(request)
                 self._starters.append(connection)
@@ -159,15 +184,29 @@ class Keeper:
                 self._stoppers.append(connection)
                 if not self._server:
                     self._answer(self._stoppers)
+            case "hold":
+                self._deadline.hold(request["lease"], float(request["until"]), bool(request.get("shorten", False)))
+                _reply(connection, self._status())
+            case "release":
+                self._deadline.release()
+                _reply(connection, self._status())
+            case "elevate":
+                self._writable = True
+                _reply(connection, self._status())
             case _:
                 _reply(connection, self._status())
+
+    def _may(self, request: dict[str, Any]) -> bool:
+        writable = request["do"] == "elevate" or request.get("writable", False)
+        return not writable or self._deadline.allows(request.get("lease", ""))
 
     def _start(self, request: dict[str, Any]) -> None:
         if self._server or self._leaving:
             return
         self._order = request
         self._restart_at, self._exit = None, None
-        self._was_ready = False
+        self._was_ready = self._lapsed = False
+        self._writable = bool(request.get("writable", False))
         self._restarts = self._failures = 0
         self._spawn()
 
@@ -179,6 +218,9 @@ class Keeper:
             self._forced, self._force_at = False, time.monotonic() + patience
 
     def _force(self) -> None:
+        # Backends of a killed postmaster may work on for a while.
+        for pid in processes_in(self._data) if self._forced else ():
+            send(pid, signal.SIGKILL)
         send(self._server, signal.SIGKILL if self._forced else signal.SIGQUIT)
         self._forced, self._force_at = True, None if self._forced else time.monotonic() + 5.0
 
@@ -195,6 +237,10 @@ class Keeper:
             "ready": self._ready,
             "restarts": self._restarts,
             "exit": self._exit,
+            "lease": self._deadline.name,
+            "until": self._deadline.until,
+            "writable": self._writable and self._server != 0,
+            "lapsed": self._lapsed,
         }
 
 

@@ -29,8 +29,10 @@ from confd.services.database.planning.situation import (
     Remember,
     Situation,
     StartStandby,
+    lease_of,
     may_follow,
     names,
+    no_lease,
 )
 from confd.services.database.record import Quorum, Record
 
@@ -50,8 +52,11 @@ def plan_election(now: Situation) -> Plan:
 
 def plan_promotion(now: Situation, chosen: Instance) -> Plan:
     """Make the recorded primary writable, which is still a standby."""
+    if now.awaits_lease(chosen):
+        return Plan(blocked=no_lease(chosen.node), offline=True)
     if chosen.detached:
-        return Plan((Promote(chosen.node, _first_quorum(now, chosen.node)),) if now.free(chosen.node) else ())
+        promote = Promote(chosen.node, _first_quorum(now, chosen.node), lease_of(chosen))
+        return Plan((promote,) if now.free(chosen.node) else ())
     return Plan(tuple(_reading(now, [chosen])))
 
 
@@ -103,9 +108,9 @@ def _needed(quorum: Quorum) -> int:
     return len(quorum.standbys) - quorum.acks + 1
 
 
-def _rank(now: Situation, one: Instance) -> tuple[int, int, bool, bool, int]:
+def _rank(now: Situation, one: Instance) -> tuple[int, int, bool, bool, bool, int]:
     active, seat = one.node in now.spec.active, one.node in now.spec.nodes
-    return one.timeline, lsn(one.flushed), seat, active, -one.node
+    return one.timeline, lsn(one.flushed), not now.awaits_lease(one), seat, active, -one.node
 
 
 def _reading(now: Situation, copies: list[Instance]) -> Iterator[NodeAction]:

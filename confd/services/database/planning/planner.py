@@ -46,7 +46,9 @@ from confd.services.database.planning.situation import (
     Upgrade,
     can_follow,
     holds,
+    lease_of,
     may_follow,
+    no_lease,
     usable,
 )
 from confd.services.database.planning.upkeep import plan_upkeep
@@ -97,6 +99,8 @@ def _stray(now: Situation, node: int, instance: Instance) -> str:
 
 def _plan_run(now: Situation) -> Plan:
     primary = now.record.primary
+    if (freed := _freed(now)) != now.record:
+        return Plan((Remember(freed),))
     instance = now.seen.get(primary) if primary is not None else None
     if primary is None or instance is None:
         return _plan_without(now, primary)
@@ -115,6 +119,14 @@ def _plan_run(now: Situation) -> Plan:
     if now.leaves(primary) and _successor(now, instance):
         return Plan((StopInstance(primary, "another node takes over"),) if now.may_stop(primary) else ())
     return _plan_standbys(now, primary, instance)
+
+
+def _freed(now: Situation) -> Record:
+    """Return the record without a lease that bounds nothing any more: the store has none now."""
+    place = now.record.place
+    if now.leased or place is None or not place.lease:
+        return now.record
+    return msgspec.structs.replace(now.record, place=msgspec.structs.replace(place, lease=""))
 
 
 def _plan_without(now: Situation, primary: int | None) -> Plan:
@@ -142,12 +154,14 @@ def _upgrade(now: Situation, primary: int) -> Plan:
 def _start_primary(now: Situation, primary: int) -> Plan:
     if any(one.running and one.role is not Role.STANDBY for _, one in now.others(primary)) or not now.free(primary):
         return Plan()
+    if now.awaits_lease(now.seen[primary]):
+        return Plan(blocked=no_lease(primary), offline=True)
     known = _known(now, now.seen[primary])
     if known.place != now.record.place:
         return Plan((Remember(known),))
     standbys = (node for node, one in now.others(primary) if may_follow(now.record, one) and not one.running)
     starts = tuple(StartStandby(node, primary) for node in standbys if now.free(node))
-    return Plan((StartPrimary(primary, now.record.quorum), *starts))
+    return Plan((StartPrimary(primary, now.record.quorum, lease_of(now.seen[primary])), *starts))
 
 
 def _known(now: Situation, primary: Instance) -> Record:

@@ -31,10 +31,11 @@ class Upgrade(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartPrimary(msgspec.Struct, frozen=True, tag=True):
-    """Write configuration and start, writable, with this quorum in force."""
+    """Write configuration and start, writable, with this quorum in force, under this hold of the node's lease."""
 
     node: int
     quorum: Quorum
+    lease: str = ""
 
 
 class Clone(msgspec.Struct, frozen=True, tag=True):
@@ -65,10 +66,11 @@ class Detach(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
-    """Make a detached standby writable, with this quorum in force from the first moment."""
+    """Make a detached standby writable, with this quorum in force from the first moment, as for StartPrimary."""
 
     node: int
     quorum: Quorum
+    lease: str = ""
 
 
 class Rewind(msgspec.Struct, frozen=True, tag=True):
@@ -170,7 +172,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     that failed. ``failed``: the last action of a node, where it failed. ``gone``: nodes that do not answer and whose
     daemon, keeper and server are proven to be dead. ``late``: nodes that should stream and have not for a while;
     ``stuck``: those that will not, with how often that was found since they last did. ``unable``: nodes on which a
-    primary did not start again and again.
+    primary did not start again and again. ``leased``: what takes writes is bound to leases of the nodes; ``lapsed``:
+    nodes whose lease has been gone for so long that nothing on them takes writes.
     """
 
     database: str
@@ -185,6 +188,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     late: frozenset[int] = frozenset()
     stuck: dict[int, int] = {}
     unable: frozenset[int] = frozenset()
+    leased: bool = False
+    lapsed: frozenset[int] = frozenset()
     virtual: InstanceState | None = None
 
     @property
@@ -213,15 +218,19 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     def stopped(self, node: int) -> bool:
         """Whether a node's instance is proven to be stopped and to stay so.
 
-        Its agent says so; or, where no agent answers, its processes are seen to be gone, or an administrator has
-        suspended the node and answers for it.
+        Its agent says so; or, where no agent answers, its processes are seen to be gone, or the lease of its node has
+        run out, or an administrator has suspended the node and answers for it.
         """
         if node in self.busy and node not in self.resting:
             return False
         if node in self.seen:
             return not self.seen[node].running
         suspended = self.nodes.get(node) is NodeState.SUSPENDED or node in self.record.suspended
-        return node in self.gone or (suspended and not self.online(node))
+        return node in self.gone or node in self.lapsed or (suspended and not self.online(node))
+
+    def awaits_lease(self, instance: Instance) -> bool:
+        """Whether an instance must not take writes yet, because its node holds no lease."""
+        return self.leased and not lease_of(instance)
 
     def leaves(self, node: int) -> bool:
         """Whether another node is to take over from this one."""
@@ -272,6 +281,16 @@ def can_follow(record: Record, instance: Instance, primary: Instance) -> bool:
     """Tell whether a copy can follow this running primary, which must still have the WAL that it lacks."""
     kept = instance.node in primary.kept or 0 < lsn(primary.oldest) <= lsn(instance.flushed)
     return may_follow(record, instance) and kept
+
+
+def lease_of(instance: Instance) -> str:
+    """Return the hold of its node's lease that bounds an instance; empty when there is none."""
+    return instance.place.lease if instance.place is not None else ""
+
+
+def no_lease(node: int) -> str:
+    """Say why an instance does not take writes."""
+    return f"n{node} cannot renew its lease in the store, without which nothing on it takes writes"
 
 
 def names(nodes: Iterable[int]) -> str:

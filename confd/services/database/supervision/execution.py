@@ -54,8 +54,8 @@ def execute(
             cluster.call(instance.initialise.on(node, database, generation, replace), timeout=_DAY)
         case Upgrade(node, generation):
             cluster.call(upgrading.upgrade.on(node, database, generation), timeout=_DAY)
-        case StartPrimary(node, quorum):
-            cluster.call(instance.start_primary.on(node, database, quorum, maintenance), timeout=_START)
+        case StartPrimary(node, quorum, lease):
+            cluster.call(instance.start_primary.on(node, database, quorum, maintenance, lease), timeout=_START)
         case Clone() | Rewind() | StartStandby() | Follow() | Detach() | Promote():
             _execute_on_copy(cluster, database, action, maintenance)
         case OpenVirtual(node, order):
@@ -96,8 +96,8 @@ def _execute_on_copy(
             cluster.call(instance.follow.on(node, database, primary), timeout=_START)
         case Detach(node):
             cluster.call(instance.detach.on(node, database, _CATCH_UP), timeout=2 * _CATCH_UP)
-        case Promote(node, quorum):
-            cluster.call(instance.promote.on(node, database, quorum, maintenance), timeout=_START)
+        case Promote(node, quorum, lease):
+            cluster.call(instance.promote.on(node, database, quorum, maintenance, lease), timeout=_START)
 
 
 def _admit(cluster: Cluster, database: str, node: int, primary: int | None, maintenance: bool) -> None:

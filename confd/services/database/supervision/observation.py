@@ -42,7 +42,7 @@ def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observat
     serves = primary_serves(now)
     opened = now.record.virtual
     missing = tuple(node for node in now.spec.nodes if not _ready(now.seen.get(node)))
-    problems = [plan(now).blocked, *map(str, failures)] if wanted else []
+    problems = [plan(now).blocked, *map(str, failures), *_lapses(now)] if wanted else []
     problems += [f"Backup {opened.order.path} is open for reading."] if opened is not None else []
     return Observation(
         state=_state(now, wanted, serves),
@@ -53,6 +53,13 @@ def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observat
         info=" ".join(filter(None, problems)),
         unavailable=tuple(node for node in now.nodes if not now.online(node) or node in now.record.suspended),
     )
+
+
+def _lapses(now: Situation) -> Iterator[str]:
+    """Say which instances do not run because their node could not renew its lease in time."""
+    for node, instance in now.seen.items():
+        if instance.lapsed and not instance.running and instance.role is Role.PRIMARY:
+            yield f"n{node} stopped its instance because it could not renew its lease in the store in time."
 
 
 def outcome(now: Situation, decided: Plan) -> Outcome | None:

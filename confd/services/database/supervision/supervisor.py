@@ -149,7 +149,7 @@ class Supervisor:
         """See all instances now."""
         conf, states = self._cluster.conf(), self._cluster.node_states()
         record = read_record(self._cluster, self.database) or Record()
-        spec = self._spec(record)
+        spec = self._spec(record, states)
         online = [
             node for node in conf.nodes if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
         ]
@@ -157,6 +157,7 @@ class Supervisor:
             resting, failures, busy = self._resting(), dict(self.failures), dict(self._busy)
         seen = {node: one for node, one in zip(online, self._looks.map(self._instance, online), strict=True) if one}
         self._patience.look(record.primary, seen, spec.nodes)
+        gone, lapsed = self._silent(record, seen)
         return Situation(
             database=self.database,
             spec=spec,
@@ -166,20 +167,29 @@ class Supervisor:
             resting=frozenset(resting) - frozenset(busy),
             failed={node: failure.action for node, failure in failures.items()},
             seen=seen,
-            gone=self._gone(record, seen),
+            gone=gone,
+            leased=self._cluster.leases.bound,
+            lapsed=lapsed,
             late=self._patience.late,
             stuck=self._patience.stuck,
             unable=frozenset(node for node, failure in failures.items() if _unable(failure)),
             virtual=self._virtual(record, states),
         )
 
-    def _gone(self, record: Record, seen: dict[int, Instance]) -> frozenset[int]:
-        """Look for the processes of nodes that do not answer: the primary, and those seen before by this supervisor."""
+    def _silent(self, record: Record, seen: dict[int, Instance]) -> tuple[frozenset[int], frozenset[int]]:
+        """Look for processes and leases of nodes that do not answer: the primary, and those that this one saw before.
+
+        Returns those without processes, and those whose lease has run out.
+        """
         self._places.update({node: one.place for node, one in seen.items() if one.place is not None})
         places = {node: place for node, place in self._places.items() if node != record.primary}
         if record.primary is not None and record.place is not None:
             places[record.primary] = record.place
-        return frozenset(node for node, place in places.items() if node not in seen and self._proven(place))
+        silent, leases = {node: place for node, place in places.items() if node not in seen}, self._cluster.leases
+        return (
+            frozenset(node for node, place in silent.items() if self._proven(place)),
+            frozenset(node for node, place in silent.items() if place.lease and leases.lapsed(node, place.lease)),
+        )
 
     def _virtual(self, record: Record, states: dict[int, NodeState]) -> InstanceState | None:
         opened = record.virtual
@@ -206,11 +216,12 @@ class Supervisor:
         named = (record.primary, *spec.nodes, *record.copies, *record.quorum.standbys)
         return node in named or self.database in reported
 
-    def _spec(self, record: Record) -> Spec:
+    def _spec(self, record: Record, states: dict[int, NodeState]) -> Spec:
         conf = self._cluster.conf()
         database = conf.require_database(self.database)
         volume = conf.require_volume(database.data_volume)
-        return with_guests(seats(database, volume, record.suspended), record, volume.redundancy)
+        suspended = {*record.suspended, *(node for node, state in states.items() if state is NodeState.SUSPENDED)}
+        return with_guests(seats(database, volume, suspended), record, volume.redundancy)
 
     def _instance(self, node: int) -> Instance | None:
         try:

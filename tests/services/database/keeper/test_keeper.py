@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from confd.cluster.leases import boottime
+from confd.model.errors import NodeError, TimedOut
 from confd.services.database.keeper import keeper
 from confd.services.database.keeper.client import KeeperClient
 from confd.services.database.keeper.processes import processes_in, start_time, wait_gone
@@ -37,10 +39,10 @@ class Place:
             directory.mkdir()
         self.client = KeeperClient(self.state, self.path)
 
-    def start(self, script: str):
+    def start(self, script: str, **how):
         self.client.ensure(self.data, self.log)
         argv = [sys.executable, "-c", script]
-        return self.client.start(argv, {"PATH": os.defpath}, os.getuid(), os.getgid(), 20)
+        return self.client.start(argv, {"PATH": os.defpath}, os.getuid(), os.getgid(), 20, **how)
 
 
 @pytest.fixture
@@ -144,3 +146,86 @@ def test_keeper_without_socket_is_replaced(place: Place) -> None:
     assert now.ready
     assert now.keeper != status.keeper
     assert start_time(status.server) is None
+
+
+def hold(place: Place, seconds: float, name: str = "e/1", shorten: bool = False) -> float:
+    """Give the keeper a deadline that is some seconds away."""
+    deadline = boottime() + seconds
+    assert place.client.hold(name, deadline, shorten)
+    return deadline
+
+
+def test_deadline_stops_what_takes_writes(place: Place) -> None:
+    """It goes on while it is renewed; when the deadline passes it is stopped at once, and the keeper says why."""
+    place.client.ensure(place.data, place.log)
+    hold(place, 2.0)
+    status = place.start(READY, writable=True, lease="e/1")
+    assert status.ready
+    assert status.writable
+    deadline = hold(place, 1.0, shorten=True)
+    assert wait_gone(status.server, 10)
+    assert boottime() >= deadline
+    until(lambda: not place.client.status().server)
+    now = place.client.status()
+    assert (now.keeper, now.lapsed, now.wanted, now.writable) == (status.keeper, True, False, False)
+    # It is not started again by a later deadline, only by an order.
+    hold(place, 20.0, "e/2")
+    assert place.client.status().server == 0
+    assert place.start(READY, writable=True, lease="e/2").ready
+    assert not place.client.status().lapsed
+
+
+def test_stubborn_server_is_killed_at_its_deadline(place: Place) -> None:
+    """What ignores the order to stop does not take writes for long."""
+    place.client.ensure(place.data, place.log)
+    hold(place, 1.0)
+    status = place.start(STUBBORN.replace("signal.SIGINT", "signal.SIGQUIT"), writable=True, lease="e/1")
+    assert wait_gone(status.server, 10)
+
+
+def test_deadline_does_not_concern_standbys(place: Place) -> None:
+    """A server that takes no writes stays, until it is about to take some."""
+    place.client.ensure(place.data, place.log)
+    hold(place, 0.1)
+    status = place.start(READY)
+    until(lambda: boottime() > place.client.status().until)
+    assert place.client.status().server == status.server
+    with pytest.raises(NodeError, match="nothing was made writable"):
+        place.client.elevate("e/1")
+    hold(place, 0.5, "e/2")
+    with pytest.raises(NodeError):
+        place.client.elevate("e/1")
+    place.client.elevate("e/2")
+    assert wait_gone(status.server, 10)
+
+
+def test_orders_of_another_hold_are_void(place: Place) -> None:
+    """Nothing becomes writable by an order from before the lease was lost, nor after the deadline, nor without one."""
+    place.client.ensure(place.data, place.log)
+    with pytest.raises(NodeError):
+        place.start(READY, writable=True, lease="e/1")
+    hold(place, 20.0, "e/2")
+    for lease in ("e/1", ""):
+        with pytest.raises(NodeError):
+            place.start(READY, writable=True, lease=lease)
+    hold(place, -1.0, "e/2", shorten=True)
+    with pytest.raises(NodeError):
+        place.start(READY, writable=True, lease="e/2")
+    assert not (place.data / "starts").exists()
+    place.client.release()
+    assert place.start(READY, writable=True).ready
+
+
+def test_keeper_that_slept_stops_its_server_before_it_listens(place: Place) -> None:
+    """A frozen keeper that wakes up after the deadline does not take the later one that waits for it."""
+    place.client.ensure(place.data, place.log)
+    deadline = hold(place, 1.0)
+    status = place.start(READY, writable=True, lease="e/1")
+    os.kill(status.keeper, signal.SIGSTOP)
+    with pytest.raises(TimedOut):
+        place.client.hold("e/1", boottime() + 60)
+    assert boottime() > deadline
+    assert start_time(status.server)
+    os.kill(status.keeper, signal.SIGCONT)
+    assert wait_gone(status.server, 10)
+    assert place.client.status().lapsed
