@@ -16,6 +16,7 @@ from confd.model.errors import ConfDError, LimitExceeded, NodeOffline, NoMaster
 
 _RETRY_SECONDS: Final = 0.25
 _GIVE_UP_SECONDS: Final = 20.0
+_SERVED_SECONDS: Final = 3.0
 _MULTICALL: Final = "system.multicall"
 _MULTICALL_LIMIT: Final = 1_000
 
@@ -108,7 +109,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience
         while True:
-            answering = self._answering()
+            answering, began = self._answering(), loop.time()
             try:
                 if answering is not None:
                     return await answering.call(request)
@@ -116,6 +117,9 @@ class Gateway:
             except (NodeOffline, NoMaster) as error:
                 # The call may have reached the master: the same id makes sure that it runs once.
                 request = msgspec.structs.replace(request, retried=True)
+                if loop.time() - began > _SERVED_SECONDS:
+                    # A master had it until now, so the time without one begins here.
+                    until = loop.time() + self._patience
                 try:
                     if (standing_in := self._stand_in()) is not None:
                         return await standing_in.call(request)

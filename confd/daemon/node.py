@@ -299,7 +299,12 @@ class Daemon:
                 if self._follower.master.term > seen.term:
                     # A master that hangs never answers; the next one has the call's id, and goes on with it.
                     raise NodeOffline(f"{master[1]} is no longer master")
+                if self._follower.silence() > OFFLINE_SECONDS:
+                    raise NodeOffline("it has fallen silent")
             return call.result()
+        except NodeOffline as error:
+            why = self._elections.trouble or error.message
+            raise NodeOffline(f"{master[1]} was master last, {why}") from None
         finally:
             call.cancel()
 

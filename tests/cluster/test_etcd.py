@@ -59,7 +59,8 @@ def test_the_masters_node_is_lost(running: Cluster) -> None:
 def test_planned_change_and_back(running: Cluster) -> None:
     """master_change and affinity_reset do here what they do with the embedded store."""
     with Callers(running) as callers:
-        assert running.run("master_change", 12, nids=[13]) == 13
+        # Under load a node may look dead for a moment, and the change is refused then.
+        until(lambda: running.try_run("master_change", 12, nids=[13])["result_code"] == 0, "n13 leads")
         agree_on(running, 13)
         callers.go_on()
         until(lambda: running.try_run("affinity_reset", 12)["result_code"] == 0, "n11 may lead again")
