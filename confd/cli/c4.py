@@ -45,6 +45,7 @@ def main() -> None:
     c4 connect -t 1/cos                a shell with confd_client on its first node
     c4 connect -t 1.12/cos -- COMMAND  one command on n12
     c4 stop -t 1, c4 start -t 1        all of it down, and up again
+    c4 store etcd -t 1 --endpoint URL  keep its configuration and jobs in etcd
     c4 rm -t 1                         stop and delete
     """
 
@@ -200,6 +201,52 @@ def pwdhash(interactive: bool, password: str | None) -> None:
     if not password:
         raise click.UsageError("the password is empty")
     print(make_verifier(Secret(password)).reveal())
+
+
+@main.group()
+def store() -> None:
+    """Where a cluster keeps its configuration and jobs."""
+
+
+@store.command("etcd")
+@_target
+@click.option("--endpoint", "endpoints", multiple=True, required=True, help="URL of a member of etcd; may be repeated.")
+@click.option("--ca", help="File with the certificates that sign etcd's, on all nodes.")
+@click.option("--certificate", help="File with the nodes' certificate towards etcd, on all nodes.")
+@click.option("--key", help="File with the key of that certificate, on all nodes.")
+@click.option("--user", help="Name of the nodes' user in etcd.")
+@click.option("--password-file", help="File with that user's password, on all nodes.")
+@click.option("--prefix", help="What all keys in etcd begin with.")
+def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ...], **given: str | None) -> None:
+    """Move a running cluster into etcd, with its history."""
+    from confd.play.storing import move
+
+    _, node, _ = _find(target, play_id)
+    params = {name: value for name, value in given.items() if value is not None}
+    _say(move(node, {"kind": "etcd", "endpoints": list(endpoints), **params}))
+
+
+@store.command("sqlite")
+@_target
+def store_sqlite(target: str | None, play_id: str | None) -> None:
+    """Move a running cluster into the embedded store, with its history."""
+    from confd.play.storing import move
+
+    _, node, _ = _find(target, play_id)
+    _say(move(node, {"kind": "sqlite"}))
+
+
+@store.command("recover")
+@_target
+@click.option("--yes-others-are-down", is_flag=True, help="Confirm that nothing runs on the nodes that do not answer.")
+def store_recover(target: str | None, play_id: str | None, yes_others_are_down: bool) -> None:
+    """Go on from a survivor (-t PLAY.NODE) after the loss of etcd's majority, or of its data."""
+    from confd.play.storing import recover
+
+    if not yes_others_are_down:
+        raise click.UsageError("stop what still runs on the other nodes, then confirm with --yes-others-are-down")
+    _, node, _ = _find(target, play_id)
+    _say(recover(node))
 
 
 def _find(target: str | None, play_id: str | None, node: str | None = None) -> tuple[Play, PlayNode, str | None]:

@@ -64,6 +64,7 @@ class Daemon:
         self._exit_code = 0
         self._mastership: Mastership | None = None
         self._pruning: asyncio.Task[None] | None = None
+        self._switching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
         self._leaving = False
@@ -111,7 +112,7 @@ class Daemon:
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._connector = Connector(files.client_tls(), {})
         self._elections: Elections = open_elections(
-            self._store, choice, identity, self._vault, self._follower, self._connector, self._conf, self
+            self._store, choice, files, identity, self._vault, self._follower, self._connector, self._conf, self
         )
         self._mover = Mover(
             identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
@@ -136,7 +137,7 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
         if self._switch.check():
             return
-        self._keep_task(self._switch.run())
+        self._switching = self._loop.create_task(self._switch.run())
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
@@ -229,8 +230,9 @@ class Daemon:
     async def _close(self) -> None:
         self.ready = False
         await self._api.close()
-        if self._pruning is not None:
-            self._pruning.cancel()
+        for task in (self._pruning, self._switching):
+            if task is not None:
+                task.cancel()
         await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
