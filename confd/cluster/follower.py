@@ -14,13 +14,14 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd import __version__
 from confd.cluster.agent import Agent
 from confd.cluster.host import Host, reports
 from confd.cluster.link import Method
 from confd.cluster.member import JOINED_AT
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
-from confd.model.errors import Conflict, NodeError
+from confd.model.errors import Conflict, NodeError, WrongState
 from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store, StoreFailed
 
 log = structlog.get_logger("follower")
@@ -116,6 +117,7 @@ class Follower:
 
     async def _hello(self, body: dict[str, Any]) -> dict[str, Any]:
         self._hear(body)
+        self._check_greeting(body)
         revision = body.get("revision", 0)
         # A master that lost revisions counts anew from where it goes on.
         self._first = revision if self._first is None else min(self._first, revision)
@@ -165,6 +167,20 @@ class Follower:
             self._replica.reload()
             log.info("restored", chunks=len(chunks), n=self._store.head().n)
         return self._position()
+
+    def _check_greeting(self, body: dict[str, Any]) -> None:
+        """Refuse a master that runs other software, or that takes this node for another one.
+
+        :raises WrongState: says what to do.
+        """
+        own, version = self._host.name, body.get("version", "an older version")
+        if version != __version__:
+            raise WrongState(
+                f"{own} runs OpenConfD {__version__}, the master n{body['master']} {version}; install the same version "
+                "on all nodes"
+            )
+        if body.get("to") != self._host.node:
+            raise WrongState(f"{own} answers at the address of n{body.get('to')}; see node_ip_batch")
 
     def _place(self, lines: list[str]) -> Host:
         return self._host.with_output(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ from confd.cluster.doubt import Doubt
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.joining import Door
 from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
@@ -110,7 +112,7 @@ class Daemon:
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
-        self._connector = Connector(files.client_tls(), {})
+        self._connector = Connector(files.client_tls(), {}, self._is_member)
         self._elections: Elections = open_elections(
             self._store, choice, files, identity, self._vault, self._follower, self._connector, self._conf, self
         )
@@ -120,7 +122,9 @@ class Daemon:
         self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
         self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
-        self._port = NodePort(methods, self._is_member, self.host)
+        methods["join"] = self._admit_here
+        self._port = NodePort(methods, self._is_member, self.host, Door(files.ca, self._admit))
+        self._replica.watch(self._on_revision)
         self._counter = Counter(files.counter)
         standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
         self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
@@ -310,9 +314,26 @@ class Daemon:
         finally:
             call.cancel()
 
+    async def _admit(self, body: Any) -> Any:
+        """Let a node join by this node's door: the master decides."""
+        return await self._admit_here(body) if self.is_master else await self._forward("join", body)
+
+    async def _admit_here(self, body: Any) -> Any:
+        mastership = self._mastership
+        if mastership is None or not mastership.ready:
+            raise NoMaster("the cluster has no master that is ready; try again in a moment")
+        return await mastership.admitting.admit(body)
+
     def _is_member(self, uuid: str) -> bool:
         nodes = self._conf().nodes
-        return not nodes or any(node.uuid == uuid for node in nodes.values())
+        if nodes:
+            return any(node.uuid == uuid for node in nodes.values())
+        # A new node knows its cluster only by what it was told when it was made.
+        return not self.identity.members or uuid in self.identity.members
+
+    def _on_revision(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._port.expel)
 
     def _on_journal_failure(self, error: Exception) -> None:
         log.critical(
