@@ -79,7 +79,9 @@ class Mastership:
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector, address=host.address)
         self.view = ClusterView(host, self.head, self.leader, agent)
-        around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__)
+        around = Surroundings(
+            store, self.head, self.view, self.view, vault, self.view.service, __version__, self.leader.doubt
+        )
         self.scheduler = Scheduler(around, self._check_may_change)
         self.view.submitting = Submitting(host.node, counter, self.scheduler).submit
         authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
