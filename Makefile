@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# More workers than cores: much of what tests do is waiting for servers. Each file stays with one worker.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup servers demo test lint bench torture docs clean
 
@@ -27,10 +29,10 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint servers
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest $(WORKERS)
 
 torture: setup servers
-	TORTURE=1 $(BIN)/pytest -n 2 --dist loadfile --timeout=3600
+	TORTURE=1 $(BIN)/pytest $(WORKERS) --timeout=3600
 
 bench: setup
 	$(BIN)/python -m bench

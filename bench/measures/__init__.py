@@ -8,6 +8,7 @@ from typing import Final
 from bench.measures.backups import backups
 from bench.measures.databases import databases
 from bench.measures.failover import failover
+from bench.measures.fanout import fanout
 from bench.measures.history import history
 from bench.measures.latency import latency
 from bench.measures.play import play
@@ -25,4 +26,5 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "database": databases,
     "backup": backups,
     "failover": failover,
+    "fanout": fanout,
 }

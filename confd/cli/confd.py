@@ -44,6 +44,8 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
     from confd.daemon.node import Daemon, write_pid
+    from confd.daemon.switching import RESTART
+    from confd.model import failpoints
     from confd.scheduler import registry
 
     registry.load()
@@ -54,13 +56,19 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
         return
     lock = _only_one(root)
     _save_memory()
+    # Taken out, so that keepers and workers do not obey as well.
+    orders = os.environ.pop(failpoints.VARIABLE, "")
     logs.set_up(root / "logs/logd/ConfD.log", log_level.upper())
     try:
+        failpoints.obey(orders)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_run(lambda: Daemon(root, take_over), root, write_pid))
     except (ValueError, OSError) as error:
         _fail(str(error))
     lock.close()
+    if status == RESTART:
+        words = [word for word in sys.orig_argv[1:] if word != "--take-over"]
+        os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - this very program
     # Threads that wait for long commands must not keep the process.
     sys.stdout.flush()
     os._exit(status)

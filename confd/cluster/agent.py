@@ -19,6 +19,7 @@ import structlog
 from confd.cluster.host import Host, Master
 from confd.cluster.operations import find_operation
 from confd.model.errors import ConfDError, Internal, NodeOffline
+from confd.model.failpoints import Failpoint, reach
 
 log = structlog.get_logger("agent")
 
@@ -123,12 +124,15 @@ class Agent:
     def _once(
         self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]
     ) -> Reply:
+        reach(Failpoint.RUN_DUE)
         reply = self._execute(name, arguments, place)
+        reach(Failpoint.RUN_DONE)
         try:
             self.ran()
             if reply.code == 0:
                 # A failure is not kept: who repeats the command wants it tried again.
                 self._results.put(key, reply)
+            reach(Failpoint.RUN_KEPT)
         except Exception:
             # The command itself ran, and a repeat of it does no harm.
             log.exception("result_not_kept", name=name, job=key[0], number=key[1])

@@ -16,6 +16,7 @@ import structlog
 from confd.cluster.agent import Agent
 from confd.cluster.host import Host, reports
 from confd.cluster.link import Method
+from confd.cluster.member import JOINED_AT
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.model.errors import Conflict, NodeError
@@ -28,11 +29,12 @@ WRITE_SECONDS: Final = 5.0
 
 
 class MasterSeen(msgspec.Struct, frozen=True):
-    """The master as this node last heard of it."""
+    """The master as this node last heard of it; ``address`` is where it listens, which may be to change."""
 
     node: int
     term: int
     at: float
+    address: str = ""
 
 
 class Follower:
@@ -54,6 +56,7 @@ class Follower:
         self._written = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._restoring: list[bytes] = []
+        self._first: int | None = None
         self._joined = asyncio.Event()
         self._superseded: Callable[[], None] = lambda: None
         self._tail = Tail(store)
@@ -105,6 +108,9 @@ class Follower:
 
     async def _hello(self, body: dict[str, Any]) -> dict[str, Any]:
         self._hear(body)
+        revision = body.get("revision", 0)
+        # A master that lost revisions counts anew from where it goes on.
+        self._first = revision if self._first is None else min(self._first, revision)
         head = self._store.head()
         return {"term": head.term, "n": head.n, "booted": self._booted, "written": self._replica.written}
 
@@ -126,8 +132,7 @@ class Follower:
         self._hear(body)
         if body.get("complete"):
             self._joined.set()
-        status = await self._loop.run_in_executor(None, reports, self._host)
-        return self._position() | {"status": status}
+        return self._position() | {"status": await self._status()}
 
     async def _run(self, body: dict[str, Any]) -> Any:
         self._hear(body)
@@ -135,7 +140,11 @@ class Follower:
         done = self._agent.run(key, body["name"], body["arguments"], self._place)
         reply = msgspec.to_builtins(await asyncio.wrap_future(done))
         # Who asks next sees what the command did, not what was reported before it.
-        return {"reply": reply, "status": await self._loop.run_in_executor(None, reports, self._host)}
+        return {"reply": reply, "status": await self._status()}
+
+    async def _status(self) -> dict[str, Any]:
+        """Return what the services report, and the revision of the first master that this daemon heard."""
+        return {**await self._loop.run_in_executor(None, reports, self._host), JOINED_AT: self._first}
 
     async def _restore(self, body: dict[str, Any]) -> dict[str, Any]:
         self._hear(body)
@@ -158,7 +167,9 @@ class Follower:
         if body["term"] == self.master.term and self.master.node not in (0, body["master"]):
             raise Conflict(f"n{self._host.node} knows n{self.master.node} as master with term {self.master.term}")
         deposed = self.master.node == self._host.node != body["master"]
-        self.master = MasterSeen(body["master"], body["term"], time.monotonic())
+        known = self.master.address if self.master.node == body["master"] else ""
+        address = body.get("address") or known
+        self.master = MasterSeen(body["master"], body["term"], time.monotonic(), address)
         if deposed:
             log.warning("deposed", term=body["term"], master=body["master"])
             self._superseded()

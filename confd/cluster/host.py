@@ -30,8 +30,8 @@ class Host:
 
     ``root`` is EXA_ROOT: everything the node writes is below it. ``runtime`` is a short directory for
     unix sockets. ``database_user`` owns database files and processes; None means the daemon's own user.
-    ``conf`` gives the revision this node has applied. ``leases`` has the lease that bounds its instances. ``say`` adds
-    a line to the output of the command.
+    ``conf`` gives the revision this node has applied. ``leases`` has the lease that bounds its instances. ``end`` has
+    the node's daemon stop its instances and end, soon after. ``say`` adds a line to the output of the command.
     """
 
     node: int
@@ -43,6 +43,7 @@ class Host:
     conf: Callable[[], Conf]
     leases: Leases = field(default_factory=NoLeases)
     lines: list[str] = field(default_factory=list)
+    end: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -82,6 +83,10 @@ class Submission:
 
 class Cluster(Protocol):
     """The master's view of the whole cluster, for what services do there."""
+
+    @property
+    def node(self) -> int:
+        """The node that is master."""
 
     def conf(self) -> Conf:
         """Return the newest committed revision."""

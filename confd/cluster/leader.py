@@ -20,10 +20,13 @@ from confd.cluster.agent import Reply, reply_of
 from confd.cluster.member import Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
+from confd.cluster.quorum import quorum_of
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
+from confd.cluster.waiting import Wait, Waits
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
+from confd.model.failpoints import Failpoint, reach
 from confd.model.states import NodeState
 from confd.store.protocol import Kind, Position, Record, Store
 
@@ -33,6 +36,10 @@ _RESTORE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
 _GATHER_SECONDS: Final = 0.02
 _LATER_SECONDS: Final = 0.1
+_FAREWELL_SECONDS: Final = 60.0
+
+EVEN_SUSPENDED: Final = "nodes."
+"""What commands are called that also a suspended node carries out: they concern the node itself."""
 
 
 class Leader:
@@ -46,15 +53,17 @@ class Leader:
         replica: Replica,
         connector: Connector,
         timing: Timing | None = None,
+        address: str = "",
     ) -> None:
         self.node, self.term, self._timing = node, term, timing or Timing()
-        self._store, self._replica, self._connector = store, replica, connector
+        self._store, self._replica, self._connector, self._address = store, replica, connector, address
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._left: dict[int, float] = {}
         self._tail = Tail(store)
         self._alarm: asyncio.TimerHandle | None = None
-        self._waiting: list[tuple[int, float, Future[list[int]]]] = []
+        self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
         store.watch(self._durable)
@@ -83,6 +92,10 @@ class Leader:
         """Return how far the journal is on the other nodes that are online: the number of their last record."""
         return {member.node: member.n for member in self._members.values() if member.online}
 
+    def knows(self, node: int) -> bool:
+        """Tell whether a node can be sent commands, now or later: it is configured, or only just removed."""
+        return node == self.node or node in self._members
+
     @property
     def superseded(self) -> bool:
         """True once a newer term than this master's is known here."""
@@ -93,14 +106,9 @@ class Leader:
 
         :raises NoQuorum: names the nodes that are missing.
         """
-        voting = {node: state for node, state in self.states().items() if state is not NodeState.SUSPENDED}
-        missing = sorted(node for node, state in voting.items() if state is NodeState.OFFLINE)
-        if 2 * (len(voting) - len(missing)) <= len(voting):
-            names = ", ".join(f"n{node}" for node in missing)
-            raise NoQuorum(
-                f"{len(missing)} of {len(voting)} nodes are offline ({names}), so no changes are accepted; "
-                "bring them back or suspend them with node_suspend"
-            )
+        quorum = quorum_of(self.states())
+        if not quorum.held:
+            raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -134,12 +142,12 @@ class Leader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._check_waiting()
+        self._look()
 
     def _state(self, node: Node) -> NodeState:
         if node.id == self.node:
             return NodeState.ONLINE
-        if node.state == NodeState.SUSPENDED:
+        if node.suspended:
             return NodeState.SUSPENDED
         member = self._members.get(node.id)
         return NodeState.ONLINE if member is not None and member.online else NodeState.OFFLINE
@@ -148,8 +156,11 @@ class Leader:
         conf = self._replica.conf
         wanted = {node.id: node for node in conf.nodes.values() if node.id != self.node}
         for gone in self._tasks.keys() - wanted.keys():
-            self._tasks.pop(gone).cancel()
-            del self._members[gone]
+            # Who was removed is still told to clean up; then it falls silent.
+            since = self._left.setdefault(gone, time.monotonic())
+            if not self._members[gone].online or time.monotonic() - since > _FAREWELL_SECONDS:
+                self._tasks.pop(gone).cancel()
+                del self._members[gone], self._left[gone]
         for node in wanted.values():
             if node.id not in self._tasks:
                 member = self._members[node.id] = Member(
@@ -183,17 +194,19 @@ class Leader:
 
     def _on_replica(self) -> None:
         self._follow_conf()
-        self._check_waiting()
+        self._waits.settle(self._replica.written)
 
     async def _tick(self) -> None:
         """Notice nodes that fell silent, and waits that took too long."""
         known = self.states()
         while True:
             await asyncio.sleep(self._timing.beat / 2)
-            self._check_waiting()
+            self._look()
+            self._follow_conf()
             present = self.states()
             if present != known:
-                log.info("node_states", states={f"n{node}": str(state) for node, state in present.items()})
+                changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
+                log.info("node_states", states=changed, nodes=len(present))
                 known = present
                 self._tell()
 
@@ -208,16 +221,22 @@ class Leader:
             except ConfDError as error:
                 member.n = -1
                 log.debug("node_unreachable", node=member.node, error=error.message)
+                member.address = self._present_address(member)
             except Exception:
                 member.n = -1
                 log.exception("node_failed", node=member.node)
             await asyncio.sleep(_RETRY_SECONDS)
 
+    def _present_address(self, member: Member) -> str:
+        """Return where a node is to be found that is not where it was: it may have come up at its new address."""
+        node = self._replica.conf.nodes.get(member.node)
+        return node.private_ip if node is not None else member.address
+
     def _keeps(self, member: Member) -> bool:
         return not self._closed and self._members.get(member.node) is member
 
     async def _greet(self, member: Member) -> None:
-        answer = await self._call(member, "hello", {})
+        answer = await self._call(member, "hello", {"revision": self._replica.conf.revision})
         member.n, member.booted = answer["n"], answer["booted"]
         head = self._store.head()
         if answer["term"] < self.term and (answer["n"] > head.n or self._went_another_way(answer)):
@@ -257,6 +276,7 @@ class Leader:
         head = self._store.head().n
         if records:
             body = {"records": records, "complete": records[-1][1] >= head}
+            reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
         pause = member.beat + self._timing.beat - time.monotonic()
@@ -269,17 +289,19 @@ class Leader:
                 await member.news.wait()
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
-        stamped = {"term": self.term, "master": self.node, **body}
+        stamped = {"term": self.term, "master": self.node, "address": self._address, **body}
         limit = self._timing.offline if timeout is None else timeout
         return await self._connector.call(member.address, member.port, method, stamped, limit)
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
         member.heard = time.monotonic()
+        if answer["written"] > member.written:
+            reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]
         if member.behind and member.written >= self._replica.conf.revision:
             member.behind = False
-        self._check_waiting()
+        self._waits.heard(member, self._replica.written)
         if returned:
             self._tell()
         if "status" in answer:
@@ -299,41 +321,26 @@ class Leader:
                 log.exception("watcher_failed")
 
     def _wait_for(self, revision: int, done: Future[list[int]]) -> None:
-        self._waiting.append((revision, time.monotonic() + self._timing.written, done))
-        self._check_waiting()
+        self._waits.add(Wait(revision, time.monotonic() + self._timing.written, done), self._members.values())
+        self._look()
 
-    def _check_waiting(self) -> None:
-        if not self._waiting:
-            return
+    def _look(self) -> None:
         if self._closed:
-            waiting, self._waiting = self._waiting, []
-            for _, _, done in waiting:
-                done.set_exception(_gone())
-            return
-        reached = self._replica.written
-        live = [member for member in self._members.values() if self._counts(member)]
-        now, still = time.monotonic(), []
-        for revision, until, done in self._waiting:
-            late = [member for member in live if member.written < revision]
-            if (late or reached < revision) and now < until:
-                still.append((revision, until, done))
-                continue
-            for member in late:
-                member.behind = True
-            done.set_result([member.node for member in late] + ([self.node] if reached < revision else []))
-        self._waiting = still
+            self._waits.fail(_gone())
+        else:
+            self._waits.look(self._members.values(), self._replica.written, time.monotonic())
 
     def _counts(self, member: Member) -> bool:
         node = self._replica.conf.nodes.get(member.node)
-        return member.online and not member.behind and node is not None and node.state != NodeState.SUSPENDED
+        return member.online and not member.behind and node is not None and not node.suspended
 
     async def _send(self, key: tuple[str, int], command: Command[Any]) -> Reply:
         member = self._members.get(command.node)
         body = {"job": key[0], "number": key[1], "name": command.name, "arguments": command.arguments}
         while True:
-            if member is None or not member.online or member.behind:
-                what = "is catching up" if member and member.behind else "is offline"
-                return reply_of(NodeOffline(f"n{command.node} {what}; {command.name} was not run there"))
+            if lack := self._lack(member, command):
+                return reply_of(NodeOffline(f"n{command.node} {lack}; {command.name} was not run there"))
+            assert member is not None
             try:
                 # No time limit: a command may be long. A node that dies is noticed by its heartbeat.
                 answer = await self._run(member, body)
@@ -346,6 +353,15 @@ class Leader:
             except Exception as error:
                 log.exception("command_not_sent", name=command.name, node=command.node)
                 return reply_of(error)
+
+    def _lack(self, member: Member | None, command: Command[Any]) -> str:
+        """Say why a node takes no commands; empty when it does."""
+        node = self._replica.conf.nodes.get(command.node)
+        if node is not None and node.suspended and not command.name.startswith(EVEN_SUSPENDED):
+            return "is suspended"
+        if member is None or not member.online:
+            return "is offline"
+        return "is catching up" if member.behind else ""
 
     async def _run(self, member: Member, body: dict[str, Any]) -> Any:
         call = self._loop.create_task(self._connected_run(member, body))

@@ -12,6 +12,9 @@ BEAT_SECONDS: Final = 0.5
 OFFLINE_SECONDS: Final = 3.0
 WRITTEN_SECONDS: Final = 5.0
 
+JOINED_AT: Final = "joined_at"
+"""Beside the services' reports in a node's status: the revision at which its daemon joined the cluster."""
+
 
 class Timing(msgspec.Struct, frozen=True):
     """How often nodes are asked, and how long is waited for them; seconds.

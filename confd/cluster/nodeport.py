@@ -23,6 +23,8 @@ log = structlog.get_logger("nodeport")
 
 _PATH = "/link"
 _CONNECT_SECONDS = 2.0
+# So that a master with a thousand nodes gets through its handshakes before it gives any of them up.
+_OPENED_AT_ONCE = 128
 _UNDELIVERED_MS = 2_500
 _READ_AHEAD = 1 << 20
 
@@ -84,6 +86,7 @@ class Connector:
         self._session: aiohttp.ClientSession | None = None
         self._links: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self._turns = asyncio.Semaphore(_OPENED_AT_ONCE)
         self._serving: set[asyncio.Task[None]] = set()
 
     async def link(self, address: str, port: int) -> Link:
@@ -92,6 +95,9 @@ class Connector:
         :raises NodeOffline: nobody answers there, or it is not a member.
         """
         where = f"{address}:{port}"
+        known = self._links.get(where)
+        if known is not None and known.open:
+            return known
         async with self._opening.setdefault(where, asyncio.Lock()):
             link = self._links.get(where)
             if link is None or not link.open:
@@ -120,7 +126,7 @@ class Connector:
             connecting = self._session.ws_connect(
                 f"https://{where}{_PATH}", ssl=self._tls, max_msg_size=MAX_FRAME, compress=0
             )
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with self._turns, asyncio.timeout(_CONNECT_SECONDS):
                 socket = await connecting
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NodeOffline(f"no node answers at {where}: {error or 'timed out'}") from None

@@ -18,6 +18,7 @@ from confd.cluster.identity import NodeFiles, write_private
 from confd.exaconf import Conf, Renderer, Section, from_stored
 from confd.exaconf.integrity import Trust, check
 from confd.model.errors import ConfDError
+from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.store.protocol import Kind, Record, Store
 from confd.store.records import Finished
@@ -110,9 +111,11 @@ class Replica:
         content = self._renderer.render(conf).encode()
         try:
             self._keep_edited(content)
+            reach(Failpoint.EXACONF_DUE)
             # Made anew from the store at the next start, so an old file after a power failure does no harm.
             write_private(self._files.exaconf, content, rename_may_be_lost=True)
             self._digest = hashlib.sha256(content).digest()
+            reach(Failpoint.EXACONF_WRITTEN)
         except Exception as error:
             # The node stays behind, and says so by not confirming the revision; the next one is tried again.
             log.error("exaconf_not_written", revision=conf.revision, error=str(error))

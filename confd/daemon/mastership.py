@@ -19,9 +19,11 @@ from confd.cluster.identity import NodeFiles
 from confd.cluster.leader import Leader
 from confd.cluster.member import BEAT_SECONDS
 from confd.cluster.nodeport import Connector
+from confd.cluster.operations import MASTER
 from confd.cluster.replica import Replica, load_conf
 from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
+from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
@@ -31,6 +33,7 @@ from confd.services.archive.upkeep import Upkeep
 from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.supervision.supervision import Supervision
 from confd.services.etcd.members import EtcdMembers
+from confd.services.nodes.attendance import Attendance
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
@@ -51,7 +54,14 @@ class Service(Protocol):
         """End, leaving everything on the nodes as it is."""
 
 
-SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (Supervision, WalArchive, Schedules, Upkeep, EtcdMembers)
+SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (
+    Supervision,
+    WalArchive,
+    Schedules,
+    Upkeep,
+    Attendance,
+    EtcdMembers,
+)
 """Services that a master starts. A new one is added here."""
 
 
@@ -66,7 +76,7 @@ class Mastership:
         self._host, self._store, self._files = host, tenure(store), files
         store = self._store
         self.head = Head(store, load_conf(store, vault), store.runtime())
-        self.leader = Leader(host.node, term, store, replica, connector)
+        self.leader = Leader(host.node, term, store, replica, connector, address=host.address)
         self.view = ClusterView(host, self.head, self.leader, agent)
         around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__)
         self.scheduler = Scheduler(around, self._check_may_change)
@@ -92,12 +102,14 @@ class Mastership:
         await self.leader.gather(gone)
         if self._retired is not None:
             return
+        reach(Failpoint.GATHERED)
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
         for service in self._services:
             service.start()
         self.scheduler.recover()
+        reach(Failpoint.RECOVERED)
         self.ready = True
 
     async def close(self) -> None:
@@ -113,6 +125,7 @@ class Mastership:
 
     async def _retire(self) -> None:
         self.ready = False
+        reach(Failpoint.RESIGNING)
         # First of all: what fails because parts are closed must not be taken for the outcome of a job.
         self.scheduler.close()
         self.view.canceled = True
@@ -122,6 +135,7 @@ class Mastership:
         for service in self._services:
             await asyncio.to_thread(service.close)
         self._host.leases.neglect()
+        reach(Failpoint.RESIGNED)
 
     def _check_may_change(self) -> None:
         self.leader.check_quorum()
@@ -147,6 +161,11 @@ class Mastership:
             await asyncio.sleep(_DEBT_SECONDS)
 
     async def _pay(self, key: str, step: Step) -> None:
+        if step.node not in (MASTER, *self.head.conf.nodes) and not self.leader.knows(step.node):
+            # The node was removed and is gone: nothing of it is left that could be done there.
+            await asyncio.to_thread(self.head.put_record, key, None)
+            log.info("debt_void", key=key, command=step.name, node=step.node)
+            return
         reply = await asyncio.wrap_future(self.view.send(key, 0, as_command(step)))
         if reply.code == 0 and key in self.head.records:
             await asyncio.to_thread(self.head.put_record, key, None)

@@ -26,14 +26,20 @@ from confd.cluster.replica import Replica
 from confd.daemon.elections import Elections
 from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
-from confd.daemon.stores import open_elections, open_store
+from confd.daemon.moving import Mover
+from confd.daemon.stores import authority, cluster_mark, open_elections, open_store
+from confd.daemon.switching import RESTART, Switch
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
+from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
+from confd.services.database.instance.ending import stop_instances
 from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder
+from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
+from confd.services.nodes.stores import Moving
 from confd.store.choice import load_choice
 from confd.store.protocol import Retention
 
@@ -41,6 +47,7 @@ log = structlog.get_logger("daemon")
 
 _PRUNE_SECONDS: Final = 600.0
 _LOOK_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 1.0
 
 
 class Daemon:
@@ -55,6 +62,7 @@ class Daemon:
         self._pruning: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
+        self._leaving = False
         self.ready = False
 
     async def run(self) -> int:
@@ -77,7 +85,8 @@ class Daemon:
         return self._exit_code
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        identity, files = self.identity, self.files
+        files = self.files
+        files.journal.parent.mkdir(parents=True, exist_ok=True)
         self._loop = loop
         self._vault = files.vault()
         self._etcd = Minder(files.root)
@@ -86,12 +95,13 @@ class Daemon:
         self._store = open_store(choice, files, self._vault, self._on_journal_failure)
         self._replica = Replica(self._store, files, self._vault)
         self._agent = Agent(Results(files.results))
+        identity = self.identity = self._at_home()
         runtime = Path(identity.runtime)
         installations = tuple(Path(prefix) for prefix in identity.installations)
         self._leases = open_leases(choice, identity.node)
         self.host = Host(
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
-            self._leases,
+            self._leases, end=self._leave,
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
@@ -99,6 +109,11 @@ class Daemon:
         self._elections: Elections = open_elections(
             self._store, choice, identity, self._vault, self._follower, self._connector, self._conf, self
         )
+        self._mover = Mover(
+            identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
+        )
+        self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
+        self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         self._port = NodePort(methods, self._is_member, self.host)
         self._counter = Counter(files.counter)
@@ -111,12 +126,16 @@ class Daemon:
         self._leases.start()
         self._follower.superseded(self._step_down)
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
+        if self._switch.check():
+            return
+        self._keep_task(self._switch.run())
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
         await self._open_when_caught_up()
         self._pruning = self._loop.create_task(self._prune())
         self.ready = True
+        READY.set()
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
 
     async def _take_over_on_demand(self) -> None:
@@ -129,6 +148,14 @@ class Daemon:
             log.exception("take_over_failed")
             answer = {"done": False, "text": repr(error)}
         write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
+
+    def _moved(self) -> None:
+        self._switch.check()
+
+    def _restart(self) -> None:
+        """End so that this node is started anew: the switch has written which store it uses then."""
+        self._exit_code = RESTART
+        self._ended.set()
 
     def _step_down(self) -> None:
         self._keep_task(self.leave())
@@ -147,13 +174,16 @@ class Daemon:
     async def lead(self, term: int) -> None:
         """Become master under a term, which is recorded."""
         self._replica.reload()
+        reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
+        reach(Failpoint.TERM_RECORDED)
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
             self._counter,
         )  # fmt: skip
         self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
+        self._mastership.view.add_service(Moving(self._store_kind, cluster_mark(self._vault), self._mover.move))
         await self._mastership.start(self._elections.gone())
 
     async def _open_when_caught_up(self) -> None:
@@ -165,6 +195,21 @@ class Daemon:
             await caught_up
         await self._open_api()
         await caught_up
+
+    def _at_home(self) -> Identity:
+        """Return the identity with the address that the configuration gives this node now."""
+        own = self._replica.conf.nodes.get(self.identity.node)
+        if own is None or own.private_ip == self.identity.address:
+            return self.identity
+        log.info("address_changed", node=own.id, before=self.identity.address, now=own.private_ip)
+        moved = msgspec.structs.replace(self.identity, address=own.private_ip)
+        self.files.write_identity(moved)
+        return moved
+
+    def _leave(self) -> None:
+        """End with all instances, once who ordered it has been answered."""
+        self._leaving = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, _ANSWER_SECONDS, self._ended.set)
 
     async def _open_api(self) -> None:
         conf = self._conf()
@@ -188,6 +233,8 @@ class Daemon:
         await asyncio.to_thread(self._leases.close, self._exit_code == 0)
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._etcd.close)
+        if self._leaving:
+            await asyncio.to_thread(stop_instances, self.host)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:
@@ -214,7 +261,7 @@ class Daemon:
     def master(self) -> tuple[str, str] | None:
         """Return address and name of the master, None when unknown."""
         node = self._conf().nodes.get(self._follower.master.node)
-        return (node.private_ip, node.name) if node is not None else None
+        return (self._follower.master.address or node.private_ip, node.name) if node is not None else None
 
     def _conf(self) -> Conf:
         return self._mastership.head.conf if self._mastership is not None else self._replica.conf

@@ -35,6 +35,11 @@ class ClusterView:
         head.watch(self.tell)
         leader.watch(self.tell)
 
+    @property
+    def node(self) -> int:
+        """The node that is master: this one."""
+        return self._host.node
+
     def conf(self) -> Conf:
         """Return the newest committed revision."""
         return self._head.conf

@@ -7,10 +7,13 @@ from typing import Annotated, ClassVar, Final
 
 import msgspec
 
+from confd.exaconf.codecs import PERCENT, within
 from confd.exaconf.fields import Key, Name, Parts
 from confd.exaconf.section import Entry, Form, Section
 
 FIRST_NODE: Final = 11
+SUSPENDED: Final = "suspended"
+DISABLED: Final = "disabled"
 _BY_ID: Final = -1
 
 
@@ -35,7 +38,12 @@ class Disk(Entry, frozen=True):
 
 
 class Node(Section, frozen=True):
-    """A member of the cluster."""
+    """A member of the cluster.
+
+    ``state`` is what an administrator wants of it: ``suspended``, ``disabled`` (suspended, and it stays so when it
+    starts), or nothing. ``space_warn_threshold`` (percent), ``bg_rec_limit`` (MiB/s) and ``no_partition_extend`` are
+    our own keys.
+    """
 
     kind: ClassVar[str] = "Node"
     form: ClassVar[Form] = Form.NAMED
@@ -51,12 +59,25 @@ class Node(Section, frozen=True):
     private_interface: Annotated[str | None, Key("PrivateInterface", optional=True)] = None
     public_interface: Annotated[str | None, Key("PublicInterface", optional=True)] = None
     state: Annotated[str, Key("State", optional=True)] = ""
+    space_warn_threshold: Annotated[int | None, Key("SpaceWarnThreshold", PERCENT, optional=True)] = None
+    bg_rec_limit: Annotated[int | None, Key("BgRecLimit", within(1), optional=True)] = None
+    no_partition_extend: Annotated[bool, Key("NoPartitionExtend", optional=True)] = False
     disks: Annotated[dict[str, Disk], Parts("Disk")] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "state", self.state.lower())
         if self.affinity == _BY_ID:
             msgspec.structs.force_setattr(self, "affinity", self.id)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether an administrator took the node out of service."""
+        return self.state in (SUSPENDED, DISABLED)
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the node stays suspended when its daemon starts."""
+        return self.state == DISABLED
 
     @property
     def private_ip(self) -> str:

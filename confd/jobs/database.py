@@ -114,6 +114,7 @@ def db_reset(ctx: Context, db_name: DatabaseName) -> None:
     """
     database = ctx.conf.require_database(db_name)
     require_stopped(ctx, db_name, "reset")
+    require_idle(ctx, db_name)
     record = ctx.learn("record", lambda: msgspec.to_builtins(ctx.service(Supervision).record(db_name)))
     ctx.run(
         set_create_new.on(MASTER, database=db_name, create_new=True),
@@ -156,6 +157,7 @@ def db_start(
     state = ctx.learn("state", lambda: database_state(ctx, db_name))
     if state != DatabaseState.SETUP:
         raise WrongState(f"database {db_name} is in state {state}; only a stopped one (setup) can be started")
+    require_idle(ctx, db_name)
     warn_of_reduction(ctx, database)
     outcome = ctx.run(
         want.on(

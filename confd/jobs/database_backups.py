@@ -11,7 +11,7 @@ from confd.jobs.observing import database_state, require_idle
 from confd.jobs.shelves import backups_on, find_backup, node_for
 from confd.jobs.types import DatabaseName, VolumeName
 from confd.model.durations import parse_duration
-from confd.model.errors import NodeOffline, NotFound, StorageCorrupted, WrongState
+from confd.model.errors import ConfDError, NodeOffline, NotFound, StorageCorrupted, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
@@ -116,7 +116,7 @@ def db_backup_progress(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     ctx.conf.require_database(db_name)
     supervision = ctx.service(Supervision)
     record, progress = supervision.record(db_name), supervision.backups.progress(db_name)
-    running = record.backup or record.restore
+    running = record.backup or (record.restore if record.operation else None)
     if running is None or progress is None:
         raise WrongState(f"no backup or restore of database {db_name} runs{_last(record)}")
     kind = "Backup" if record.backup else "Restore"
@@ -137,7 +137,7 @@ def db_backup_progress(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
 
 @job(READ, allow=_ADMINISTRATORS)
 def db_backup_list(ctx: Context, db_name: DatabaseName, *, show_foreign: bool = False) -> list[dict[str, Any]]:
-    """List the backups of a database on all archive volumes.
+    """List the backups of a database on all archive volumes; a warning names a volume that cannot be read now.
 
     :param db_name: Name of an existing database.
     :param show_foreign: Show backups of other databases too.
@@ -148,9 +148,20 @@ def db_backup_list(ctx: Context, db_name: DatabaseName, *, show_foreign: bool = 
     """
     ctx.conf.require_database(db_name)
     shown: list[dict[str, Any]] = []
-    for volume in archive_volumes(ctx.conf):
-        found = backups_on(ctx, volume, None if show_foreign else db_name)
+    unread: list[ConfDError] = []
+    volumes = archive_volumes(ctx.conf)
+    for volume in volumes:
+        try:
+            found = backups_on(ctx, volume, None if show_foreign else db_name)
+        except ConfDError as error:
+            unread.append(error)
+            continue
         shown += describe_backups(found, db_name, ctx.now(), foreign=show_foreign)
+    if unread and len(unread) == len(volumes):
+        # An empty list would say that there are none.
+        raise type(unread[0])("; ".join(one.message for one in unread))
+    for missed in unread:
+        ctx.warn(f"{missed.message}; what it holds is not listed")
     return shown
 
 

@@ -108,7 +108,7 @@ def db_suspend_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) -
     database, nodes = ctx.conf.require_database(db_name), _nodes(ctx.conf, node_list)
     if strange := [node for node in nodes if node not in database.nodes]:
         raise NotFound(f"node_list: {_names(strange)} is not a node of database {db_name}")
-    require_idle(ctx, db_name)
+    require_idle(ctx, db_name, undoing=True)
     gone = {*_suspended(ctx, db_name), *nodes}
     changed = _without(ctx, database, nodes, gone)
     ctx.run(suspend.on(MASTER, database=db_name, nodes=nodes), undo=resume.on(MASTER, database=db_name, nodes=nodes))
@@ -155,6 +155,7 @@ def db_enlarge(ctx: Context, db_name: DatabaseName, num_new_nodes: Count) -> Non
     """
     database = ctx.conf.require_database(db_name)
     require_stopped(ctx, db_name, "enlarged")
+    require_idle(ctx, db_name)
     volume = ctx.conf.require_volume(database.data_volume)
     ctx.conf.put(enlarged(database, volume, int(num_new_nodes), _suspended(ctx, db_name)))
     ctx.settle(begin.on(MASTER, database=db_name))

@@ -10,7 +10,7 @@ from confd.cluster.operations import MASTER
 from confd.exaconf import Database
 from confd.jobs import locks
 from confd.jobs.engine import homes
-from confd.jobs.observing import ask, require_stopped
+from confd.jobs.observing import ask, require_idle, require_stopped
 from confd.jobs.shelves import find_backup, find_snapshot
 from confd.jobs.types import DatabaseName
 from confd.model.errors import NodeOffline, StorageCorrupted, Unsupported, WrongState
@@ -74,6 +74,7 @@ def db_restore(
     database = ctx.conf.require_database(db_name)
     source = _snapshot(ctx, database, backup_id) if is_snapshot_id(backup_id) else _backup(ctx, backup_id)
     require_stopped(ctx, db_name, "restored")
+    require_idle(ctx, db_name)
     if source.order.node is not None and restore_type == _VIRTUAL:
         raise Unsupported("restore_type: a snapshot is not opened beside the present data; use blocking")
     if source.active_nodes != database.num_active_nodes:

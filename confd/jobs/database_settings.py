@@ -10,7 +10,7 @@ from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database, Volume
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
-from confd.jobs.observing import require_stopped
+from confd.jobs.observing import require_idle, require_stopped
 from confd.jobs.types import DatabaseName, NodeIds, Owner, VolumeName
 from confd.model.errors import AlreadyExists, NotFound
 from confd.model.sizes import parse_size
@@ -251,6 +251,7 @@ def db_configure(
     """
     database = ctx.conf.require_database(db_name)
     require_stopped(ctx, db_name, "configured")
+    require_idle(ctx, db_name)
     moved = None
     if data_volume_name is not None or data_volume_id is not None:
         volume = _data_volume(ctx.conf, data_volume_name, data_volume_id)
@@ -269,7 +270,8 @@ def db_configure(
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
     after = definition.changed(database, wishes)
-    if draft_of(after) != draft_of(database):
+    # Words that are there already are looked at again: who gives them is told what they are good for.
+    if draft_of(after) != draft_of(database) or params or params_add:
         check_with_engine(ctx, after)
     if version is not None and not create_new_db:
         check_upgrade(ctx, after)

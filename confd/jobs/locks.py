@@ -35,6 +35,32 @@ def node(parameter: str, *, share: bool = False) -> LockRule:
     return _given("node", share, parameter)
 
 
+def databases_of_nodes(parameter: str) -> LockRule:
+    """Claim the databases that have one of the nodes given by a parameter, or a data volume with one of them."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        nodes = set(_values(values, (parameter,)))
+        volumes = {known.name for known in conf.volumes.values() if nodes & set(known.nodes)}
+        return [
+            exclusive("db", one.name)
+            for one in conf.databases.values()
+            if nodes & set(one.nodes) or one.data_volume in volumes
+        ]
+
+    return rule
+
+
+def volumes_of_nodes(parameter: str) -> LockRule:
+    """Claim the volumes with a segment on one of the nodes given by a parameter."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        nodes = set(_values(values, (parameter,)))
+        known = (volume for volume in conf.volumes.values() if nodes & set(volume.nodes))
+        return [exclusive("volume", volume_key(conf, volume.name)) for volume in known]
+
+    return rule
+
+
 def volume(*parameters: str, share: bool = False) -> LockRule:
     """Claim the volume given by one of several parameters, as name or id."""
 

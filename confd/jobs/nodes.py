@@ -92,6 +92,9 @@ def _configured(conf: Configuration, node: Node) -> dict[str, Any]:
             "state": node.state,
             "docker_volume": f"{root}/{node.docker_volume}" if node.docker_volume else "",
             "exposed_ports": [list(pair) for pair in node.exposed_ports],
+            "space_warn_threshold": node.space_warn_threshold,
+            "bg_rec_limit": node.bg_rec_limit,
+            "no_partition_extend": node.no_partition_extend or None,
             "disks": {name: _disk(disk) for name, disk in node.disks.items()},
         }
     )

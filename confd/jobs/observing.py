@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,8 @@ from confd.services.storage.space import DeviceStatus
 
 R = TypeVar("R")
 
+_UNDOING: Final = "undoing"
+
 
 def ask(ctx: Context, command: Command[R]) -> R:
     """Have a node answer a question that changes nothing; asked also in a dry run, answered once for all reruns.
@@ -36,24 +38,49 @@ def ask(ctx: Context, command: Command[R]) -> R:
     return command.operation.result(answer)
 
 
+def node_states(ctx: Context) -> dict[int, NodeState]:
+    """Return the states of all nodes as they are now; a rerun gets the same ones."""
+    told = ctx.learn("nodes", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
+    return {int(node): NodeState(state) for node, state in told.items()}
+
+
+def database_record(ctx: Context, name: str) -> Record:
+    """Return the runtime record of a database as it is now; a rerun gets the same one."""
+    stored = ctx.learn(f"record of {name}", lambda: ctx.record(PREFIX + name))
+    return Record() if stored is None else msgspec.convert(stored, Record)
+
+
 def database_state(ctx: Context, name: str) -> str:
     """Return the state of a database as its instances make it."""
     return str(ctx.service(Supervision).observe(name).state)
 
 
-def require_idle(ctx: Context, name: str) -> Record:
+def require_idle(ctx: Context, name: str, *, undoing: bool = False) -> Record:
     """Refuse a database with a running backup or restore; return its record.
 
+    :param undoing: accept one whose restore failed and is still to be taken back, because a node is away.
     :raises WrongState: says what runs.
     """
     record = ctx.service(Supervision).record(name)
-    operation = ctx.learn("operation", lambda: record.operation)
+    operation = ctx.learn("operation", lambda: _operation(record))
+    if operation == _UNDOING:
+        if undoing:
+            return record
+        raise WrongState(
+            f"the last restore of database {name} failed and is still taken back; that goes on by itself once all of "
+            "its nodes answer, or lost ones are taken from it with db_suspend_nodes (db_info shows operation None then)"
+        )
     if operation:
         raise WrongState(
             f"a {operation} of database {name} runs; wait for its end (db_backup_progress), or end a backup with "
             "db_backup_abort"
         )
     return record
+
+
+def _operation(record: Record) -> str:
+    stopped = record.wanted is Wanted.STOPPED and record.restore is not None
+    return _UNDOING if stopped and record.operation else record.operation
 
 
 def require_stopped(ctx: Context, name: str, done: str) -> None:

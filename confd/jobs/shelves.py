@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from confd.exaconf import Database, Volume
 from confd.jobs.observing import ask
 from confd.model.errors import ConfDError, NodeOffline, NotFound
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
+from confd.services.archive.layout import is_archive
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import parse_id
 from confd.services.backup.running import read
@@ -38,6 +41,24 @@ def backups_on(ctx: Context, volume: Volume, database: str | None = None) -> Bac
     except NodeOffline as error:
         raise NodeOffline(f"the backups on volume {volume.name} cannot be read: {error.message}") from None
     return Backups(found)
+
+
+def warn_of_backups(ctx: Context, volume: Volume) -> None:
+    """Tell which databases could be restored from an archive volume that is about to go, as far as it can be read."""
+    if not is_archive(volume) or volume.id is None:
+        return
+    try:
+        found = backups_on(ctx, volume)
+    except ConfDError as error:
+        ctx.warn(f"whether volume {volume.name} holds backups could not be seen: {error.message}")
+        return
+    counts = Counter(one.database for one in found.all if found.usable(one))
+    if counts:
+        shown = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+        ctx.warn(f"usable backups go with volume {volume.name}, of databases: {shown}")
+    hidden = sorted({one.database for one in found.all if found.away(one)})
+    if hidden:
+        ctx.warn(f"backups of {', '.join(hidden)} on volume {volume.name} could not be read now; they go as well")
 
 
 def find_backup(ctx: Context, backup_id: str) -> tuple[Volume, Backups, Backup]:

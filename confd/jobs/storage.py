@@ -9,6 +9,7 @@ import msgspec
 from confd.exaconf import Volume, VolumeType, key_of
 from confd.jobs import locks
 from confd.jobs.observing import check_not_written, free_devices, observe
+from confd.jobs.shelves import warn_of_backups
 from confd.jobs.types import (
     BlockSize,
     Count,
@@ -193,7 +194,8 @@ def st_volume_list(ctx: Context) -> list[dict[str, Any]]:
 def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeName | None = None) -> None:
     """Delete a volume with all it holds and free its space.
 
-    Only its owner, root and members of exaadm may do so. A volume that something uses is kept.
+    Only its owner, root and members of exaadm may do so. A volume that something uses is kept; backups go with an
+    archive volume, and a warning names the databases that could have been restored from them (dry_run shows it before).
 
     :param vid: Id of the volume.
     :param vname: Name of the volume; may be given instead of vid.
@@ -207,6 +209,7 @@ def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeName | 
     check_caller(ctx.caller, volume)
     check_unused(ctx.committed, volume)
     check_not_written(ctx, volume)
+    warn_of_backups(ctx, volume)
     ctx.conf.delete(key_of(Volume, volume.name))
     if volume.id is None:
         return

@@ -122,7 +122,7 @@ class _Files:
         shown = new_self_signed(cluster, [node.address for node in self._nodes])
         for node in self._nodes:
             self._write_node(node, cluster, authority, shown)
-            store.write(NodeFiles(node.root), node.name)
+            store.write(NodeFiles(node.root), node.name, node.address)
         self._write_bootstrap(cluster)
 
     def _write_node(self, node: PlayNode, cluster: str, authority: Pair, shown: Pair) -> None:

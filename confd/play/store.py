@@ -96,7 +96,7 @@ class StoreFiles:
         self._members = dict(seats[: wanted_members(len(seats))])
         self._password = settings.password or secrets.token_urlsafe(24)
 
-    def write(self, files: NodeFiles, name: str) -> None:
+    def write(self, files: NodeFiles, name: str, address: str) -> None:
         """Write the files of one node; none with the embedded store."""
         settings = self._settings
         if settings.kind is StoreKind.SQLITE:
@@ -107,7 +107,7 @@ class StoreFiles:
             return
         write_private(files.root / CERTIFICATE, self._client.certificate_pem)
         write_private(files.root / KEY, self._client.key_pem)
-        save_choice(files.root, own_choice(files, self._members, settings.port))
+        save_choice(files.root, own_choice(files, address, self._members.values(), settings.port))
         if name in self._members:
             initial = {member: peer_url(address, settings.port) for member, address in self._members.items()}
             plan = MemberPlan(

@@ -22,6 +22,7 @@ from confd.cluster.replica import load_conf
 from confd.exaconf import to_stored
 from confd.model.envelope import SUCCESS, Outcome
 from confd.model.errors import ConfDError, Interrupted, NodeOffline
+from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.model.states import Stage
 from confd.scheduler.context import NUMBERS, Context
@@ -100,6 +101,7 @@ class Pipeline:
         body = Scheduled(conf.revision, locks, self._around.software)
         self._store.append(Kind.SCHEDULED, self._ticket.id, body, lazy=True)
         self._reached(self._ticket, Stage.SCHEDULED)
+        reach(Failpoint.SCHEDULED)
         return self._prepare(conf, {})
 
     def _resume(self, past: JobFile, scheduled: Scheduled) -> Outcome:
@@ -117,6 +119,7 @@ class Pipeline:
         try:
             output = self._call(ctx, steps)
             self._reached(self._ticket, Stage.EXECUTED)
+            reach(Failpoint.EXECUTED)
             finished, revision = self._commit(ctx, output)
         except _Failed as failed:
             return self._go_back(past, failed.outcome, tuple(ctx.warnings))
@@ -151,7 +154,9 @@ class Pipeline:
         except Exception as error:
             # What cannot be written as a record is not ordered yet: the job can still go back.
             raise self._defect(error) from None
+        reach(Failpoint.ORDERED)
         durable.result()
+        reach(Failpoint.FINISHED)
         self._head.publish(conf)
         self._reached(self._ticket, Stage.FINISHED)
         return finish(revision), revision
@@ -181,17 +186,22 @@ class Pipeline:
                 f"node n{node} has not taken in revision {revision} yet; it will catch up when it answers"
                 for node in self._around.dispatch.written(revision)
             ]
+            reach(Failpoint.DISTRIBUTED)
         for number, step in enumerate(finished.settle):
             warnings += self._pay(_debt_key(self._ticket.id, number), step)
+        reach(Failpoint.SETTLED)
         # The outcome and the revision are durable long since; a master that finds this record missing settles again.
         self._store.append(Kind.COMMITTED, self._ticket.id, Committed(warnings), lazy=True)
+        reach(Failpoint.COMMITTED)
         self._reached(self._ticket, Stage.COMMITTED)
         return outcome_of(finished, warnings)
 
     def _pay(self, debt: str, step: Step) -> list[str]:
         if debt not in self._head.records:
             return []
+        reach(Failpoint.DEBT_DUE)
         reply = self._around.dispatch.send(debt, 0, as_command(step)).result()
+        reach(Failpoint.DEBT_PAID)
         if reply.code:
             return [f"{step.name} on n{step.node} is not done yet and will be repeated: {reply.message}"]
         self._head.put_record(debt, None)
@@ -200,17 +210,22 @@ class Pipeline:
     def _go_back(self, past: dict[int, PastStep], outcome: Outcome, warnings: tuple[str, ...] = ()) -> Outcome:
         steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
         undos = steps.undo()
+        reach(Failpoint.GOING_BACK)
         debts: dict[str, Any] = {}
         left: list[str] = []
         if undos:
             self._store.append(Kind.UNDONE, self._ticket.id, Undone(0, outcome.code, outcome.message)).result()
+            reach(Failpoint.BACK_RECORDED)
         for number, step in undos:
+            reach(Failpoint.UNDO_DUE)
             reply = self._around.dispatch.send(self._ticket.id, -number, as_command(step)).result()
+            reach(Failpoint.UNDO_DONE)
             if reply.code == NodeOffline.code:
                 debts[_debt_key(self._ticket.id, number)] = msgspec.to_builtins(step)
             elif reply.code:
                 left.append(f"{step.name} on n{step.node}, which was to undo step {number}, failed: {reply.message}")
             self._store.append(Kind.UNDONE, self._ticket.id, Undone(number, reply.code, reply.message))
+        reach(Failpoint.UNDONE)
         finished = Finished(outcome.code, outcome.message, warnings=[*warnings, *left])
         self._finish_failed(finished, debts | _spent_numbers(past))
         return outcome_of(finished)
@@ -219,6 +234,7 @@ class Pipeline:
         for key, value in records.items():
             self._head.put_record(key, value)
         self._store.append(Kind.FINISHED, self._ticket.id, finished).result()
+        reach(Failpoint.FAILED)
         self._store.append(Kind.COMMITTED, self._ticket.id, Committed(), lazy=True)
         self._reached(self._ticket, Stage.FINISHED)
         self._reached(self._ticket, Stage.COMMITTED)

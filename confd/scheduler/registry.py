@@ -82,6 +82,8 @@ class Job(msgspec.Struct, frozen=True):
     owner_rule: OwnerRule | None
     secrets: frozenset[str]
     _aliases: dict[str, str]
+    without_quorum: bool = False
+    waits: bool = False
 
     @property
     def substitute_table(self) -> dict[str, list[str]]:
@@ -164,6 +166,8 @@ def job(
     owner: OwnerRule | None = None,
     own: bool = False,
     lockless: bool = False,
+    without_quorum: bool = False,
+    waits: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a function as a job of the same name; the function itself stays callable.
 
@@ -174,11 +178,14 @@ def job(
     :param owner: finds the owner (uid, gid) of the object named, for ``_owner`` among the users.
     :param own: True for a job that the documented ConfD does not have.
     :param lockless: True for a modify job that runs at once whatever is locked (abort, cancel).
+    :param without_quorum: True for a modify job that the master takes when too few nodes are online; it decides itself.
+    :param waits: True for a read job that waits for something: it must not keep others from being answered.
     """
     rules = (locks,) if callable(locks) else tuple(locks)
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         declared = _declare(function, intent, allow, rules, tuple(substitutes), owner, own, lockless)
+        declared = msgspec.structs.replace(declared, without_quorum=without_quorum, waits=waits)
         if declared.name in _JOBS:
             raise ValueError(f"job {declared.name!r} is declared twice")
         _JOBS[declared.name] = declared

@@ -13,7 +13,8 @@ import structlog
 
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
-from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, UnknownJob
+from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, NoQuorum, UnknownJob
+from confd.model.failpoints import Failpoint, reach
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
 from confd.scheduler.caller import SYSTEM, Caller, authorise, caller_named
@@ -32,6 +33,7 @@ log = structlog.get_logger("scheduler")
 
 _WORKERS = 64
 _READERS = 16
+_WAITERS = 256
 _EVERYTHING = "all"
 
 
@@ -65,6 +67,7 @@ class Scheduler:
         self._closed = False
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._readers = ThreadPoolExecutor(_READERS, "read")
+        self._waiters = ThreadPoolExecutor(_WAITERS, "wait")
         self.events = Events()
 
     def admit(self, admission: Admission) -> Ticket:
@@ -76,12 +79,14 @@ class Scheduler:
             values = job.read(admission.given)
             authorise(job, admission.caller, self._head.conf, values)
             if job.intent is Intent.MODIFY:
-                self._may_change()
+                self._check_may_change(job)
         except ConfDError as error:
             return self.refuse(admission, error)
         ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)
         if job.intent is Intent.MODIFY:
+            reach(Failpoint.ADMIT)
             self._submit(ticket, wait=admission.start)
+            reach(Failpoint.SUBMITTED)
             self._queue(ticket, None)
         elif admission.start:
             self._submit(ticket, wait=True)
@@ -92,6 +97,16 @@ class Scheduler:
             # It came in while this master gave its place away: too late to be told with the others.
             ticket.leave(_gone(ticket))
         return ticket
+
+    def _pool(self, job: registry.Job) -> ThreadPoolExecutor:
+        return self._waiters if job.waits else self._readers
+
+    def _check_may_change(self, job: registry.Job) -> None:
+        try:
+            self._may_change()
+        except NoQuorum:
+            if not job.without_quorum:
+                raise
 
     def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
         """End a call before it became a job; it has an id and a place in the history like any other."""
@@ -153,6 +168,7 @@ class Scheduler:
         self._store.resign()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self._waiters.shutdown(wait=False, cancel_futures=True)
         for ticket in (*self._tickets.copy().values(), *self._reading.copy()):
             ticket.leave(_gone(ticket))
 
@@ -224,7 +240,8 @@ class Scheduler:
     def _read(self, ticket: Ticket, run: Callable[[Ticket], None]) -> None:
         self._reading.add(ticket)
         try:
-            self._readers.submit(self._answer, ticket, run)
+            assert ticket.job is not None
+            self._pool(ticket.job).submit(self._answer, ticket, run)
         except RuntimeError as closed:
             self._reading.discard(ticket)
             self._leave(ticket, closed)

@@ -16,6 +16,7 @@ import msgspec
 from confd.cluster.agent import Reply
 from confd.cluster.operations import Command
 from confd.model.errors import error_from
+from confd.model.failpoints import Failpoint, reach
 from confd.store.protocol import Kind, Store
 from confd.store.records import CommandDone, CommandSent, Learned, Step
 
@@ -108,6 +109,7 @@ class JournalledSteps:
         begun = [self._begin(command, undo) for command, undo in commands]
         if any(record is None for _, record in begun):
             self._store.flush()
+            reach(Failpoint.COMMAND_RECORDED)
         running = [
             self._resume(number, command, known) for (number, known), (command, _) in zip(begun, commands, strict=True)
         ]
@@ -125,6 +127,7 @@ class JournalledSteps:
         # The first run gets the value in the form in which a second one would get it.
         learned = Learned(self._number, what, msgspec.json.decode(msgspec.json.encode(ask())))
         self._store.append(Kind.LEARNED, self._job_id, learned, lazy=True)
+        reach(Failpoint.LEARNED)
         self._past[self._number] = PastStep(learned=learned)
         return learned.value
 
@@ -154,11 +157,14 @@ class JournalledSteps:
             return lambda: Reply(done.result, done.code, done.message, done.output)
         started = time.time()
         answer = self._send(self._job_id, number, command)
+        reach(Failpoint.COMMAND_SENT)
 
         def wait() -> Reply:
             reply = answer.result()
+            reach(Failpoint.COMMAND_ANSWERED)
             done = CommandDone(number, started, reply.result, reply.code, reply.message, reply.output)
             self._store.append(Kind.RESULT, self._job_id, done, lazy=True)
+            reach(Failpoint.RESULT_RECORDED)
             return reply
 
         return wait

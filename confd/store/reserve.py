@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from confd.model.errors import LimitExceeded
 from confd.model.sizes import format_size
 
 RESERVE_BYTES = 4 * 1024 * 1024
 LOW_WATER_BYTES = 16 * 1024 * 1024
+_TRUSTED_SECONDS: Final = 0.5
 
 
 class Reserve:
@@ -44,15 +48,31 @@ class Reserve:
         return False
 
 
-def check_free(directory: Path, low_water: int = LOW_WATER_BYTES) -> None:
-    """Refuse when too little of the disk is free to begin a job.
+class FreeSpace:
+    """How much of a disk is free; asked once in a while, as every change wants to know.
 
-    :raises LimitExceeded: says how much is free and how much is needed.
+    :param clock: seconds, only ever growing.
     """
-    stat = os.statvfs(directory)
-    free = stat.f_bavail * stat.f_frsize
-    if free < low_water:
-        raise LimitExceeded(
-            f"only {format_size(free)} are free on the disk of {directory}, {format_size(low_water)} are needed; "
-            "free some space, then submit the job again"
-        )
+
+    def __init__(
+        self, directory: Path, low_water: int = LOW_WATER_BYTES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._directory, self._low_water, self._clock = directory, low_water, clock
+        self._enough_until = float("-inf")
+
+    def check(self) -> None:
+        """Refuse when too little is free to begin a job.
+
+        :raises LimitExceeded: says how much is free and how much is needed.
+        """
+        now = self._clock()
+        if now < self._enough_until:
+            return
+        stat = os.statvfs(self._directory)
+        free = stat.f_bavail * stat.f_frsize
+        if free < self._low_water:
+            raise LimitExceeded(
+                f"only {format_size(free)} are free on the disk of {self._directory}, {format_size(self._low_water)} "
+                "are needed; free some space, then submit the job again"
+            )
+        self._enough_until = now + _TRUSTED_SECONDS

@@ -20,10 +20,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from confd.model.failpoints import Failpoint, reach
 from confd.store.history import History
 from confd.store.projection import project
 from confd.store.protocol import Gap, Kind, Position, Record, Retention, StaleTerm, StoreFailed
-from confd.store.reserve import Reserve, check_free
+from confd.store.reserve import FreeSpace, Reserve
 
 _INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _BATCH: Final = 512
@@ -51,7 +52,7 @@ class SqliteStore(History):
         self._connection = _open(path, synchronous)
         self._connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text())
         super().__init__(path)
-        self._reserve = Reserve(path.with_suffix(".reserve"))
+        self._reserve, self._free = Reserve(path.with_suffix(".reserve")), FreeSpace(path.parent)
         self._failed, self._clock = failed, clock
         self._failure: Exception | None = None
         self._watchers: list[Callable[[Sequence[Record]], None]] = []
@@ -129,12 +130,14 @@ class SqliteStore(History):
                 raise Gap(f"the journal here ends at {self._head.n}, the records begin at {fresh[0].n}")
             if self._leading is not None and fresh[-1].term > self._leading:
                 self.resign()
+            reach(Failpoint.COPY_DUE)
             try:
                 self._commit(fresh)
             except sqlite3.Error as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                     self._give_up(error)
                 raise StoreFailed(f"the journal cannot be written: {error}") from error
+            reach(Failpoint.COPY_WRITTEN)
 
     def watch(self, durable: Callable[[Sequence[Record]], None]) -> None:
         """Call back, in the writing thread and in order, with records that became durable."""
@@ -161,7 +164,7 @@ class SqliteStore(History):
 
     def check_room(self) -> None:
         """Refuse to begin something when the disk is nearly full."""
-        check_free(self._path.parent)
+        self._free.check()
 
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""
@@ -219,7 +222,9 @@ class SqliteStore(History):
                 raise self._failure
             with self._write_lock:
                 batch = self._without_stale(batch)
+                reach(Failpoint.JOURNAL_DUE)
                 self._commit([record for record, _ in batch])
+                reach(Failpoint.JOURNAL_WRITTEN)
         except Exception as error:
             self._give_up(error)
             for _, done in batch:

@@ -64,7 +64,7 @@ def test_config_shows_what_is_in_effect(c4, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("CCC_PLAY_CONFD_PORT", "3333")
     monkeypatch.setenv("CCC_PLAY_DB_PASSWORD", "geheim")
     assert c4("config", "-e", ".play.confd_port").output == "3333\n"
-    assert c4("config", "-K", "_port").output == "CCC_PLAY_CONFD_PORT=3333\nCCC_PLAY_DB_PORT=1111\n"
+    assert c4("config", "-K", "d_port").output == "CCC_PLAY_CONFD_PORT=3333\nCCC_PLAY_ETCD_PORT=2379\n"
     full = c4("config", "-F").output
     assert "geheim" not in full
     assert "no effect yet" in full

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -13,7 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.cluster import saving
 from tests.cluster.harness import SYS_PASSWORD, Cluster, until
+from tests.cluster.saving import Saved
 from tests.services.backup.holding import held
 
 DATABASE = "saved"
@@ -21,54 +22,14 @@ PORT = 9663
 
 
 @pytest.fixture(scope="module")
-def saved(plain: Cluster) -> Iterator[Cluster]:
-    """Give a cluster with a database on n11 and n12, and an archive volume with two copies on n12 and n13."""
-    run = plain.run
-    run("st_volume_create", name="Data", type="data", disk="disk1", size="256 MiB", nodes=[11, 12], redundancy=2)
-    run("st_volume_create", name="Arc", type="archive", disk="disk1", size="512 MiB", nodes=[12, 13],
-        num_master_nodes=1, redundancy=2)  # fmt: skip
-    run("db_create", db_name=DATABASE, version="18", data_volume_name="Data", mem_size="512 MiB", nodes=[11, 12],
-        num_active_nodes=2, port=PORT)  # fmt: skip
-    run("db_start", db_name=DATABASE)
-    yield plain
-    with contextlib.suppress(AssertionError):
-        run("db_stop", db_name=DATABASE)
-    run("db_delete", db_name=DATABASE)
-    for name in ("Data", "Arc"):
-        run("st_volume_delete", vname=name)
-
-
-def sql(cluster: Cluster, statement: str) -> Any:
-    """Run a statement on the primary."""
-    hosts = ",".join(cluster.addresses[node] for node in (11, 12))
-    with psycopg.connect(
-        host=hosts, port=PORT, user="sys", password=SYS_PASSWORD, dbname=DATABASE, autocommit=True,
-        target_session_attrs="read-write", connect_timeout=10,
-    ) as connection:  # fmt: skip
-        cursor = connection.execute(statement)
-        return cursor.fetchone() if cursor.description else None
-
-
-def ended(cluster: Cluster) -> dict[str, Any]:
-    """Wait until no operation runs; return what db_info says."""
-
-    def idle() -> dict[str, Any] | None:
-        info: dict[str, Any] = cluster.run("db_info", db_name=DATABASE)
-        return info if info["operation"] == "None" else None
-
-    found: dict[str, Any] = until(idle, "the operation ends")
-    return found
-
-
-def take(cluster: Cluster, level: int, **more: Any) -> dict[str, Any]:
-    """Take a backup and return it as it is listed."""
-    known = {one["id"] for one in cluster.run("db_backup_list", db_name=DATABASE)}
-    cluster.run("db_backup_start", 13, db_name=DATABASE, backup_volume_name="Arc", level=level, **more)
-    info = ended(cluster)
-    assert info["info"] == ""
-    (new,) = [one for one in cluster.run("db_backup_list", db_name=DATABASE) if one["id"] not in known]
-    assert new["usable"], info
-    return dict(new)
+def saved(plain: Cluster) -> Iterator[Saved]:
+    """Give a database on n11 and n12, and an archive volume with two copies on n12 and n13."""
+    volumes = {
+        "Data": {"nodes": [11, 12], "redundancy": 2},
+        "Arc": {"type": "archive", "size": "512 MiB", "nodes": [12, 13], "num_master_nodes": 1, "redundancy": 2},
+    }
+    with saving.saved(plain, DATABASE, PORT, volumes, [11, 12]) as made:
+        yield made
 
 
 def worker(cluster: Cluster) -> int:
@@ -77,30 +38,30 @@ def worker(cluster: Cluster) -> int:
     return int(state.read_text())
 
 
-def test_backups_and_restores_in_jobs(saved: Cluster) -> None:
+def test_backups_and_restores_in_jobs(saved: Saved) -> None:
     """Level 0 and 1, changed data, stop, restore of both: the rows of each are back; lists and errors are as documented."""
     assert saved.run("db_backup_list", db_name=DATABASE) == []
-    sql(saved, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
-    full = take(saved, 0, expire="1w 3d")
-    sql(saved, "INSERT INTO t SELECT generate_series(1001, 1100)")
-    one = take(saved, 1)
+    saved.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
+    full = saved.take(0, expire="1w 3d")
+    saved.sql("INSERT INTO t SELECT generate_series(1001, 1100)")
+    one = saved.take(1)
     (full,) = [shown for shown in saved.run("db_backup_list", db_name=DATABASE) if shown["id"] == full["id"]]
     assert (full["dependencies"], full["last_item"]) == ("-", False)
     assert (one["dependencies"], one["last_item"]) == (str(full["bid"]), True)
     assert saved.run("db_backup_verify", backup_id=one["id"])["backups"] == [full["id"], one["id"]]
-    sql(saved, "DROP TABLE t")
+    saved.sql("DROP TABLE t")
     refused = saved.try_run("db_restore", db_name=DATABASE, backup_id=one["id"], restore_type="blocking")
     assert refused["result_name"] == "WRONG_STATE"
     saved.run("db_stop", db_name=DATABASE)
     for backup, rows, kind in ((one, 1100, "blocking"), (full, 1000, "nonblocking")):
         saved.run("db_restore", 12, db_name=DATABASE, backup_id=backup["id"], restore_type=kind)
-        assert sql(saved, "SELECT count(*) FROM t") == (rows,)
+        assert saved.sql("SELECT count(*) FROM t") == (rows,)
         saved.run("db_stop", db_name=DATABASE)
     saved.run("db_start", db_name=DATABASE)
-    assert sql(saved, "SELECT count(*) FROM t") == (1000,)
+    assert saved.sql("SELECT count(*) FROM t") == (1000,)
 
 
-def test_bad_input(saved: Cluster) -> None:
+def test_bad_input(saved: Saved) -> None:
     """Each mistake has its error, and nothing changes."""
     before = saved.run("db_backup_list", db_name=DATABASE)
     volume = {"db_name": DATABASE, "backup_volume_name": "Arc"}
@@ -122,11 +83,11 @@ def test_bad_input(saved: Cluster) -> None:
     assert saved.run("db_backup_list", db_name=DATABASE) == before
 
 
-def test_a_backup_outlives_the_daemons(saved: Cluster) -> None:
+def test_a_backup_outlives_the_daemons(saved: Saved) -> None:
     """While a backup runs its volume is in use and the database is not stopped; it goes on when the master dies."""
     known = len(saved.run("db_backup_list", db_name=DATABASE))
     backup = {"db_name": DATABASE, "backup_volume_name": "Arc", "level": 0}
-    with held(saved.home):
+    with held(saved.cluster.home):
         saved.run("db_backup_start", **backup)
         for job, params, name in (
             ("db_backup_start", backup, "WRONG_STATE"),
@@ -136,32 +97,32 @@ def test_a_backup_outlives_the_daemons(saved: Cluster) -> None:
             answer = saved.try_run(job, **params)
             assert answer["result_name"] == name, answer
         assert saved.run("db_backup_progress", db_name=DATABASE)["Type"] == "Backup"
-        saved.kill(11)
-        saved.start()
-    ended(saved)
+        saved.cluster.kill(11)
+        saved.cluster.start()
+    saved.ended()
     listed = saved.run("db_backup_list", db_name=DATABASE)
     assert (len(listed), all(one["usable"] for one in listed)) == (known + 1, True)
 
 
-def test_a_killed_worker_leaves_nothing(saved: Cluster) -> None:
+def test_a_killed_worker_leaves_nothing(saved: Saved) -> None:
     """Kill -9 of the worker: db_info says so, the list is as before, all space is free, the next backup is taken."""
     before = saved.run("db_backup_list", db_name=DATABASE)
-    with held(saved.home):
+    with held(saved.cluster.home):
         saved.run("db_backup_start", db_name=DATABASE, backup_volume_name="Arc", level=0)
-        os.kill(worker(saved), signal.SIGKILL)
-        assert "interrupted" in ended(saved)["info"]
+        os.kill(worker(saved.cluster), signal.SIGKILL)
+        assert "interrupted" in saved.ended()["info"]
         assert saved.run("db_backup_list", db_name=DATABASE) == before
-    take(saved, 1)
+    saved.take(1)
 
 
-def test_virtual_access(saved: Cluster) -> None:
+def test_virtual_access(saved: Saved) -> None:
     """The job opens the backup for reading only; after db_stop and db_start the present data is back."""
-    full = take(saved, 0)
-    sql(saved, "CREATE TABLE later AS SELECT 1 AS i")
+    full = saved.take(0)
+    saved.sql("CREATE TABLE later AS SELECT 1 AS i")
     saved.run("db_stop", db_name=DATABASE)
     saved.run("db_restore", 12, db_name=DATABASE, backup_id=full["id"], restore_type="virtual access")
     with psycopg.connect(
-        host=saved.addresses[11], port=PORT, user="sys", password=SYS_PASSWORD, dbname=DATABASE, autocommit=True
+        host=saved.cluster.addresses[11], port=PORT, user="sys", password=SYS_PASSWORD, dbname=DATABASE, autocommit=True
     ) as connection:
         assert connection.execute("SELECT to_regclass('later')").fetchone() == (None,)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -170,40 +131,35 @@ def test_virtual_access(saved: Cluster) -> None:
     assert deleted["result_name"] == "IN_USE", deleted
     saved.run("db_stop", db_name=DATABASE)
     saved.run("db_start", db_name=DATABASE)
-    assert sql(saved, "SELECT i FROM later") == (1,)
-    sql(saved, "DROP TABLE later")
+    assert saved.sql("SELECT i FROM later") == (1,)
+    saved.sql("DROP TABLE later")
 
 
-def test_a_daemon_that_dies_in_mid_restore(saved: Cluster) -> None:
+def test_a_daemon_that_dies_in_mid_restore(saved: Saved) -> None:
     """Master and node die while the data is made: the old data is whole; the restore goes on, or is undone."""
-    full = take(saved, 0)
-    sql(saved, "CREATE TABLE later AS SELECT 1 AS i")
+    full = saved.take(0)
+    saved.sql("CREATE TABLE later AS SELECT 1 AS i")
     saved.run("db_stop", db_name=DATABASE)
-    (data,) = saved.root(11).glob("data/storage/*/segments/*/pgdata")
+    (data,) = saved.cluster.root(11).glob("data/storage/*/segments/*/pgdata")
     generation = json.loads((data / "confd.json").read_text())["generation"]
-    client: Any = saved.client(12)
+    client: Any = saved.cluster.client(12)
     params = {"db_name": DATABASE, "backup_id": full["id"], "restore_type": "nonblocking"}
     with (data.parent / "busy").open("a+") as lock:
         # The work begins once nobody else works on this data.
         fcntl.flock(lock, fcntl.LOCK_EX)
         job = client.job_start("db_restore", {"params": params})
         until(lambda: saved.try_run("db_backup_progress", db_name=DATABASE)["result_code"] == 0, "the restore runs")
-        saved.kill(11)
+        saved.cluster.kill(11)
         assert json.loads((data / "confd.json").read_text())["generation"] == generation
-    saved.start()
-
-    def done() -> Any:
-        with contextlib.suppress(OSError):
-            return client.job_finished(job) and client.job_result(job)
-
-    result = until(done, "the job ends")
+    saved.cluster.start()
+    result = saved.result(client, job)
     if result["result_code"]:
         saved.run("db_start", db_name=DATABASE)
-    assert sql(saved, "SELECT to_regclass('later') IS NULL") == (result["result_code"] == 0,), result
-    sql(saved, "DROP TABLE IF EXISTS later")
+    assert saved.sql("SELECT to_regclass('later') IS NULL") == (result["result_code"] == 0,), result
+    saved.sql("DROP TABLE IF EXISTS later")
 
 
-def test_backups_of_another_database(saved: Cluster) -> None:
+def test_backups_of_another_database(saved: Saved) -> None:
     """One with fewer active nodes is refused; else it takes the name of the database that it is restored into."""
     run = saved.run
     run("st_volume_create", name="One", type="data", disk="disk1", size="256 MiB", nodes=[13], redundancy=1)
@@ -223,7 +179,7 @@ def test_backups_of_another_database(saved: Cluster) -> None:
     run("db_stop", db_name="second")
     run("db_restore", db_name="second", backup_id=backup["id"], restore_type="blocking")
     with psycopg.connect(
-        host=saved.addresses[13], port=PORT + 1, user="sys", password=SYS_PASSWORD, dbname="second"
+        host=saved.cluster.addresses[13], port=PORT + 1, user="sys", password=SYS_PASSWORD, dbname="second"
     ) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("second",)
     run("db_stop", db_name="second")
@@ -232,9 +188,9 @@ def test_backups_of_another_database(saved: Cluster) -> None:
     refused = saved.try_run("db_restore", db_name=DATABASE, backup_id=backup["id"], restore_type="blocking")
     assert (refused["result_name"], "1 active nodes" in refused["result_desc"]) == ("WRONG_STATE", True), refused
     run("db_start", db_name=DATABASE)
-    saved.kill(13)
+    saved.cluster.kill(13)
     away = saved.try_run("db_backup_start", db_name=DATABASE, backup_volume_name="Solo", level=0)
-    saved.start()
+    saved.cluster.start()
     assert (away["result_name"], "Solo" in away["result_desc"]) == ("NODE_OFFLINE", True), away
     run("st_volume_delete", vname="One")
     run("st_volume_delete", vname="Solo")
@@ -249,18 +205,18 @@ def damage(cluster: Cluster, node: int, place: int) -> None:
             path.write_bytes(content)
 
 
-def test_the_volume_outlives_a_corrupt_copy_and_refuses_two(saved: Cluster) -> None:
+def test_the_volume_outlives_a_corrupt_copy_and_refuses_two(saved: Saved) -> None:
     """One damaged copy is not noticed by a restore; with both damaged it is refused and the database is as before."""
-    full = take(saved, 0)
+    full = saved.take(0)
     saved.run("db_stop", db_name=DATABASE)
     # The first damage may be repaired meanwhile, from the other node.
     for nodes, place, outcome in (((12,), 3, "OK"), ((12, 13), 2, "STE_CORRUPTED")):
         for node in nodes:
-            damage(saved, node, place)
+            damage(saved.cluster, node, place)
         answer = saved.try_run("db_restore", db_name=DATABASE, backup_id=full["id"], restore_type="blocking")
         assert answer["result_name"] == outcome, answer
         if outcome == "OK":
             saved.run("db_stop", db_name=DATABASE)
     assert saved.run("db_state", db_name=DATABASE) == "setup"
     saved.run("db_start", db_name=DATABASE)
-    assert sql(saved, "SELECT count(*) FROM t") == (1000,)
+    assert saved.sql("SELECT count(*) FROM t") == (1000,)

@@ -101,6 +101,11 @@ def test_a_database_from_nothing_to_nothing(with_database: Cluster) -> None:
     assert "temporary" in volumes[temporary]["labels"]
     assert "pub:life_persistent" in volumes["Life"]["labels"]
     run("db_stop", db_name="life")
+    told = [with_database.try_run("db_configure", db_name="life", params="-gibtsnicht=1") for _ in range(2)]
+    assert ["-gibtsnicht=1 is kept but has no effect" in answer["result_warnings"][0] for answer in told] == [True] * 2
+    for wrong, name in (("Life", "INVALID_PARAMETER"), (["Life"], "INVALID_PARAMETER"), ("nope", "NOT_FOUND")):
+        refused = with_database.try_run("db_configure", db_name="life", wal_archive_volume=wrong)
+        assert (refused["result_name"], refused["result_desc"][:19]) == (name, "wal_archive_volume:"), refused
     run("db_configure", db_name="life", params="-work_mem=7MB", port=9564)
     assert run("db_info", db_name="life")["config"]["params"] == "-work_mem=7MB"
     run("db_start", db_name="life")

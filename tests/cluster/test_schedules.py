@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 
-from tests.cluster.harness import SYS_PASSWORD, Cluster, until
+from tests.cluster import saving
+from tests.cluster.harness import Cluster, until
+from tests.cluster.saving import Saved
 
 DATABASE = "planned"
 PORT = 9763
 
 
 @pytest.fixture(scope="module")
-def planned(plain: Cluster) -> Iterator[Cluster]:
-    """Give a cluster with a database on n11, a snapshot volume there, and an archive volume on n12 and n13."""
-    run = plain.run
-    for name, kind, nodes in (("D", "data", [11]), ("S", "data", [11]), ("A", "archive", [12, 13])):
-        run("st_volume_create", name=name, type=kind, disk="disk1", size="256 MiB", nodes=nodes, redundancy=1)
-    run("db_create", db_name=DATABASE, version="18", data_volume_name="D", mem_size="256 MiB", nodes=[11],
-        num_active_nodes=1, port=PORT, snapshot_sync_volume="S")  # fmt: skip
-    run("db_start", db_name=DATABASE)
-    yield plain
-    with contextlib.suppress(AssertionError):
-        run("db_stop", db_name=DATABASE)
-    run("db_delete", db_name=DATABASE)
-    for name in ("D", "S", "A"):
-        run("st_volume_delete", vname=name)
+def planned(plain: Cluster) -> Iterator[Saved]:
+    """Give a database on n11, a snapshot volume there, and an archive volume on n12 and n13."""
+    volumes = {"D": {"nodes": [11]}, "S": {"nodes": [11]}, "A": {"type": "archive", "nodes": [12, 13]}}
+    with saving.saved(plain, DATABASE, PORT, volumes, [11], snapshot_sync_volume="S") as made:
+        yield made
 
 
-def sql(cluster: Cluster, statement: str) -> Any:
-    """Run a statement."""
-    with psycopg.connect(
-        host=cluster.addresses[11], port=PORT, user="sys", password=SYS_PASSWORD, dbname=DATABASE, autocommit=True,
-        connect_timeout=10,
-    ) as connection:  # fmt: skip
-        cursor = connection.execute(statement)
-        return cursor.fetchone() if cursor.description else None
-
-
-def take(cluster: Cluster, level: int) -> dict[str, Any]:
-    """Take a backup and return it as it is listed."""
-    cluster.run("db_backup_start", db_name=DATABASE, backup_volume_name="A", level=level)
-    until(lambda: cluster.run("db_info", db_name=DATABASE)["operation"] == "None", "the backup ends")
-    return dict(cluster.run("db_backup_list", db_name=DATABASE)[-1])
-
-
-def listed(cluster: Cluster, job: str = "db_backup_list") -> list[str]:
-    """Return the ids that are listed."""
-    return [one["id"] for one in cluster.run(job, db_name=DATABASE)]
-
-
-def test_schedules_are_shown_with_their_next_run(planned: Cluster) -> None:
+def test_schedules_are_shown_with_their_next_run(planned: Saved) -> None:
     """In EXAConf as it was given, in db_info with the next run; the master goes on with them after its death."""
     planned.run("db_backup_add_schedule", 12, db_name=DATABASE, backup_name="full backup", backup_volume_name="A",
                 level=0, enabled=True, expire="1w 3d", hour=4, weekday="Sunday")  # fmt: skip
@@ -62,9 +31,9 @@ def test_schedules_are_shown_with_their_next_run(planned: Cluster) -> None:
     config = planned.run("db_info", db_name=DATABASE)["config"]
     assert config["backups"]["full backup"]["next_run"][10:16] == " 04:00"
     assert config["snapshots"]["s"]["next_run"][14:16] in ("00", "30")
-    assert "[[Backup : full backup]]" in (planned.root(13) / "etc/EXAConf").read_text()
-    planned.kill(11)
-    planned.start()
+    assert "[[Backup : full backup]]" in (planned.cluster.root(13) / "etc/EXAConf").read_text()
+    planned.cluster.kill(11)
+    planned.cluster.start()
     until(lambda: planned.try_run("db_state", db_name=DATABASE)["result_code"] == 0, "the master is back")
     assert planned.run("db_info", db_name=DATABASE)["config"]["backups"] == config["backups"]
     planned.run("db_snapshot_backup_remove_schedule", db_name=DATABASE, backup_name="s")
@@ -72,9 +41,9 @@ def test_schedules_are_shown_with_their_next_run(planned: Cluster) -> None:
     assert planned.run("db_info", db_name=DATABASE)["config"]["backups"] == {}
 
 
-def test_backups_expire_and_are_deleted(planned: Cluster) -> None:
+def test_backups_expire_and_are_deleted(planned: Saved) -> None:
     """The date is kept on the volume; a base that is deleted leaves an unusable backup, which goes as well."""
-    full, one = take(planned, 0), take(planned, 1)
+    full, one = planned.take(0), planned.take(1)
     number, files = full["expire_alterable"].split(" ")
     change = {"backup_volume_id": number, "backup_files": files}
     planned.run("db_backup_change_expiration", 13, **change, expire_time="2100-05-14 5:00:00")
@@ -85,37 +54,32 @@ def test_backups_expire_and_are_deleted(planned: Cluster) -> None:
     assert (deleted["result_code"], one["id"] in deleted["result_warnings"][0]) == (0, True)
     assert [shown["usable"] for shown in planned.run("db_backup_list", db_name=DATABASE)] == [False]
     planned.run("db_backup_delete_unusable", db_name=DATABASE)
-    assert listed(planned) == []
+    assert planned.listed() == []
 
 
-def test_snapshots_are_taken_and_restored(planned: Cluster) -> None:
+def test_snapshots_are_taken_and_restored(planned: Saved) -> None:
     """Rows of the snapshot are back, later ones are gone; a snapshot is deleted when it is asked for."""
-    sql(planned, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
+    planned.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
     planned.run("db_snapshot_backup_start", 12, db_name=DATABASE)
-    sql(planned, "INSERT INTO t SELECT generate_series(1001, 1100)")
-    (taken,) = listed(planned, "db_snapshot_backup_list")
+    planned.sql("INSERT INTO t SELECT generate_series(1001, 1100)")
+    (taken,) = planned.listed("db_snapshot_backup_list")
     planned.run("db_stop", db_name=DATABASE)
     planned.run("db_restore", db_name=DATABASE, backup_id=taken, restore_type="blocking")
-    assert sql(planned, "SELECT count(*), max(i) FROM t") == (1000, 1000)
+    assert planned.sql("SELECT count(*), max(i) FROM t") == (1000, 1000)
     planned.run("db_snapshot_backups_delete", db_name=DATABASE, backup_list=[taken])
-    assert listed(planned, "db_snapshot_backup_list") == []
+    assert planned.listed("db_snapshot_backup_list") == []
 
 
-def test_a_daemon_that_dies_in_mid_snapshot(planned: Cluster) -> None:
+def test_a_daemon_that_dies_in_mid_snapshot(planned: Saved) -> None:
     """When it is back the snapshot is either whole and listed, or nothing of it is left."""
-    client: Any = planned.client(11)
+    client: Any = planned.cluster.client(11)
     job = client.job_start("db_snapshot_backup_start", {"params": {"db_name": DATABASE}})
-    planned.kill(11)
-    planned.start()
-
-    def done() -> Any:
-        with contextlib.suppress(OSError):
-            return client.job_finished(job) and client.job_result(job)
-
-    ended = until(done, "the job ends")
-    found = listed(planned, "db_snapshot_backup_list")
+    planned.cluster.kill(11)
+    planned.cluster.start()
+    ended = planned.result(client, job)
+    found = planned.listed("db_snapshot_backup_list")
     assert len(found) == (ended["result_code"] == 0)
-    shelves = list(planned.root(11).glob(f"data/storage/*/segments/*/snapshots/{DATABASE}/id_*/*/*/backup_*"))
+    shelves = list(planned.cluster.root(11).glob(f"data/storage/*/segments/*/snapshots/{DATABASE}/id_*/*/*/backup_*"))
     assert [str(shelf).partition("snapshots/")[2] for shelf in shelves] == found
     if found:
         planned.run("db_snapshot_backups_delete", db_name=DATABASE, snapshot_backup_list=found)

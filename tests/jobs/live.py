@@ -13,6 +13,7 @@ from confd.model.secret import Vault
 from confd.model.states import NodeState
 from confd.services.database.record import Wanted
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.nodes.attendance import Attendance
 from confd.services.storage.devices import NewDevice, add_device
 from tests.jobs.stage import GIB, Stage, sections
 from tests.services.database.rig import NAME, Rig
@@ -32,6 +33,13 @@ class Live(Stage):
             device = NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=2 * GIB // 4096)
             add_device.function(rig.hosts[node], device)
         self.supervision = self.services[Supervision] = rig.supervise()
+        cluster: Any = rig.cluster
+        self.services[Attendance] = Attendance(cluster)
+
+    @property
+    def node(self) -> int:
+        """The node that is master: the last one."""
+        return self.nodes[-1]
 
     @property
     def conf(self) -> Conf:  # type: ignore[override]

@@ -28,6 +28,7 @@ from confd.scheduler.context import Context
 from confd.scheduler.registry import load
 from confd.scheduler.steps import PlannedSteps, Steps
 from confd.services.archive.upkeep import Upkeep
+from confd.services.nodes.attendance import Attendance
 from confd.services.storage.devices import NewDevice, add_device
 
 MIB = 2**20
@@ -99,9 +100,15 @@ class Stage:
         self.states = dict.fromkeys(self.nodes, NodeState.ONLINE)
         cluster: Any = self
         self.services.setdefault(Upkeep, Upkeep(cluster))
+        self.services.setdefault(Attendance, Attendance(StageCluster(self)))
         for node in self.nodes:
             device = NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=self.capacity // 4096)
             add_device.function(self.host(node), device)
+
+    @property
+    def node(self) -> int:
+        """The node that is master."""
+        return self.nodes[0]
 
     def host(self, node: int) -> Host:
         """Return the machine of a node."""

@@ -190,6 +190,33 @@ def test_what_is_out_of_reach_is_not_unusable(site: Stage) -> None:
         site.run("db_backup_delete_unusable", db_name="DB1")
 
 
+def test_a_volume_goes_with_its_backups(site: Stage) -> None:
+    """The job names the databases that could have been restored; of a volume without backups it says nothing."""
+    ran = site.run("st_volume_delete", vname="Archive")
+    assert ran.warnings == ["usable backups go with volume Archive, of databases: DB1 (2), DB2 (1)"]
+    site.run("st_volume_create", name="A", type="archive", disk="disk1", size="1 MiB", nodes=[11], redundancy=1)
+    assert site.run("st_volume_delete", vname="A").warnings == []
+
+
+def test_a_volume_that_cannot_be_read_goes_too(site: Stage) -> None:
+    """With a word that nobody has seen what it holds."""
+    site.states[11] = NodeState.OFFLINE
+    (warning,) = site.run("st_volume_delete", vname="Archive").warnings
+    assert warning.startswith("whether volume Archive holds backups could not be seen")
+
+
+def test_what_can_be_read_is_listed(site: Stage) -> None:
+    """A volume without a node online is named in a warning; only when none can be read the list is an error."""
+    site.run("st_volume_create", name="Far", type="archive", disk="disk1", size="1 MiB", nodes=[12], redundancy=1)
+    site.states[12] = NodeState.OFFLINE
+    ran = site.run("db_backup_list", db_name="DB1")
+    assert [one["path"] for one in ran.result] == [FULL.path, FIRST.path]
+    assert [warning.partition(":")[0] for warning in ran.warnings] == ["the backups on volume Far cannot be read"]
+    site.states[11] = NodeState.OFFLINE
+    with pytest.raises(NodeOffline, match="volume Archive"):
+        site.run("db_backup_list", db_name="DB1")
+
+
 def test_expired_backups_go_and_their_bases_with_them(site: Stage) -> None:
     """A base stays as long as something living builds on it; deleting again does nothing."""
     host = site.host(11)

@@ -24,6 +24,7 @@ from confd.services.archive.report import report_of
 from confd.services.archive.serving import serve
 from confd.services.archive.shelf import Look
 from confd.services.archive.survey import forgettable, lacks, undeleted
+from confd.services.storage.inventory import recovery_limit
 
 log = structlog.get_logger("archive")
 
@@ -107,12 +108,11 @@ class Upkeep:
         if not work:
             return []
         behind = self._behind(layout, looks, self._looks(layout))
-        storage = self._cluster.conf().storage
-        if storage.bg_rec_enabled or not behind:
+        conf = self._cluster.conf()
+        if conf.storage.bg_rec_enabled or not behind:
             self._health[layout.name] = Health(tuple(behind), recovering=bool(behind))
-            limit = storage.bg_rec_limit << 20 if storage.bg_rec_limit else None
             for node in work:
-                self._repair(layout, node, limit)
+                self._repair(layout, node, (recovery_limit(conf, node) or 0) << 20 or None)
             looks = self._looks(layout)
             behind = self._behind(layout, looks, looks)
         return behind

@@ -8,7 +8,7 @@ import msgspec
 
 from confd.cluster.host import Master
 from confd.cluster.operations import master_operation
-from confd.model.errors import ConfDError, NodeOffline
+from confd.model.errors import ConfDError, NodeError, NodeOffline, TimedOut, WrongState
 from confd.model.states import NodeState
 from confd.services.backup.order import BackupOrder, Ended, RestoreOrder, VirtualOrder
 from confd.services.backup.restoring.operations import cancel_restore
@@ -88,14 +88,24 @@ def unput(master: Master, database: str, generation: str, create_new: bool, next
     :raises NodeOffline: it cannot be seen which of both is the case.
     """
     supervision = master.service(Supervision)
-    supervision.change(database, lambda record: msgspec.structs.replace(record, wanted=Wanted.STOPPED))
+    if database not in master.cluster.conf().databases:
+        return
     record = supervision.record(database)
+    if generation not in (record.generation, record.next_generation):
+        # It was never ordered, or this is done, or the database was made again under its name.
+        return
+    supervision.change(database, lambda record: msgspec.structs.replace(record, wanted=Wanted.STOPPED))
     if record.restore is not None and record.next_generation == generation:
         if _replaced(master, database, generation):
             master.say("the data was replaced already; the next start goes on with what was restored")
+            supervision.change(database, lambda record: msgspec.structs.replace(record, operation=""))
         else:
             supervision.change(database, lambda record: _without(record, generation, create_new, next_generation))
-    supervision.want(database, Wanted.STOPPED, _UNDO_WITHIN, say=master.say, canceled=lambda: master.canceled)
+    try:
+        supervision.want(database, Wanted.STOPPED, _UNDO_WITHIN, say=master.say, canceled=lambda: master.canceled)
+    except (TimedOut, NodeOffline, NodeError, WrongState) as error:
+        # Tried again as a debt, it could stop what an administrator has started meanwhile.
+        master.say(f"{error}; it stays wanted stopped")
 
 
 def _without(record: Record, generation: str, create_new: bool, next_generation: str) -> Record:

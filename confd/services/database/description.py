@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final
 
@@ -78,7 +78,7 @@ def describe_problems(database: Database, volume: Volume, seen: Observation) -> 
     """Return the info text: empty for a healthy or stopped database whose last operation went well."""
     texts = [seen.info] if seen.info else []
     if seen.state is not DatabaseState.SETUP:
-        texts += _displaced(database, volume)
+        texts += _displaced(database, volume, seen.unavailable)
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
     if (last := seen.record.last) is not None and last.code:
@@ -86,14 +86,17 @@ def describe_problems(database: Database, volume: Volume, seen: Observation) -> 
     return " ".join(texts)
 
 
-def _displaced(database: Database, volume: Volume) -> Iterable[str]:
+def _displaced(database: Database, volume: Volume, unavailable: Collection[int]) -> Iterable[str]:
     """Name the active nodes whose share of the volume is still on the node that they replaced."""
     homeless = [node for node in database.active_nodes if node not in volume.nodes]
     spare = [node for node in volume.nodes if node not in database.active_nodes]
-    return (
-        f"Payload of database node {node} resides on volume master node {home}."
-        for node, home in zip(homeless, spare, strict=False)
-    )
+    for node, home in zip(homeless, spare, strict=False):
+        yield f"Payload of database node {node} resides on volume master node {home}."
+        if home in unavailable:
+            yield (
+                f"n{home} is offline or suspended: n{node} serves nothing until it returns, or its segment has moved "
+                "(by itself after volume_move_delay, or by st_volume_move_node)."
+            )
 
 
 def connection_string(addresses: Iterable[str], port: int) -> str:

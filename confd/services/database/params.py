@@ -151,7 +151,7 @@ def _check(param: Param, settings: Mapping[str, Setting]) -> str | None:
     near = difflib.get_close_matches(param.name.lower(), settings, n=1, cutoff=0.8)
     if "_" in param.name:
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InvalidParameter(f"this PostgreSQL has no setting {param.name!r}{hint}")
+        raise InvalidParameter(f"params: this PostgreSQL has no setting {param.name!r}{hint}")
     return f"database parameter {param} is kept but has no effect: it is not a setting of PostgreSQL"
 
 

@@ -18,7 +18,7 @@ from confd.model.states import NodeState
 from confd.services.etcd.binary import find_binary
 from confd.services.etcd.layout import Add, Member, Remove, next_step
 from confd.services.etcd.minder import server_at
-from confd.services.etcd.plan import MemberPlan, load_plan, peer_url, save_choice
+from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
 from confd.store.choice import StoreKind, load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
 from confd.store.etcd.errors import EtcdError, EtcdNotFound
@@ -89,11 +89,11 @@ def end_member(host: Host) -> None:
 
 
 @operation("etcd.know_endpoints")
-def know_endpoints(host: Host, endpoints: tuple[str, ...]) -> None:
+def know_endpoints(host: Host, endpoints: tuple[str, ...], port: int) -> None:
     """Reach etcd by other endpoints from the next start on; those of now are left as they are until then."""
     choice = load_choice(host.root)
     if choice.etcd is not None and set(choice.etcd.endpoints) != set(endpoints):
-        access = msgspec.structs.replace(choice.etcd, endpoints=endpoints)
+        access = msgspec.structs.replace(choice.etcd, endpoints=nearest_first(endpoints, host.address, port))
         save_choice(host.root, msgspec.structs.replace(choice, etcd=access))
 
 
@@ -144,7 +144,7 @@ class EtcdMembers:
             self._add(through, step.node, members, rows)
         else:
             self._end_left_overs(present, states)
-            self._tell(rows, states)
+            self._tell(rows, states, members.port)
 
     def _add(self, through: int, node: int, members: Members, rows: list[MemberRow]) -> None:
         conf = self._cluster.conf()
@@ -168,13 +168,13 @@ class EtcdMembers:
             if state is NodeState.ONLINE and node not in taken and node not in self._told:
                 self._call(end_member.on(node))
 
-    def _tell(self, rows: list[MemberRow], states: dict[int, NodeState]) -> None:
+    def _tell(self, rows: list[MemberRow], states: dict[int, NodeState], port: int) -> None:
         endpoints = tuple(sorted(url for row in rows for url in row.clients))
         for node, state in states.items():
             if state is not NodeState.ONLINE:
                 self._told.pop(node, None)
             elif self._told.get(node) != endpoints:
-                self._call(know_endpoints.on(node, endpoints=endpoints))
+                self._call(know_endpoints.on(node, endpoints=endpoints, port=port))
                 self._told[node] = endpoints
 
     def _call(self, command: Any) -> Any:

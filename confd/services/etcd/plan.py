@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -83,10 +83,16 @@ def save_plan(root: Path, plan: MemberPlan) -> None:
     write_private(root / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan)))
 
 
-def own_choice(files: NodeFiles, addresses: Mapping[str, str], port: int) -> StoreChoice:
-    """Return the store of a node in a cluster that runs its own members: by name, their addresses."""
+def nearest_first(endpoints: Iterable[str], address: str, port: int) -> tuple[str, ...]:
+    """Return endpoints as a node asks them: its own member first, which is there exactly as long as the node is."""
+    own = client_url(address, port)
+    return tuple(sorted(endpoints, key=lambda url: (url != own, url <= own, url)))
+
+
+def own_choice(files: NodeFiles, address: str, members: Iterable[str], port: int) -> StoreChoice:
+    """Return the store of a node in a cluster that runs its own members, which have these addresses."""
     access = EtcdAccess(
-        endpoints=tuple(client_url(address, port) for address in addresses.values()),
+        endpoints=nearest_first((client_url(member, port) for member in members), address, port),
         ca=str(files.ca),
         certificate=str(files.root / CERTIFICATE),
         key=str(files.root / KEY),

@@ -47,6 +47,20 @@ def find_device(conf: Configuration, node: int, device: str) -> tuple[int, str]:
     raise StorageNotFound(f"n{node} has no device {view!r}; it has {names}")
 
 
+def recovery_limit(conf: Configuration, node: int) -> int | None:
+    """Return the limit of background recovery of a node in MiB/s: its own, else that of the cluster, if any."""
+    known = conf.nodes.get(node)
+    own = known.bg_rec_limit if known is not None else None
+    return own or conf.storage.bg_rec_limit
+
+
+def warn_threshold(conf: Configuration, node: int) -> int:
+    """Return the percentage of used space at which a node is short of it: its own, else that of the cluster."""
+    known = conf.nodes.get(node)
+    own = known.space_warn_threshold if known is not None else None
+    return conf.storage.space_warn_threshold if own is None else own
+
+
 def _describe_node(conf: Configuration, observed: Observed, node: int, number: int) -> dict[str, Any]:
     devices = _devices(conf, observed, node)
     disks = dict.fromkeys(device.disk for device in devices)
@@ -57,8 +71,8 @@ def _describe_node(conf: Configuration, observed: Observed, node: int, number: i
         "phys_nid": node,
         "state": state.upper(),
         "bg_recovery_enabled": conf.storage.bg_rec_enabled,
-        "bg_rec_limit": conf.storage.bg_rec_limit or 0,
-        "space_warn_threshold": conf.storage.space_warn_threshold,
+        "bg_rec_limit": recovery_limit(conf, node) or 0,
+        "space_warn_threshold": warn_threshold(conf, node),
         "disk_space": format_size(sum(usable(device.capacity) for device in devices)),
         "free_space": format_size(sum(device.free for device in devices)),
         "hdd_free_space": {

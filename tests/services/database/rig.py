@@ -19,6 +19,7 @@ import psycopg
 from confd.cluster.certificates import Pair, new_self_signed
 from confd.cluster.host import Host, Submission, reports
 from confd.cluster.identity import write_private
+from confd.cluster.leader import EVEN_SUSPENDED
 from confd.cluster.leases import Leases, NoLeases
 from confd.exaconf import Conf, Database, Disk, Global, Node, Volume, VolumeType
 from confd.model.envelope import Outcome
@@ -57,7 +58,7 @@ class Rig:
     """Nodes below a directory of their own, and the master's view of them."""
 
     def __init__(self, installation: Path, user: str | None, nodes: tuple[int, ...] = (11, 12, 13)) -> None:
-        self.base = Path(tempfile.mkdtemp(prefix="odb-", dir="/tmp"))
+        self.base = Path(tempfile.mkdtemp(prefix="odb-"))
         self.base.chmod(0o711)
         self.port = free_port([self.address(node) for node in nodes])
         self.conf_now = Conf(1, {})
@@ -218,6 +219,8 @@ class LocalCluster:
         self._watchers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
+    node = 0
+
     def conf(self) -> Conf:
         return self._rig.conf_now
 
@@ -234,13 +237,20 @@ class LocalCluster:
         self.changed()
 
     def node_states(self) -> dict[int, NodeState]:
-        return {node: NodeState.OFFLINE if node in self.offline else NodeState.ONLINE for node in self._rig.hosts}
+        return {node: self._state(node) for node in self._rig.hosts}
+
+    def _state(self, node: int) -> NodeState:
+        known = self._rig.conf_now.nodes.get(node)
+        if known is not None and known.suspended:
+            return NodeState.SUSPENDED
+        return NodeState.OFFLINE if node in self.offline else NodeState.ONLINE
 
     def status(self, node: int, service: str) -> Any:
         return None if node in self.offline else reports(self._rig.hosts[node]).get(service)
 
     def call(self, command: Any, timeout: float = 60.0) -> Any:
-        if command.node in self.offline:
+        suspended = self._state(command.node) is NodeState.SUSPENDED and not command.name.startswith(EVEN_SUSPENDED)
+        if command.node in self.offline or suspended:
             raise NodeOffline(f"n{command.node} does not answer")
         self.called.append((command.name, command.node))
         arguments = msgspec.json.decode(msgspec.json.encode(command.arguments))

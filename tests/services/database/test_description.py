@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from confd.exaconf import BackupSchedule, Database, Volume, VolumeType
@@ -94,6 +95,17 @@ def test_failed_node() -> None:
     assert shown["nodes"] == {"active": ["n11"], "failed": ["n12"], "reserve": ["n13"]}
     assert shown["info"] == "1 segments of the database volume are not online (missing redundancy)"
     assert shown["connection string"] == "192.168.31.171:8563"
+
+
+def test_a_node_whose_payload_is_elsewhere() -> None:
+    """Where it resides is told as documented; while that node is away, also what that means and what ends it."""
+    replaced = msgspec.structs.replace(DATABASE, nodes=(11, 13, 12))
+    shown = describe_database(replaced, VOLUME, seen(DatabaseState.RUNNING), {}, ADDRESSES)
+    assert shown["info"] == "Payload of database node 13 resides on volume master node 12."
+    away = msgspec.structs.replace(seen(DatabaseState.RUNNING, (12,)), unavailable=(12,))
+    shown = describe_database(replaced, VOLUME, away, {}, ADDRESSES)
+    assert shown["info"].startswith("Payload of database node 13 resides on volume master node 12. n12 is offline")
+    assert "n13 serves nothing until it returns, or its segment has moved" in shown["info"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ def plans(database: Database) -> dict[str, Plan]:
     return {key: plan for key, plan in found.items() if plan.cron.readable}
 
 
+def is_backup(key: str) -> bool:
+    """Tell whether a key is one of a schedule of backups; else it is one of snapshots."""
+    return key.startswith(_BACKUP)
+
+
 def job_of(database: Database, key: str) -> tuple[str, dict[str, Any]]:
     """Return the job that a schedule runs, with its parameters."""
     kind, _, name = key.partition("/")
@@ -62,7 +67,10 @@ def read_runs(stored: Any) -> dict[str, Run]:
 
 
 def describe_schedules(database: Database, runs: Mapping[str, Run], now: float, zone: tzinfo) -> dict[str, Any]:
-    """Return ``backups`` and ``snapshots`` of db_info: settings, the next run, and the last one with its job."""
+    """Return ``backups`` and ``snapshots`` of db_info: settings, next run, the last one with its job and result.
+
+    One that waits, for another backup or because the cluster refused it, is run next.
+    """
     return {
         kind: {name: _described(one, runs.get(prefix + name), now, zone) for name, one in schedules.items()}
         for kind, prefix, schedules in (
@@ -76,11 +84,15 @@ def _described(
     schedule: BackupSchedule | SnapshotSchedule, run: Run | None, now: float, zone: tzinfo
 ) -> dict[str, Any]:
     cron = cron_of(schedule)
+    known = run or Run(timing="", handled=0.0)
     coming = next_run(cron, now, zone) if schedule.enabled and cron.readable else None
+    if coming and known.waiting:
+        coming = max(known.rest, now)
     return describe_entry(schedule) | {
         "next_run": _shown(coming or 0.0, zone),
-        "last_run": _shown(run.last if run else 0.0, zone),
-        "last_job": run.job if run else "",
+        "last_run": _shown(known.last, zone),
+        "last_job": known.job,
+        "last_result": known.result,
     }
 
 

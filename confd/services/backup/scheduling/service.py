@@ -16,9 +16,21 @@ import structlog
 
 from confd.cluster.host import Cluster, Submission
 from confd.exaconf import Database
-from confd.model.errors import ConfDError, WrongState
-from confd.services.backup.scheduling.due import Decision, Readiness, Run, decide, next_look
-from confd.services.backup.scheduling.schedules import PREFIX, job_of, plans, read_runs, time_zone
+from confd.model.envelope import Outcome
+from confd.model.errors import ClusterError, ConfDError, Conflict, Interrupted, WrongState, error_from
+from confd.model.states import NodeState
+from confd.services.backup.order import Ended
+from confd.services.backup.scheduling.due import (
+    Decision,
+    Readiness,
+    Run,
+    again,
+    decide,
+    next_look,
+    refused,
+    rested,
+)
+from confd.services.backup.scheduling.schedules import PREFIX, is_backup, job_of, plans, read_runs, time_zone
 from confd.services.database.observed import InstanceState
 from confd.services.database.record import Record, Wanted, read_record
 
@@ -26,6 +38,11 @@ _log = structlog.get_logger()
 
 _LONGEST_SLEEP: Final = 20.0
 _JOIN_WITHIN: Final = 5.0
+_PASSING: Final = (ClusterError, Conflict, Interrupted)
+"""Errors that say nothing against the backup: it is tried again."""
+
+_TAKEN: Final = "OK"
+_TAKING: Final = "is being taken"
 
 
 class _Begun(msgspec.Struct, frozen=True):
@@ -42,6 +59,7 @@ class Schedules:
     def __init__(self, cluster: Cluster, wall: Callable[[], float] = time.time) -> None:
         self._cluster, self._wall = cluster, wall
         self._begun: dict[str, _Begun] = {}
+        self._states: dict[str, dict[int, NodeState]] = {}
         self._wake = threading.Event()
         self._closed = False
         self._known: object = None
@@ -82,7 +100,7 @@ class Schedules:
     def _look_at(self, database: Database, now: float) -> float:
         wanted, zone = plans(database), time_zone(self._cluster.conf())
         before = self.runs(database.name)
-        known = self._ended(database.name, before)
+        known = self._rested(database.name, self._taken(database.name, self._ended(database.name, before)))
         if not wanted and not known:
             return _LONGEST_SLEEP
         busy = database.name in self._begun or bool(self._record(database.name).operation)
@@ -108,7 +126,7 @@ class Schedules:
         submission.outcome.add_done_callback(lambda _: self._wake.set())
 
     def _ended(self, database: str, runs: dict[str, Run]) -> dict[str, Run]:
-        """Return the runs, with one that met another backup waiting again."""
+        """Return the runs with what became of the job that was submitted last, if it has ended."""
         begun = self._begun.get(database)
         if begun is None or not begun.submission.outcome.done():
             return runs
@@ -118,13 +136,40 @@ class Schedules:
         except ConfDError:
             # This master goes down; the next one goes on with the job.
             return runs
+        if outcome.code:
+            _log.warning("schedule_failed", database=database, schedule=begun.key, reason=outcome.message)
+        if begun.key not in runs:
+            return runs
+        return runs | {begun.key: self._judged(database, begun.key, runs[begun.key], outcome)}
+
+    def _judged(self, database: str, key: str, run: Run, outcome: Outcome) -> Run:
+        record, result = self._record(database), f"{outcome.name}: {outcome.message}"
         if outcome.code == 0:
+            return _taking(run, record) if is_backup(key) else _done(run)
+        if outcome.code == WrongState.code and (record.operation or self._readiness(database) is Readiness.COMING):
+            return again(run, result)
+        if isinstance(error_from(outcome.code, ""), _PASSING):
+            self._states[database] = self._cluster.node_states()
+            return refused(run, f"{result}; it is tried again", self._wall())
+        return msgspec.structs.replace(run, result=result, refusals=0)
+
+    def _taken(self, database: str, runs: dict[str, Run]) -> dict[str, Run]:
+        """Return the runs with how the backup ended that one of them started."""
+        last = self._record(database).last
+        return {
+            key: run if last is None or not run.backup or last.name != run.backup else _done(run, last)
+            for key, run in runs.items()
+        }
+
+    def _rested(self, database: str, runs: dict[str, Run]) -> dict[str, Run]:
+        """Return the runs with refused ones ready at once when nodes came or went since, or the master is another."""
+        if not any(run.rest for run in runs.values()):
             return runs
-        _log.warning("schedule_failed", database=database, schedule=begun.key, reason=outcome.message)
-        met_another = outcome.code == WrongState.code and self._record(database).operation
-        if not met_another or begun.key not in runs:
+        states = self._cluster.node_states()
+        if self._states.get(database) == states:
             return runs
-        return runs | {begun.key: msgspec.structs.replace(runs[begun.key], waiting=begun.due)}
+        self._states[database] = states
+        return {key: rested(run) for key, run in runs.items()}
 
     def _note(self, database: str, runs: dict[str, Run]) -> None:
         self._cluster.put_record(PREFIX + database, msgspec.to_builtins(runs) or None)
@@ -147,6 +192,20 @@ class Schedules:
             for one in conf.databases.values()
             if one.backups or one.snapshots
         ]
-        if facts != self._known:
-            self._known = facts
+        known = facts, self._cluster.node_states() if self._states else None
+        if known != self._known:
+            self._known = known
             self._wake.set()
+
+
+def _taking(run: Run, record: Record) -> Run:
+    """Return a run whose job went well: its backup has begun, and may have ended already."""
+    if record.backup is not None:
+        return msgspec.structs.replace(run, result=_TAKING, backup=record.backup.location.path, refusals=0)
+    return _done(run, record.last)
+
+
+def _done(run: Run, ended: Ended | None = None) -> Run:
+    failed = ended is not None and ended.code and ended.kind == "backup"
+    result = f"{error_from(ended.code, '').name}: {ended.message}" if ended and failed else _TAKEN
+    return msgspec.structs.replace(run, result=result, backup="", refusals=0)

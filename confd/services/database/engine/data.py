@@ -272,7 +272,8 @@ class Workshop:
         printed = output.decode(errors="replace")
         if process.returncode:
             tail = "\n".join(report(printed).strip().splitlines()[-_LAST_LINES:])
-            raise NodeError(f"{Path(argv[0]).name} failed:\n{tail}")
+            how = f"was ended by signal {-process.returncode}" if process.returncode < 0 else "failed"
+            raise NodeError("\n".join(filter(None, [f"{Path(argv[0]).name} {how}{':' if tail else ''}", tail])))
         return printed
 
     def make(self) -> Path:

@@ -67,7 +67,8 @@ def lost_node(now: Situation, database: Database, volume: Volume) -> Move | None
 def _is_lost(now: Situation, node: int) -> bool:
     if node == now.record.primary:
         return False
-    return node in now.record.suspended or (not now.online(node) and node in now.late)
+    suspended = node in now.record.suspended or now.nodes.get(node) is NodeState.SUSPENDED
+    return suspended or (not now.online(node) and node in now.late)
 
 
 def noted(moving: tuple[Move, ...], move: Move) -> tuple[Move, ...]:

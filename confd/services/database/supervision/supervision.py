@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from confd.cluster.host import Cluster
-from confd.model.errors import Canceled, InUse, NoMaster, TimedOut
+from confd.model.errors import Canceled, InUse, NoMaster, TimedOut, WrongState
 from confd.model.states import DatabaseState
 from confd.services.backup.attendant import Attendant
 from confd.services.backup.retention.removal import retain
@@ -92,6 +92,10 @@ class Supervision:
                     return False
                 supervisor.changed.wait(_LOOK)
         return True
+
+    def view(self, database: str) -> Supervisor:
+        """Return the supervisor of a database, whose view is to be looked at with its condition held."""
+        return self._supervisor(database)
 
     def record(self, database: str) -> Record:
         """Return the runtime record of a database, the one of a new database when there is none."""
@@ -265,8 +269,11 @@ def _reached(supervisor: Supervisor, wanted: Wanted, early: bool) -> Outcome | N
     :raises ConfDError: it cannot be reached.
     """
     view = supervisor.view
-    if view is None or view.situation.record.wanted is not wanted:
+    if view is None:
         return None
+    if view.situation.record.wanted is not wanted:
+        # Nobody works towards it any more: it would be waited for in vain.
+        raise WrongState(f"database {supervisor.database} was ordered otherwise meanwhile; it is not {wanted.value}")
     if early and wanted is Wanted.RUNNING and not view.situation.record.create_new and primary_serves(view.situation):
         return Outcome(DatabaseState.RUNNING)
     for failure in supervisor.failures.values():

@@ -149,7 +149,7 @@ class Supervisor:
         """See all instances now."""
         conf, states = self._cluster.conf(), self._cluster.node_states()
         record = read_record(self._cluster, self.database) or Record()
-        spec = self._spec(record)
+        spec = self._spec(record, states)
         online = [
             node for node in conf.nodes if states.get(node) is NodeState.ONLINE and self._concerns(node, spec, record)
         ]
@@ -216,11 +216,12 @@ class Supervisor:
         named = (record.primary, *spec.nodes, *record.copies, *record.quorum.standbys)
         return node in named or self.database in reported
 
-    def _spec(self, record: Record) -> Spec:
+    def _spec(self, record: Record, states: dict[int, NodeState]) -> Spec:
         conf = self._cluster.conf()
         database = conf.require_database(self.database)
         volume = conf.require_volume(database.data_volume)
-        return with_guests(seats(database, volume, record.suspended), record, volume.redundancy)
+        suspended = {*record.suspended, *(node for node, state in states.items() if state is NodeState.SUSPENDED)}
+        return with_guests(seats(database, volume, suspended), record, volume.redundancy)
 
     def _instance(self, node: int) -> Instance | None:
         try:

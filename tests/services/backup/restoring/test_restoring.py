@@ -128,6 +128,15 @@ def test_a_canceled_restore_is_undone(site: Site) -> None:
     assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]
 
 
+def test_a_late_undo_leaves_alone_what_is_not_its_own(site: Site) -> None:
+    """Of a restore that is undone already, or of a database that was deleted or made again: nothing is stopped."""
+    before = site.supervision.record(NAME)
+    for name in (NAME, "deleted"):
+        unput.function(Place(site), name, new_generation(), False, "")
+    assert site.supervision.record(NAME) == before
+    assert site.rig.sql(11, "SELECT 1") == [(1,)]
+
+
 def test_virtual_access(site: Site) -> None:
     """A backup is open for reading only; after a stop and a start the present data is back, untouched."""
     site.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")

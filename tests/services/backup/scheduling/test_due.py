@@ -18,6 +18,7 @@ from confd.services.backup.scheduling.due import (
     Readiness,
     Run,
     decide,
+    refused,
 )
 
 UTC = ZoneInfo("UTC")
@@ -126,21 +127,33 @@ def test_a_clock_that_was_ahead() -> None:
 
 
 LOOKS = st.lists(
-    st.tuples(st.floats(1, 7200), st.sampled_from(Readiness), st.booleans(), st.booleans()), min_size=1, max_size=40
+    st.tuples(st.floats(1, 7200), st.sampled_from(Readiness), *[st.booleans()] * 3), min_size=1, max_size=40
 )
 
 
 @given(LOOKS)
-def test_whatever_happens_no_time_is_run_twice(looks: list[tuple[float, Readiness, bool, bool]]) -> None:
-    """Over restarts (only the record survives), times are run in order, each once, and only while it is allowed."""
+def test_whatever_happens_no_time_is_run_twice(
+    looks: list[tuple[float, Readiness, bool, bool, bool]],
+) -> None:
+    """Over restarts (only the record survives), times are run in order, each once, and only while it is allowed.
+
+    What the cluster refused is run again until it is taken or the next time comes.
+    """
     clock, now = Clock(a=HOURLY, b=Plan(Cron("*/20"), 1)), NOON
-    for passed, readiness, busy, restart in looks:
+    taken: list[tuple[str, float]] = []
+    for passed, readiness, busy, restart, refuse in looks:
         now += passed
         if restart:
             clock.runs = msgspec.convert(msgspec.to_builtins(clock.runs), dict[str, Run])
         started = clock.at(now, readiness, busy)
         assert started is None or (readiness is RUNNING and not busy)
+        if started is not None and refuse:
+            clock.runs = clock.runs | {started: refused(clock.runs[started], "no", now)}
+            assert clock.at(now + 1) != started or not clock.runs[started].refusals
+        elif started is not None:
+            taken.append(clock.started[-1])
     for key in ("a", "b"):
         times = [at for name, at in clock.started if name == key]
-        assert times == sorted(set(times))
-        assert all(NOON < at <= now for at in times)
+        assert times == sorted(times)
+        assert all(NOON < at <= now + 1 for at in times)
+    assert len(taken) == len(set(taken))

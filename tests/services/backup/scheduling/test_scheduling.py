@@ -14,8 +14,11 @@ import pytest
 from confd.cluster.host import Submission
 from confd.exaconf import BackupSchedule, Conf, Database, Global, SnapshotSchedule
 from confd.model.envelope import Outcome
-from confd.model.errors import NoMaster, WrongState
+from confd.model.errors import InsufficientSpace, NodeOffline, NoMaster, WrongState
 from confd.model.sizes import Bytes
+from confd.model.states import NodeState
+from confd.services.backup.location import Location
+from confd.services.backup.order import BackupOrder, Ended
 from confd.services.backup.scheduling.schedules import PREFIX, describe_schedules, time_zone
 from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.record import Record, Wanted
@@ -39,6 +42,7 @@ class Master:
         self.running()
         self.submitted: list[tuple[str, dict[str, Any]]] = []
         self.outcomes: list[Future[Outcome]] = []
+        self.states = {11: NodeState.ONLINE, 12: NodeState.ONLINE}
         self.watchers: list[Callable[[], None]] = []
         self.told = threading.Condition()
 
@@ -55,6 +59,9 @@ class Master:
 
     def put_record(self, key: str, value: Any) -> None:
         self.records[key] = msgspec.json.encode(value)
+
+    def node_states(self) -> dict[int, NodeState]:
+        return dict(self.states)
 
     def status(self, node: int, service: str) -> Any:
         return {"DB1": {"state": "ready", "restarts": 0}} if (node, service) == (11, "database") else None
@@ -169,6 +176,92 @@ def test_one_that_met_another_backup_waits_again(master: Master, clock: Clock, s
     assert [params["level"] for _, params in master.submitted] == [0, 0, 1]
 
 
+def shown(master: Master, clock: Clock, schedules: Schedules, name: str = "week ly") -> dict[str, Any]:
+    """Return what db_info says of a schedule."""
+    zone = time_zone(master.conf())
+    described = describe_schedules(master.database, schedules.runs("DB1"), clock.now, zone)
+    return dict(described["backups"][name])
+
+
+@pytest.fixture
+def refused(master: Master, clock: Clock, schedules: Schedules) -> Schedules:
+    """The service after a run of the only schedule at 13:00, which was refused because a node was away."""
+    master.database = msgspec.structs.replace(
+        master.database, backups={"week ly": master.database.backups["week ly"]}, snapshots={}
+    )
+    clock.now = NOON + HOUR
+    schedules.look()
+    refuse(master, schedules)
+    return schedules
+
+
+def refuse(master: Master, schedules: Schedules) -> None:
+    """End the last job as the cluster refuses it, and look."""
+    master.states[12] = NodeState.OFFLINE
+    master.outcomes[-1].set_result(Outcome(NodeOffline.code, "no node of volume V is online"))
+    schedules.look()
+
+
+def test_a_refused_run_is_tried_again(master: Master, clock: Clock, refused: Schedules) -> None:
+    """After a minute, then two, and so on; db_info tells why it waits and when it is tried."""
+    told = shown(master, clock, refused)
+    assert told["last_result"] == "NODE_OFFLINE: no node of volume V is online; it is tried again"
+    assert (told["last_run"], told["next_run"]) == ("2024-10-04 13:00 UTC", "2024-10-04 13:01 UTC")
+    clock.now += 60
+    refused.look()
+    assert len(master.submitted) == 2
+    refuse(master, refused)
+    for passed, jobs in ((60, 2), (60, 3)):
+        clock.now += passed
+        refused.look()
+        assert len(master.submitted) == jobs
+
+
+def test_a_refused_run_goes_when_the_nodes_change(master: Master, clock: Clock, refused: Schedules) -> None:
+    """A node returned: it is tried at once, and so by the next master; once more in vain, it waits again."""
+    refused.look()
+    assert len(master.submitted) == 1
+    master.states[12] = NodeState.ONLINE
+    refused.look()
+    assert len(master.submitted) == 2
+    refuse(master, refused)
+    service(master, clock).look()
+    assert len(master.submitted) == 3
+
+
+def test_a_refused_run_waits_no_longer_than_its_period(master: Master, clock: Clock, refused: Schedules) -> None:
+    """The next time of the schedule takes its place and is run at once; a database that is stopped ends it."""
+    clock.now = NOON + 2 * HOUR
+    refused.look()
+    assert (len(master.submitted), shown(master, clock, refused)["last_run"]) == (2, "2024-10-04 14:00 UTC")
+    refuse(master, refused)
+    master.running(wanted=Wanted.STOPPED)
+    refused.look()
+    master.running()
+    clock.now += 600
+    refused.look()
+    assert len(master.submitted) == 2
+
+
+def test_db_info_shows_what_became_of_a_run(master: Master, clock: Clock, refused: Schedules) -> None:
+    """That its backup is being taken, and how that ended, also when another master has taken over meanwhile."""
+    clock.now += 60
+    refused.look()
+    location = Location("DB1", 1, 0, 0, "202410041301")
+    order = BackupOrder(node=11, volume="V", volume_id=3, location=location, began=clock.now)
+    master.running(operation="backup", backup=order)
+    master.outcomes[-1].set_result(Outcome())
+    refused.look()
+    assert shown(master, clock, refused)["last_result"] == "is being taken"
+    for code, text in ((InsufficientSpace.code, "STE_INSUFF_SPACE: full"), (0, "OK")):
+        before = master.records[PREFIX + "DB1"]
+        master.running(last=Ended(kind="backup", name=location.path, at=clock.now, code=code, message="full"))
+        service(master, clock).look()
+        assert shown(master, clock, refused)["last_result"] == text
+        master.records[PREFIX + "DB1"] = before
+    assert len(master.submitted) == 2
+
+
 def test_a_stopped_database_is_left_alone(master: Master, clock: Clock, schedules: Schedules) -> None:
     """Nothing is submitted at its due times, then or when it runs again."""
     master.running(wanted=Wanted.STOPPED)
@@ -188,7 +281,7 @@ def test_db_info_shows_the_next_run(master: Master, clock: Clock, schedules: Sch
     assert shown["backups"]["week ly"] == {
         "enabled": True, "volume": "3", "level": 0, "minute": "0", "hour": "*", "day": "*", "month": "*",
         "weekday": "*", "expire": "1w", "next_run": "2024-10-04 14:00 UTC", "last_run": "2024-10-04 13:00 UTC",
-        "last_job": "11.1",
+        "last_job": "11.1", "last_result": "",
     }  # fmt: skip
     assert shown["snapshots"]["quick"]["next_run"] == ""
     assert shown["backups"]["daily"]["last_run"] == ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import psycopg
 import pytest
 
@@ -28,6 +31,24 @@ def started(rig: Rig) -> Rig:
     rig.define()
     assert supervision.want(NAME, Wanted.RUNNING).state is DatabaseState.RUNNING
     return rig
+
+
+def test_a_start_that_is_overridden_ends(rig: Rig) -> None:
+    """Somebody else orders the database to stop: who waits for its start is told, and does not wait for ever."""
+    rig.volume()
+    rig.database()
+    supervision = rig.supervise()
+    rig.define()
+    with ThreadPoolExecutor(1) as pool, (rig.data(11).parent / "busy").open("a+") as lock:
+        # The work begins once nobody else works on this data.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = pool.submit(supervision.want, NAME, Wanted.RUNNING)
+        until(supervision._supervisor(NAME).doing)
+        supervision.change(NAME, lambda record: msgspec.structs.replace(record, wanted=Wanted.STOPPED))
+        with pytest.raises(WrongState, match="ordered otherwise meanwhile"):
+            started.result(30)
+        lock.close()
+    supervision.want(NAME, Wanted.STOPPED)
 
 
 def test_life_of_a_database(rig: Rig) -> None:

@@ -1,0 +1,67 @@
+"""Noticing that the cluster moved into another store: this node's daemon starts anew in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from confd.cluster.identity import write_private
+from confd.services.nodes.stores import RECORD, recorded, resolve
+from confd.store.choice import STORE_FILE, StoreChoice, encode_choice
+from confd.store.protocol import Kind, Record, Store
+
+log = structlog.get_logger("switching")
+
+RESTART: Final = 75
+"""Exit status of a daemon that wants to be started anew."""
+
+_LOOK_SECONDS: Final = 2.0
+
+
+class Switch:
+    """Compares the store that the journal names with the one this node uses.
+
+    :param path: gives the real path of one in the node's view.
+    :param busy: tells that this node leads, so that it still has to tell the others.
+    :param restart: ends the daemon so that it is started anew.
+    """
+
+    def __init__(
+        self, root: Path, store: Store, present: StoreChoice, path: Callable[[str], Path], busy: Callable[[], bool],
+        restart: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._root, self._store, self._present = root, store, present
+        self._path, self._busy, self._restart = path, busy, restart
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        store.watch(self._take)
+
+    async def run(self) -> None:
+        """Look whenever a record says so, and now and then."""
+        while True:
+            self._news.clear()
+            if not self._busy():
+                self.check()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._news.wait()
+
+    def check(self) -> bool:
+        """Switch when the journal names another kind of store; whether it does."""
+        wanted = recorded(self._store.runtime())
+        if wanted is None or wanted.kind is self._present.kind:
+            return False
+        log.warning("store_switched", kind=str(wanted.kind))
+        write_private(self._root / STORE_FILE, encode_choice(resolve(wanted, self._path)))
+        self._restart()
+        return True
+
+    def _take(self, records: Sequence[Record]) -> None:
+        if any(record.kind is Kind.RUNTIME and record.key == RECORD for record in records):
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._news.set)

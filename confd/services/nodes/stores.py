@@ -1,0 +1,103 @@
+"""Which store the cluster uses, and how it moves from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from confd.cluster.host import Host, Master
+from confd.cluster.operations import master_operation, operation
+from confd.model.errors import NodeError
+from confd.store.choice import StoreChoice, StoreKind
+from confd.store.etcd.authority import Authority
+from confd.store.etcd.client import EtcdClient
+from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.keys import Keys
+from confd.store.protocol import StoreFailed
+
+RECORD: Final = "cluster/store"
+"""Runtime record: ``Moved``. It is the switch: before it the old store counts, from it on the new one."""
+
+FAILED: Final = "cluster/store_not_moved"
+"""Runtime record: why the last move was given up, and by which job."""
+
+_VIEW: Final = "/exa/"
+_PROBE_SECONDS: Final = 3.0
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """The store of the cluster; paths in it are the node's view. ``verified`` says what both stores held."""
+
+    choice: StoreChoice
+    verified: str
+
+
+class Moving:
+    """The sitting master's way into another store; made by the daemon.
+
+    :param kind: the store of now.
+    :param mark: tells the cluster's keys in etcd from others.
+    :param move: moves for a job (its id); raises, for the master itself never goes on after it.
+    """
+
+    def __init__(self, kind: StoreKind, mark: str, move: Callable[[StoreChoice, str], None]) -> None:
+        self.kind, self.mark, self.move = kind, mark, move
+
+
+@operation("nodes.probe_store")
+def probe_store(host: Host, choice: StoreChoice, cluster: str) -> None:
+    """Find out whether a node reaches etcd.
+
+    :raises NodeError: says why it does not.
+    """
+    local = resolve(choice, host.path)
+    if local.etcd is None:
+        return
+    try:
+        client = EtcdClient(local.etcd)
+        try:
+            Authority(client, Keys(local.prefix), cluster).read_head(_PROBE_SECONDS)
+        finally:
+            client.close()
+    except (EtcdError, StoreFailed, ValueError) as error:
+        raise NodeError(f"{host.name} cannot use this store: {error}") from None
+
+
+@master_operation("nodes.move_store", planned=lambda choice, job: "")
+def move_store(master: Master, choice: StoreChoice, job: str) -> str:
+    """Move the cluster into a store; ends there, when it does: with what was verified.
+
+    The job that asks goes on under the next master, which runs this again and finds itself in that store.
+
+    :raises NodeError: it was tried for this job and given up; nothing has changed.
+    """
+    moving = master.service(Moving)
+    if moving.kind is choice.kind:
+        told = master.cluster.record(RECORD)
+        return str(told["verified"]) if told else ""
+    failed = master.cluster.record(FAILED)
+    if failed and failed["job"] == job:
+        raise NodeError(f"the store was not moved, nothing has changed: {failed['reason']}")
+    moving.move(choice, job)
+    return ""
+
+
+def recorded(runtime: dict[str, Any]) -> StoreChoice | None:
+    """Return the store that the runtime records name, None when it never moved."""
+    told = runtime.get(RECORD)
+    return None if told is None else msgspec.convert(told, Moved).choice
+
+
+def resolve(choice: StoreChoice, path: Callable[[str], Path]) -> StoreChoice:
+    """Return a choice with the real paths of one node."""
+    if choice.etcd is None:
+        return choice
+    files = {
+        name: str(path(value))
+        for name in ("ca", "certificate", "key", "password_file")
+        if (value := getattr(choice.etcd, name)) is not None and value.startswith(_VIEW)
+    }
+    return msgspec.structs.replace(choice, etcd=msgspec.structs.replace(choice.etcd, **files))

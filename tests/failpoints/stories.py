@@ -1,0 +1,86 @@
+"""A modify job of every group: what is done before, the job itself, and how its effect is taken away again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.cluster.harness import Cluster
+
+Call = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """A job, what must be there before it, and what takes its effect away; without a way to do that it stays."""
+
+    job: str
+    params: dict[str, Any]
+    before: tuple[Call, ...] = ()
+    after: tuple[Call, ...] = ()
+
+
+Teller = Callable[[Cluster, str, int], Story]
+"""Makes a story from the cluster, a name and a number that no other one has."""
+
+
+def _volume(name: str) -> dict[str, Any]:
+    return {"name": name, "type": "data", "disk": "disk1", "size": "64 MiB", "nodes": [11, 12], "redundancy": 2}
+
+
+def _database(name: str) -> dict[str, Any]:
+    return {
+        "db_name": f"D{name}", "version": "18", "data_volume_name": f"V{name}", "mem_size": "256 MiB",
+        "nodes": [11, 12], "num_active_nodes": 2, "port": 9563,
+    }  # fmt: skip
+
+
+def _groups(cluster: Cluster, name: str, number: int) -> Story:
+    return Story("group_create", {"groupname": name, "groupid": number}, after=(("group_delete", {"groupname": name}),))
+
+
+def _users(cluster: Cluster, name: str, number: int) -> Story:
+    given = {"username": name, "userid": number, "password": "*", "group": "exausers", "login_enabled": True}
+    return Story("user_create", given, after=(("user_delete", {"username": name}),))
+
+
+def _settings(cluster: Cluster, name: str, number: int) -> Story:
+    return Story("general_settings", {"changes": {"Global": {"SearchDomains": f"{name}.example"}}})
+
+
+def _storage(cluster: Cluster, name: str, number: int) -> Story:
+    return Story("st_volume_create", _volume(name), after=(("st_volume_delete", {"vname": name}),))
+
+
+def _storage_deleting(cluster: Cluster, name: str, number: int) -> Story:
+    return Story("st_volume_delete", {"vname": name}, before=(("st_volume_create", _volume(name)),))
+
+
+def _devices(cluster: Cluster, name: str, number: int) -> Story:
+    device = {"node": 12, "disk": name, "devname": f"/exa/data/storage/{name}", "seccount": 16_384}
+    return Story("st_device_add", device)
+
+
+def _database_making(cluster: Cluster, name: str, number: int) -> Story:
+    ends = (("db_delete", {"db_name": f"D{name}"}), ("st_volume_delete", {"vname": f"V{name}"}))
+    return Story("db_create", _database(name), (("st_volume_create", _volume(f"V{name}")),), ends)
+
+
+def _configuration(cluster: Cluster, name: str, number: int) -> Story:
+    latest = cluster.run("exaconf_log", limit=1)[0]["revision"]
+    return Story(
+        "exaconf_rollback", {"revision": latest}, before=(("group_create", {"groupname": name, "groupid": number}),)
+    )
+
+
+STORIES: Final[dict[str, tuple[Teller, ...]]] = {
+    "configuration": (_configuration,),
+    "database": (_database_making,),
+    "devices": (_devices,),
+    "groups": (_groups,),
+    "settings": (_settings,),
+    "storage": (_storage, _storage_deleting),
+    "users": (_users,),
+}
+"""Stories by group of the registry. Who adds a group with a modify job adds its story."""

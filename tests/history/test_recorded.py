@@ -1,0 +1,45 @@
+"""Clients work over all nodes while these are killed, stand still or are cut off: what they were told stays true."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.harness import cluster
+from tests.history.checker import violations
+from tests.history.recording import Daemons, record
+
+TORTURE = bool(os.environ.get("TORTURE"))
+SECONDS = 60.0 if TORTURE else 6.0
+KEPT = [
+    int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines() if line[0] != "#"
+]
+
+
+@pytest.fixture(scope="module")
+def daemons() -> Iterator[Daemons]:
+    """A cluster of its own."""
+    with cluster("CCC_PLAY_WITH_DB=false") as made:
+        running = Daemons(made)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def seeds() -> list[int]:
+    """Return the kept seeds, and new ones when there is time."""
+    if "SEED" in os.environ:
+        return [int(os.environ["SEED"])]
+    return [*KEPT, *(random.randrange(10**6) for _ in range(5))] if TORTURE else KEPT
+
+
+@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.timeout(300)
+def test_what_clients_were_told_stays_true(daemons: Daemons, seed: int) -> None:
+    """Nothing acknowledged is lost or done twice, revisions have one order, reads are new, all nodes end up equal."""
+    assert violations(record(daemons, seed, SECONDS)) == []

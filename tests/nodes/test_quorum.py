@@ -1,0 +1,46 @@
+"""Quorum: more than half of the nodes that are not suspended."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confd.cluster.quorum import quorum_of, suspending
+from confd.model.states import NodeState
+
+STATES = st.dictionaries(st.integers(11, 30), st.sampled_from(list(NodeState)), max_size=12)
+
+
+@given(STATES)
+def test_more_than_half_of_those_that_count(states: dict[int, NodeState]) -> None:
+    """The suspended are not counted, neither as there nor as missing."""
+    online = sum(state is NodeState.ONLINE for state in states.values())
+    offline = sum(state is NodeState.OFFLINE for state in states.values())
+    quorum = quorum_of(states)
+    assert quorum.held == (online > offline)
+    assert len(quorum.voting) == online + offline
+    assert all(states[node] is NodeState.OFFLINE for node in quorum.missing)
+
+
+@given(STATES)
+def test_two_sides_never_both_have_it(states: dict[int, NodeState]) -> None:
+    """What one side of a split sees as online is offline for the other one."""
+    other = {NodeState.ONLINE: NodeState.OFFLINE, NodeState.OFFLINE: NodeState.ONLINE}
+    mirrored = {node: other.get(state, state) for node, state in states.items()}
+    assert not (quorum_of(states).held and quorum_of(mirrored).held)
+
+
+@given(STATES, st.data())
+def test_suspending_dead_nodes_only_helps(states: dict[int, NodeState], data: st.DataObject) -> None:
+    """And suspending all of them brings it back, as long as one node lives."""
+    dead = [node for node, state in states.items() if state is NodeState.OFFLINE]
+    some = data.draw(st.sets(st.sampled_from(dead)) if dead else st.just(set()))
+    assert quorum_of(suspending(states, some)).held >= quorum_of(states).held
+    alive = NodeState.ONLINE in states.values()
+    assert quorum_of(suspending(states, dead)).held is alive
+
+
+def test_it_names_the_missing() -> None:
+    """In the words that an administrator reads."""
+    states = {11: NodeState.ONLINE, 13: NodeState.OFFLINE, 12: NodeState.OFFLINE, 14: NodeState.SUSPENDED}
+    assert str(quorum_of(states)) == "2 of 3 nodes are offline (n12, n13)"
