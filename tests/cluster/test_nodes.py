@@ -48,7 +48,14 @@ def active(place: Cluster) -> list[str]:
 
 def keepers(place: Cluster, node: int) -> list[psutil.Process]:
     """Return the keepers of a node."""
-    return [one for one in processes_of(place, node) if KEEPER in one.cmdline()]
+    return [one for one in processes_of(place, node) if _is_keeper(one)]
+
+
+def _is_keeper(process: psutil.Process) -> bool:
+    try:
+        return KEEPER in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_procedures_of_the_manual(place: Cluster) -> None:
