@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,9 @@ def test_a_node_in_use_is_removed(place: Cluster) -> None:
     assert not segment.exists()
     assert str(victim) not in states(place)
     until(lambda: processes_of(place, victim) == [], "it has ended")
+    command = [sys.executable, "-m", "confd.cli.confd", "--root", str(place.root(victim))]
+    assert subprocess.run(command, env=place.env, capture_output=True, timeout=60).returncode == 1
+    assert "the cluster has removed this node" in (place.root(victim) / "logs/logd/ConfD.log").read_text()
     until(lambda: len(active(place)) == 2, "the database is whole")
     assert place.run("node_add", priv_net=f"{place.net}.15/8") == 15
     assert states(place)["15"] == "suspended"
