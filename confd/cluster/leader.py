@@ -217,7 +217,8 @@ class Leader:
         while True:
             await asyncio.sleep(self._timing.beat / 2)
             self._look()
-            self._follow_conf()
+            if self._left:
+                self._follow_conf()
             present = self.states()
             self._majority.seen(present, time.monotonic())
             if present != known:

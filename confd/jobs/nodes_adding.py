@@ -27,6 +27,7 @@ from confd.services.nodes.naming import (
     check_id,
     check_name,
     check_together,
+    check_uuids,
     next_ids,
     read_address,
     read_net,
@@ -188,6 +189,7 @@ def _add(ctx: Context, added: Sequence[Node]) -> None:
         ctx.conf.put(node)
         if node.suspended:
             ctx.put_record(suspension_key(node.id), msgspec.to_builtins(Suspension(ctx.conf.revision)))
+    check_uuids(added, ctx.record(RETIRED) or {})
     check_together(list(ctx.conf.nodes.values()))
     if counting := [node.id for node in added if not node.suspended]:
         _check_quorum(ctx, counting)
@@ -227,7 +229,7 @@ def _away(ctx: Context, nodes: Sequence[int]) -> list[int]:
 
 
 def _retired(ctx: Context) -> list[int]:
-    return list(ctx.record(RETIRED) or ())
+    return [int(nid) for nid in ctx.record(RETIRED) or ()]
 
 
 def _nets(ctx: Context) -> list[str]:

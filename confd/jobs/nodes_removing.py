@@ -12,6 +12,7 @@ from confd.jobs.nodes_standing import (
     MEMBERSHIP,
     OneOrMore,
     check_elsewhere,
+    check_movable,
     databases_on,
     elsewhere,
     known,
@@ -75,12 +76,13 @@ def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
         _leave_database(ctx, database, nodes, states)
     for volume, rest in zip(lost, smaller, strict=True):
         _leave_volume(ctx, volume, rest, using, [node for node in nodes if node in daemons])
+    retired = {str(node): ctx.conf.require_node(node).uuid for node in nodes}
     for node in nodes:
         ctx.conf.delete(ctx.conf.require_node(node).key)
         ctx.put_record(suspension_key(node), None)
         if node in daemons:
             ctx.settle(leave.on(node, started=daemons[node]))
-    ctx.put_record(RETIRED, sorted({*(ctx.record(RETIRED) or ()), *nodes}))
+    ctx.put_record(RETIRED, {**(ctx.record(RETIRED) or {}), **retired})
 
 
 def _leave_database(ctx: Context, database: Database, nodes: Sequence[int], states: dict[int, NodeState]) -> None:
@@ -97,6 +99,7 @@ def _leave_database(ctx: Context, database: Database, nodes: Sequence[int], stat
             ctx.warn(f"database {database.name} has {changed.num_active_nodes} active nodes now, no reserve took over")
         ctx.conf.put(changed)
     if running:
+        check_movable(database.name, record, running)
         check_elsewhere(ctx.conf, database, nodes, states)
         fresh = [node for node in running if node not in record.suspended]
         undo = resume.on(MASTER, database=database.name, nodes=fresh)

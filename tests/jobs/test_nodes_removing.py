@@ -32,7 +32,7 @@ def test_a_node_that_nothing_uses_goes(stage: Stage) -> None:
     stage.states[13] = NodeState.OFFLINE
     ran = stage.run("node_remove", nid=[13, 12], by="admin")
     assert list(stage.conf.nodes) == [11]
-    assert stage.records[RETIRED] == [12, 13]
+    assert stage.records[RETIRED] == {"12": f"{12:040X}", "13": f"{13:040X}"}
     assert [(command.name, command.node) for command in ran.settled] == [("nodes.leave", 12)]
     with pytest.raises(NotFound, match="no node '12'"):
         stage.run("node_remove", nid=12)
