@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 
@@ -10,10 +9,8 @@ import psutil
 import pytest
 
 from confd.services.etcd.server import server_of
-from confd.store.choice import load_choice
-from confd.store.etcd.client import EtcdClient, MemberRow
 from tests.cluster.harness import Cluster, cluster, until
-from tests.cluster.mayhem import NAME
+from tests.cluster.mayhem import NAME, Writer, kill_node
 from tests.cluster.test_mastership import Callers, agree_on, master
 from tests.servers import ETCD, require
 
@@ -26,31 +23,6 @@ def running() -> Iterator[Cluster]:
         yield made
 
 
-def kill_all(running: Cluster, node: int) -> None:
-    """Kill -9 everything that a node runs: daemon, keeper, servers, etcd."""
-    root = str(running.root(node))
-    victims = []
-    for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(psutil.Error):
-            if process.cwd().startswith(f"{root}/") or any(root in word for word in process.info["cmdline"] or ()):
-                victims.append(process)
-    for process in victims:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(victims, 20)
-
-
-def members(running: Cluster, node: int) -> list[MemberRow]:
-    """List the members of etcd, as a node sees them."""
-    access = load_choice(running.root(node)).etcd
-    assert access is not None
-    client = EtcdClient(access)
-    try:
-        return client.member_list()
-    finally:
-        client.close()
-
-
 def whole(running: Cluster, node: int) -> bool:
     """Whether the database has all its instances."""
     try:
@@ -61,16 +33,24 @@ def whole(running: Cluster, node: int) -> bool:
 
 
 def test_the_masters_node_is_lost(running: Cluster) -> None:
-    """Calls to other nodes go on within seconds, nothing that was acknowledged is missing, and the node returns."""
+    """Calls to other nodes go on within seconds, so does the database; nothing acknowledged is missing; it returns."""
     agree_on(running, 11)
+    until(lambda: whole(running, 12), "the database is whole")
+    writer = Writer(running)
+    writer.start()
+    writer.goes_on()
     with Callers(running, 12, 13) as callers:
         before = time.monotonic()
-        kill_all(running, 11)
+        kill_node(running, 11)
         callers.go_on()
         print(f"calls went on after {time.monotonic() - before:.1f} s")
         assert master(running, 13) in ("n12", "n13")
+        writer.goes_on()
+        print(f"writes went on after {time.monotonic() - before:.1f} s")
     callers.check()
     running.start()
+    until(lambda: whole(running, 11), "the node has rejoined")
+    assert writer.end() == set()
     running.wait_same()
     callers.nodes = (11,)
     callers.check()
