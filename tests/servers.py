@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -137,9 +138,12 @@ class Etcd:
         return False
 
     def signal(self, number: int) -> None:
-        """Send the process a signal: SIGSTOP and SIGCONT make it slow."""
+        """Send the process a signal: SIGSTOP and SIGCONT make it slow. It stands still when this returns."""
         assert self._process is not None
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            # All its threads: one that still runs may answer.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def stop(self) -> None:
         """Kill it; what it acknowledged is on its disk."""
