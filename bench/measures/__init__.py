@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.measures.backups import backups
 from bench.measures.databases import databases
+from bench.measures.etcd import etcd
 from bench.measures.failover import failover
 from bench.measures.fanout import fanout
 from bench.measures.history import history
@@ -27,4 +28,5 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "backup": backups,
     "failover": failover,
     "fanout": fanout,
+    "etcd": etcd,
 }
