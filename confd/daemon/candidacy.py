@@ -22,7 +22,6 @@ from confd.daemon.mastership import Mastership
 from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeError, NoMaster, WrongState
-from confd.model.states import NodeState
 from confd.services.nodes.mastership import affinities
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError
@@ -132,11 +131,11 @@ class Candidacy:
         """Return how many living nodes are preferred to this one; None when it cannot lead now."""
         conf = self._conf()
         own = conf.nodes.get(self._node)
-        if not self._ready or own is None or own.state == NodeState.SUSPENDED:
+        if not self._ready or own is None or own.suspended:
             return None
         order = affinities(conf.nodes.values(), self._store.runtime())
         before = (order[self._node], self._node)
-        voting = [node for node in conf.nodes.values() if node.id in alive and node.state != NodeState.SUSPENDED]
+        voting = [node for node in conf.nodes.values() if node.id in alive and not node.suspended]
         return sum((order[node.id], node.id) < before for node in voting)
 
     def own_term(self) -> int:

@@ -25,6 +25,8 @@ _LAST_LINES: Final = 15
 _DAEMON_PATIENCE: Final = 20.0
 # A keeper gives its server a minute to write a checkpoint before it uses force.
 _KEEPER_PATIENCE: Final = 75.0
+# The last members wait in vain for others to lead after them; a kill harms none, everything is on disk.
+_ETCD_PATIENCE: Final = 1.0
 
 
 def program() -> list[str]:
@@ -80,7 +82,7 @@ def stop(nodes: Iterable[PlayNode]) -> None:
     known = list(nodes)
     _end([pid for node in known if (pid := daemon(node)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
     _end([pid for node in known for pid in keepers(node)], signal.SIGTERM, _KEEPER_PATIENCE)
-    _end([pid for node in known if (pid := server_of(node.root)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
+    _end([pid for node in known if (pid := server_of(node.root)) is not None], signal.SIGTERM, _ETCD_PATIENCE)
     left = remains(known)
     _end(left, signal.SIGKILL, _DAEMON_PATIENCE)
     stubborn = remains(known)
