@@ -72,8 +72,10 @@ class Succession:
 
     @property
     def trouble(self) -> str:
-        """Say nothing: who asks for a master here is told by whom it is not found."""
-        return ""
+        """Say whom a hand-over waits for; otherwise who asks for a master here is told by whom it is not found."""
+        if self.waiting_for is None:
+            return ""
+        return f"mastership was being given to n{self.waiting_for}, which does not answer; start its daemon"
 
     def gone(self) -> frozenset[int]:
         """Return nothing: only the nodes themselves can tell."""
