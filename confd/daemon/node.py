@@ -42,7 +42,7 @@ from confd.scheduler import registry
 from confd.scheduler.standin import StandIn
 from confd.services.database.instance.ending import stop_instances
 from confd.services.database.instance.holding import Holding
-from confd.services.etcd.minder import Minder
+from confd.services.etcd.minder import Minder, server_at
 from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
 from confd.services.nodes.stores import Moving
@@ -134,6 +134,11 @@ class Daemon:
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
+        if (nodes := self._replica.conf.nodes) and self.identity.node not in nodes:
+            log.critical("removed", node=self.identity.node, action="the cluster has removed this node; add a new one")
+            self._exit_code = 1
+            self._ended.set()
+            return
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         # After the port is open: of one node only one daemon may renew the lease.
         self._leases.start()
@@ -249,6 +254,7 @@ class Daemon:
         await asyncio.to_thread(self._etcd.close)
         if self._leaving:
             await asyncio.to_thread(stop_instances, self.host)
+            await asyncio.to_thread(server_at(self.files.root).stop)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:

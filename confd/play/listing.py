@@ -12,7 +12,7 @@ import msgspec
 from confd.model.errors import InvalidParameter
 from confd.play import processes
 from confd.play.calls import is_ready
-from confd.play.presence import removed
+from confd.play.presence import present
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
 from confd.services.database.keeper.client import KeeperClient
@@ -50,8 +50,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 def look(play: Play) -> list[NodeStatus]:
     """Look at every node of a play now."""
-    gone = removed(play)
-    seen = [_look_at(play, node, node.node in gone) for node in play.nodes]
+    there = {node.node: node for node in present(play)}
+    seen = [_look_at(play, there.get(node.node, node), node.node not in there) for node in play.nodes]
     if any(status.stage == _DATABASE for status in seen):
         return [_beside_database(play, status) for status in seen]
     return seen

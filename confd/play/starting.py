@@ -14,7 +14,7 @@ from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_ports
-from confd.play.presence import removed
+from confd.play.presence import present
 from confd.play.record import FILE, Play, PlayNode, Progress
 from confd.play.settings import NODE_PORT, Settings
 from confd.services.storage.space import usable
@@ -56,15 +56,14 @@ def start(play: Play) -> list[PlayNode]:
     with home.alone(play.directory):
         if not (play.directory / FILE).exists():
             raise NotFound(f"play {play.number} was deleted meanwhile")
-        gone = removed(play)
-        present = [node for node in play.nodes if node.node not in gone]
-        wanting = [node for node in present if processes.daemon(node) is None]
+        nodes = present(play)
+        wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
         for node in wanting:
             check_ports(node.address, {"ConfD": play.confd_port, "node": NODE_PORT})
         try:
             children = {node: processes.start(node) for node in wanting}
-            _wait_ready(present, children)
+            _wait_ready(nodes, children)
         except BaseException:
             processes.stop(wanting)
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from confd.exaconf import Global, Node, render
 from confd.model.errors import InvalidParameter
 from confd.play import listing
 from confd.play.listing import NodeStatus, State
@@ -49,19 +50,34 @@ def test_what_does_not_run_is_stopped_or_failed(home: Path):
     assert {status.state for status in listing.look(play.with_progress(Progress.FAILED))} == {State.FAILED}
 
 
-def test_access_node_ends_at_c(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_access_node_ends_at_c(home: Path):
     """A play is at stage d when all its nodes are, except for the access node, which never gets there."""
     play = make_play(home, nodes=(10, 11))
     stages = {10: "c", 11: "d"}
-    monkeypatch.setattr(
-        listing, "look", lambda known: [NodeStatus(node, stages[node.node], State.RUNNING) for node in known.nodes]
-    )
-    assert listing.has_reached(play, "d")
+
+    def reached(stage: str) -> bool:
+        seen = [NodeStatus(node, stages[node.node], State.RUNNING) for node in play.nodes]
+        return listing.has_reached(seen, stage)
+
+    assert reached("d")
     stages[11] = "c"
-    assert not listing.has_reached(play, "d")
-    assert listing.has_reached(play, "c")
+    assert not reached("d")
+    assert reached("c")
     stages[10] = "b1"
-    assert not listing.has_reached(play, "c")
+    assert not reached("c")
+
+
+def test_removed_nodes_are_shown_and_not_waited_for(home: Path):
+    """A node that the newest EXAConf here does not have is removed, whatever its own old file says."""
+    play = make_play(home)
+    for node, conf in ((11, {11: 7}), (12, {11: 6, 12: 6})):
+        path = home / f"1_0a1b2c3d/n{node}/etc/EXAConf"
+        path.parent.mkdir(parents=True)
+        nodes = (Node(one, name=f"n{one}", private_net=f"127.0.0.{one}/8", uuid=str(one)) for one in conf)
+        sections = [Global(cluster_name="c", platform="Host"), *nodes]
+        path.write_text(render({section.key: section for section in sections}, max(conf.values())))
+    assert [status.state for status in listing.look(play)] == [State.STOPPED, State.REMOVED]
+    assert not listing.has_reached(listing.look(play), "c")
 
 
 def test_unknown_stage():
