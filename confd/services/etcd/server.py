@@ -36,7 +36,11 @@ _LAST_LINES: Final = 3
 _TIMES: Final = ("--heartbeat-interval=100", "--election-timeout=500")
 """Milliseconds. Short, because a cluster whose master and etcd leader die together waits for both."""
 
+_HASHING: Final = "--bcrypt-cost=4"
+"""The password is generated: a slow hash protects nothing, and every login of every client would pay for it."""
+
 _UPKEEP: Final = ("--auto-compaction-mode=revision", "--auto-compaction-retention=10000", "--snapshot-count=10000")
+_FIXED: Final = (*_TIMES, *_UPKEEP, _HASHING)
 
 
 class EtcdServer:
@@ -158,7 +162,13 @@ def arguments(plan: MemberPlan, files: NodeFiles) -> list[str]:
             f"{prefix}trusted-ca-file": files.ca,
             f"{prefix}client-cert-auth": "true",
         }
-    return [*(f"--{name}={value}" for name, value in options.items()), *_TIMES, *_UPKEEP, *any_peer(plan.binary)]
+    return [
+        *(f"--{name}={value}" for name, value in options.items()),
+        *_TIMES,
+        *_UPKEEP,
+        _HASHING,
+        *any_peer(plan.binary),
+    ]
 
 
 def server_of(root: Path) -> int | None:
