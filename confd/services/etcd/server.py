@@ -40,7 +40,6 @@ _HASHING: Final = "--bcrypt-cost=4"
 """The password is generated: a slow hash protects nothing, and every login of every client would pay for it."""
 
 _UPKEEP: Final = ("--auto-compaction-mode=revision", "--auto-compaction-retention=10000", "--snapshot-count=10000")
-_FIXED: Final = (*_TIMES, *_UPKEEP, _HASHING)
 
 
 class EtcdServer:
