@@ -103,6 +103,14 @@ class Follower:
         newest = self._store.read(Position(0, self._store.head().n - 1), 1)
         return max(0.0, time.time() - newest[0].at) if newest else math.inf
 
+    async def promise(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Follow the master that asks, under the term it names, and none of an older one.
+
+        :raises Conflict: this node follows, or is, another one by now.
+        """
+        self._hear(body)
+        return {}
+
     def unlead(self, known: MasterSeen) -> None:
         """Note that this node could not become master after all; the master known before counts again."""
         self.master = known

@@ -67,7 +67,7 @@ class Succession:
     @property
     def methods(self) -> dict[str, Method]:
         """What another node asks of this one."""
-        return {"may_lead": self._may_lead, "lead": self._lead}
+        return {"may_lead": self._may_lead, "lead": self._lead, "promise": self._follower.promise}
 
     @property
     def trouble(self) -> str:
@@ -188,7 +188,7 @@ class Succession:
         try:
             while self._follower.master.term < given.term:
                 try:
-                    await self._ask(given.to, "hello", {"term": given.term, "master": self._node})
+                    await self._ask(given.to, "promise", {"term": given.term, "master": self._node})
                 except Conflict:
                     log.info("mastership_was_taken", by=given.to, term=given.term)
                     self._follower.follow(given.to, given.term)
