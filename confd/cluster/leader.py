@@ -211,7 +211,8 @@ class Leader:
         while True:
             await asyncio.sleep(self._timing.beat / 2)
             self._look()
-            self._follow_conf()
+            if self._left:
+                self._follow_conf()
             present = self.states()
             if present != known:
                 changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}

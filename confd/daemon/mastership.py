@@ -105,9 +105,9 @@ class Mastership:
         self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather(gone)
+        reach(Failpoint.GATHERED)
         if self._retired is not None:
             return
-        reach(Failpoint.GATHERED)
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]
