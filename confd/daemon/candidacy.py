@@ -208,7 +208,7 @@ class Candidacy:
                 return
             log.warning("mastership_too_late", term=term)
         except (StoreFailed, StaleTerm, Gap, EtcdError, ConfDError) as error:
-            self._went_back = isinstance(error, WentBack)
+            self._went_back = self._went_back or isinstance(error, WentBack)
             self._say(f"n{self._node} cannot be master: {error}")
         except Exception:
             log.exception("not_leading", term=term)
