@@ -92,7 +92,7 @@ def test_the_procedures_of_the_manual(place: Cluster) -> None:
     place.start()
     assert "13" in follow(place, wait)
     assert set(states(place).values()) == {"online"}
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
     writer.goes_on()
     assert writer.end() == set()
     place.wait_same()
@@ -100,7 +100,7 @@ def test_the_procedures_of_the_manual(place: Cluster) -> None:
 
 def test_a_node_that_was_only_cut_off(place: Cluster) -> None:
     """Its primary is stopped as soon as it is reached again, and it stays suspended until its daemon is started anew."""
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
     old = primary(place)
     assert old is not None
     assert old != 11
@@ -115,31 +115,31 @@ def test_a_node_that_was_only_cut_off(place: Cluster) -> None:
     assert states(place)[str(old)] == "suspended"
     place.kill(old)
     place.start()
-    assert place.run("node_wait_ready", nids=[old], timeout=30) == [old]
+    assert place.run("node_wait_ready", nids=[old], timeout=60) == [old]
     assert states(place)[str(old)] == "online"
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
 
 
 def test_nodes_are_stopped_and_come_back(place: Cluster) -> None:
     """Daemon and instances end, the database goes on elsewhere; told which nodes have shut down and which are back."""
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
     writer = Writer(place, (12, 13, 14))
     writer.start()
     writer.goes_on()
     old = primary(place)
     assert place.try_run("nodes_terminate", nids=[old])["result_code"] == 0
-    assert place.run("node_wait_offline", nids=[old], timeout=30) == [old]
+    assert place.run("node_wait_offline", nids=[old], timeout=60) == [old]
     until(lambda: processes_of(place, old or 0) == [], "nothing of it runs")
     writer.goes_on()
     place.start()
-    assert place.run("node_wait_ready", nids=[old], timeout=30) == [old]
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    assert place.run("node_wait_ready", nids=[old], timeout=60) == [old]
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
     assert writer.end() == set()
 
 
 def test_a_node_in_use_is_removed(place: Cluster) -> None:
     """Only with force; then it cleans up and ends, and the database goes on with those that are left."""
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
     victim = next(node for node in (12, 13, 14) if node != primary(place))
     refused = place.try_run("node_remove", nid=victim)
     assert refused["result_name"] == "IN_USE"
@@ -155,7 +155,7 @@ def test_a_node_in_use_is_removed(place: Cluster) -> None:
     command = [sys.executable, "-m", "confd.cli.confd", "--root", str(place.root(victim))]
     assert subprocess.run(command, env=place.env, capture_output=True, timeout=60).returncode == 1
     assert "the cluster has removed this node" in (place.root(victim) / "logs/logd/ConfD.log").read_text()
-    until(lambda: len(active(place)) == 2, "the database is whole")
+    until(lambda: len(active(place)) == 2, "the database is whole", 120)
     assert place.run("node_add", priv_net=f"{place.net}.15/8") == 15
     assert states(place)["15"] == "suspended"
     place.run("node_remove", nid=15, force=True)
@@ -174,7 +174,7 @@ def test_addresses_are_exchanged(place: Cluster) -> None:
     place.run("nodes_terminate", nids=[11, first, second])
     until(lambda: not place.processes(), "all is stopped")
     place.start()
-    assert place.run("node_wait_ready", nids=[11, first, second], timeout=30) == [11, first, second]
+    assert place.run("node_wait_ready", nids=[11, first, second], timeout=60) == [11, first, second]
     place.run("db_start", db_name=NAME)
     assert sorted(active(place)) == sorted([f"n{first}", f"n{second}"])
     assert place.run("node_list")[str(first)]["private_ip"] == place.addresses[second]

@@ -83,7 +83,8 @@ class Member:
         self.host = Host(self.node, "", root, root, None, (), lambda: Conf(0, {}))
         self.follower = Follower(self.host, self.store, self.replica, self.agent, 123.0, write_seconds=5.0)
         self.port = NodePort(self.follower.methods, lambda uuid: True)
-        await self.port.start(f"{self.cluster.net}.{self.node}", self.cluster.port, self.files.server_tls())
+        at = address or f"{self.cluster.net}.{self.node}"
+        await self.port.start(at, self.cluster.port, self.files.server_tls())
 
     async def close(self) -> None:
         """Be gone."""

@@ -81,13 +81,15 @@ def test_a_node_that_is_added_is_taken_up(files: Files) -> None:
 
     async def test() -> None:
         async with cluster_of(files, 12) as cluster:
-            cluster.put(2, section(cluster, 13, id=14, name="n14", uuid="u14", state="suspended"))
+            cluster.put(2, section(cluster, 14, uuid="u13", state="suspended"))
             changes = {"Node : 13": None}
             cluster.store.append(Kind.FINISHED, "11.2", Finished(0, "", revision=3, changes=changes)).result()
             await cluster.state(14, NodeState.SUSPENDED)
             assert await asyncio.to_thread(cluster.leader.written(3).result, 20) == []
-            # Its address is that of n13 here.
-            member = await cluster.up(13)
+            # It comes with the certificate that n13 has elsewhere.
+            member = cluster.members[13]
+            member.node = 14
+            await cluster.up(13)
             await until(lambda: member.store.head() == cluster.store.head())
             await until(lambda: cluster.leader.status(14, JOINED_AT) == 3)
 
@@ -124,8 +126,8 @@ def test_a_node_is_reached_where_it_is(files: Files) -> None:
             assert (await send(cluster, note.on(12, word="old"))).result == "old on n12"
             await cluster.down(12)
             member = cluster.members[12]
-            member.node = 99
-            await cluster.up(12)
+            await member.start(f"{cluster.net}.99")
+            cluster.running.add(12)
             await until(lambda: cluster.leader.states()[12] is NodeState.ONLINE)
             await until(lambda: member.replica.written == 2)
 

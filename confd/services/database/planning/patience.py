@@ -21,6 +21,7 @@ class Patience:
         self._clock = clock
         self._silent: dict[int, float] = {}
         self._idle: dict[int, float] = {}
+        self._knocking: dict[int, float] = {}
         self._times: dict[int, int] = {}
         self._stuck: dict[int, int] = {}
 
@@ -30,14 +31,18 @@ class Patience:
         if source is None or source.state is not InstanceState.READY or source.role is not Role.PRIMARY:
             self._silent.clear()
             self._idle.clear()
+            self._knocking.clear()
             return
         streaming = {follower.node for follower in source.followers if follower.state == "streaming"}
+        knocking = {follower.node for follower in source.followers if follower.state == "startup"}
         now = self._clock()
         for node in nodes:
             if node == primary or node in streaming:
                 self.streams(node)
                 continue
             self._silent.setdefault(node, now)
+            if node in knocking and _starts(seen.get(node)):
+                self._knock(node, now)
             if _should_stream(seen.get(node), primary):
                 self._wait(node, now)
             else:
@@ -45,18 +50,28 @@ class Patience:
 
     def _wait(self, node: int, now: float) -> None:
         since = self._idle.setdefault(node, now)
-        if now - since > _STUCK_AFTER and node not in self._stuck:
+        if now - since > _STUCK_AFTER:
+            self._give_up(node)
+
+    def _knock(self, node: int, now: float) -> None:
+        # It is not consistent yet, asks for WAL again and again, and is refused: the primary has it no longer.
+        since = self._knocking.setdefault(node, now)
+        if now - since > _STUCK_AFTER:
+            self._give_up(node)
+
+    def _give_up(self, node: int) -> None:
+        if node not in self._stuck:
             self._times[node] = self._stuck[node] = self._times.get(node, 0) + 1
 
     def streams(self, node: int) -> None:
         """Forget what was held against a node."""
-        for known in (self._silent, self._idle, self._times, self._stuck):
+        for known in (self._silent, self._idle, self._knocking, self._times, self._stuck):
             known.pop(node, None)
 
     def remade(self, node: int) -> None:
         """Give a node whose copy was made anew its time."""
-        self._stuck.pop(node, None)
-        self._idle.pop(node, None)
+        for known in (self._stuck, self._idle, self._knocking):
+            known.pop(node, None)
 
     @property
     def late(self) -> frozenset[int]:
@@ -68,6 +83,10 @@ class Patience:
     def stuck(self) -> dict[int, int]:
         """Nodes that will not stream with the copy they have; how often that was found."""
         return dict(self._stuck)
+
+
+def _starts(instance: Instance | None) -> bool:
+    return instance is not None and instance.state is InstanceState.STARTING and instance.role is Role.STANDBY
 
 
 def _should_stream(instance: Instance | None, primary: int | None) -> bool:
