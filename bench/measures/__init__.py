@@ -12,6 +12,7 @@ from bench.measures.failover import failover
 from bench.measures.fanout import fanout
 from bench.measures.history import history
 from bench.measures.latency import latency
+from bench.measures.masters import masters
 from bench.measures.play import play
 from bench.measures.reading import reading
 from bench.measures.throughput import throughput
@@ -27,6 +28,7 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "database": databases,
     "backup": backups,
     "failover": failover,
+    "failover-etcd": masters,
     "fanout": fanout,
     "etcd": etcd,
 }

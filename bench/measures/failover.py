@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -64,17 +65,17 @@ def _rows(ours: Outages, peer: Peer) -> list[Row]:
     for pace, measured in peer.outages.items():
         goal = not rows
         rows += [
-            _beside(node, ours.nodes, _NODE_SECONDS if goal else None, measured.nodes, f"{peer.name}, {pace}"),
-            _beside(server, ours.servers, _SERVER_SECONDS if goal else None, measured.servers, f"{peer.name}, {pace}"),
+            beside(node, ours.nodes, _NODE_SECONDS if goal else None, measured.nodes, f"{peer.name}, {pace}"),
+            beside(server, ours.servers, _SERVER_SECONDS if goal else None, measured.servers, f"{peer.name}, {pace}"),
         ]
     if not rows:
-        rows = [_beside(node, ours.nodes, _NODE_SECONDS), _beside(server, ours.servers, _SERVER_SECONDS)]
+        rows = [beside(node, ours.nodes, _NODE_SECONDS), beside(server, ours.servers, _SERVER_SECONDS)]
     theirs = [f"{one.lost} of {one.rows:,}" for one in peer.outages.values()]
     lost = f"{ours.lost} of {ours.rows:,}"
     return [*rows, Row("acknowledged rows lost", lost, "; ".join(theirs), goal="0", met=not ours.lost)]
 
 
-def _beside(measure: str, ours: list[float], limit: float | None, theirs: Sequence[float] = (), name: str = "") -> Row:
+def beside(measure: str, ours: list[float], limit: float | None, theirs: Sequence[float] = (), name: str = "") -> Row:
     """Return a line with the medians; without a limit it is for information."""
     one, other = statistics.median(ours), statistics.median(theirs) if theirs else None
     return Row(
@@ -110,8 +111,9 @@ class Peer:
     note: str
 
 
+@functools.cache
 def patroni_outages(runs: int) -> Peer:
-    """Measure the same kills under the same write loop at Patroni, where it can be installed."""
+    """Measure the same kills under the same write loop at Patroni, where it can be installed; once in a run."""
     try:
         with patroni.tools() as used:
             outages = {str(pace): _patroni(used, pace, runs) for pace in (patroni.FASTEST, patroni.DEFAULT)}

@@ -25,7 +25,7 @@ log = structlog.get_logger("leases")
 
 _RENEW_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.25
-_CALL_SECONDS: Final = 1.0
+_CALL_SECONDS: Final = 2.0
 _END_WITHIN: Final = 5.0
 
 

@@ -6,6 +6,7 @@ Everything the master sends carries its term; a node refuses a term older than t
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,7 +22,7 @@ from confd.cluster.member import JOINED_AT
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.model.errors import Conflict, NodeError, WrongState
-from confd.store.protocol import Gap, Kind, Record, StaleTerm, Store, StoreFailed
+from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store, StoreFailed
 
 log = structlog.get_logger("follower")
 
@@ -94,6 +95,13 @@ class Follower:
         """Note that this node itself is master."""
         self.master = MasterSeen(node, term, time.monotonic())
         self._joined.set()
+
+    def silence(self) -> float:
+        """Return for how many seconds no master was heard; since this daemon has not, what its journal says."""
+        if self.master.at:
+            return time.monotonic() - self.master.at
+        newest = self._store.read(Position(0, self._store.head().n - 1), 1)
+        return max(0.0, time.time() - newest[0].at) if newest else math.inf
 
     def unlead(self, known: MasterSeen) -> None:
         """Note that this node could not become master after all; the master known before counts again."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT
 from typing import Any
 
 import aiohttp
@@ -35,6 +35,7 @@ _CONNECT_SECONDS = 2.0
 # So that a master with a thousand nodes gets through its handshakes before it gives any of them up.
 _OPENED_AT_ONCE = 128
 _UNDELIVERED_MS = 2_500
+_SILENT_SECONDS, _PROBE_SECONDS = 3, 1
 _READ_AHEAD = 1 << 20
 
 
@@ -181,10 +182,17 @@ class Connector:
 
 
 def _forget_stale(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Have what a cut connection could not deliver dropped: a command must not arrive after it was given up."""
+    """Have what a cut connection could not deliver dropped: a command must not arrive after it was given up.
+
+    And have a connection broken whose other side is gone without a word (a machine without power): who waits for an
+    answer would wait for ever.
+    """
     connection = socket.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, _UNDELIVERED_MS)
+        connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        connection.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, _SILENT_SECONDS)
+        connection.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, _PROBE_SECONDS)
 
 
 def uuid_of(connection: Any) -> str:

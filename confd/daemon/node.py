@@ -14,10 +14,13 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd.api.authentication import Authentication
 from confd.api.gateway import Gateway
+from confd.api.methods import Methods
 from confd.api.server import ApiServer
 from confd.cluster.agent import Agent, Results
 from confd.cluster.counter import Counter
+from confd.cluster.doubt import Doubt
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
@@ -36,6 +39,7 @@ from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
+from confd.scheduler.standin import StandIn
 from confd.services.database.instance.ending import stop_instances
 from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder, server_at
@@ -122,7 +126,11 @@ class Daemon:
         self._port = NodePort(methods, self._is_member, self.host, Door(files.ca, self._admit))
         self._replica.watch(self._on_revision)
         self._counter = Counter(files.counter)
-        self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
+        standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
+        self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
+        self._gateway = Gateway(
+            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master
+        )
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
@@ -281,6 +289,15 @@ class Daemon:
     def _answering(self) -> Any:
         return self._mastership.methods if self._mastership is not None and self._mastership.ready else None
 
+    def _without_master(self) -> Any:
+        """Return what answers reads while no master is heard of."""
+        return self._standing_in if self._follower.silence() > OFFLINE_SECONDS and not self.is_master else None
+
+    def _doubt(self) -> Doubt:
+        age, revision = self._follower.silence(), self._conf().revision
+        name = f"n{self.identity.node}"
+        return Doubt(age, f"no master answers: this is what {name} knew {age:.0f} s ago, at revision {revision}")
+
     async def _api_call(self, body: Any) -> Any:
         return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))
 
@@ -294,7 +311,12 @@ class Daemon:
                 if self._follower.master.term > seen.term:
                     # A master that hangs never answers; the next one has the call's id, and goes on with it.
                     raise NodeOffline(f"{master[1]} is no longer master")
+                if self._follower.silence() > OFFLINE_SECONDS:
+                    raise NodeOffline("it has fallen silent")
             return call.result()
+        except NodeOffline as error:
+            why = self._elections.trouble or error.message
+            raise NodeOffline(f"{master[1]} was master last, {why}") from None
         finally:
             call.cancel()
 

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from confd.cluster.agent import Reply, reply_of
+from confd.cluster.doubt import Doubt
 from confd.cluster.host import Cluster
 from confd.cluster.operations import Command
 from confd.cluster.replica import load_conf
@@ -48,8 +49,12 @@ class Dispatch(Protocol):
         """Wait until live nodes have written a revision; return those that did not in time."""
 
 
+def _none() -> None:
+    return None
+
+
 class Surroundings(msgspec.Struct, frozen=True):
-    """What every job of a master shares."""
+    """What every job of a master shares. ``doubt`` tells how old answers may be."""
 
     store: Store
     head: Head
@@ -58,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     vault: Vault
     services: Callable[[type[Any]], Any]
     software: str
+    doubt: Callable[[], Doubt | None] = _none
 
     def context(self, ticket: Ticket, conf: Any, steps: Any) -> Context:
         """Make the context of a job on a base revision."""

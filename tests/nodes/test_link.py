@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from confd.cluster import nodeport
 from confd.cluster.certificates import new_authority
 from confd.cluster.identity import NodeFiles
 from confd.cluster.link import Link, Method
 from confd.cluster.nodeport import Connector, NodePort
 from confd.model.errors import ConfDError, Internal, NodeOffline, NotFound, TimedOut
+from tests.cluster import mayhem
 from tests.nodes.conftest import free_port, run, until
 
 Files = Callable[..., NodeFiles]
@@ -340,5 +343,34 @@ def test_closing_ends_quickly_while_calls_wait(node_files: Files) -> None:
         with pytest.raises(ConfDError):
             await waiting
         await until(lambda: not b._serving)
+
+    run(test())
+
+
+@pytest.mark.skipif(not mayhem._can_route(), reason="needs the right to change routes")
+def test_a_call_to_a_machine_that_is_gone_without_a_word_ends(
+    node_files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although nothing is on its way to it, and nobody says that the connection is over."""
+    monkeypatch.setattr(nodeport, "_SILENT_SECONDS", 1)
+    address, reached = f"127.{random.randrange(64, 250)}.{random.randrange(1, 250)}.1", asyncio.Event()
+
+    async def hang(body: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        files, port, opened = node_files("u1"), free_port(), NodePort({"hang": hang}, lambda uuid: True)
+        await opened.start(address, port, files.server_tls())
+        async with connector_of(node_files("u2")) as connector:
+            call = asyncio.create_task(connector.call(address, port, "hang", {}))
+            await reached.wait()
+            mayhem._route("add", address)
+            try:
+                with pytest.raises(NodeOffline):
+                    await call
+            finally:
+                mayhem._route("del", address)
+                await opened.close()
 
     run(test())

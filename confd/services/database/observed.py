@@ -63,7 +63,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     the configuration says now. ``fits``: the data are of the version that the database is to run with.
     ``used``: bytes of data, of a writable instance with a quota. ``read_only``: sessions are, except for those of sys.
     ``writers``: sessions, not of sys, that write although they should not. ``lapsed``: it was stopped because the lease
-    of its node ran out.
+    of its node ran out. ``orphan``: its server has lost its keeper.
     """
 
     node: int
@@ -91,6 +91,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     writers: int = 0
     lapsed: bool = False
+    orphan: bool = False
 
     @property
     def running(self) -> bool:

@@ -283,12 +283,14 @@ class Workshop:
 
     def take(self) -> Path:
         """Take the present data for work on it; it is unfinished until then."""
+        self._vacate()
         self.place.data.rename(self.place.unfinished)
         sync_directory(self.place.segment)
         return self.place.unfinished
 
     def finish(self, *, keep: bool = False) -> None:
         """Give the data its name, in place of what was there; ``keep``: that stays as ``replaced``."""
+        self._vacate()
         if keep:
             remove(self.place.replaced)
             sync_directory(self.place.unfinished)
@@ -299,6 +301,7 @@ class Workshop:
     def exchange(self) -> None:
         """Give the data its name; what was there has the unfinished name then, at no moment there is neither."""
         sync_directory(self.place.unfinished)
+        self._vacate()
         if not self.place.data.exists():
             self.place.unfinished.rename(self.place.data)
         elif _renameat2(_HERE, bytes(self.place.unfinished), _HERE, bytes(self.place.data), _EXCHANGE):
@@ -312,6 +315,11 @@ class Workshop:
         for directory in (self.place.unfinished, self.place.aside / "data"):
             if directory.exists():
                 clear(directory, patience=2.0)
+
+    def _vacate(self) -> None:
+        """End what still works in the present data: a server whose keeper was killed while it was shutting down."""
+        if self.place.data.exists():
+            clear(self.place.data)
 
     def take_back(self) -> None:
         """Put the data back that were replaced and kept."""

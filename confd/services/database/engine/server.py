@@ -20,7 +20,7 @@ from confd.services.database.engine.files import addresses_of, environment, writ
 from confd.services.database.engine.installation import Capability, Choice, choose, find
 from confd.services.database.engine.layout import DataPlace, data_place, layout, make_directory
 from confd.services.database.keeper.client import KeeperClient
-from confd.services.database.keeper.processes import postmaster_status
+from confd.services.database.keeper.processes import postmaster_status, processes_in
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.planning.seats import seats
 from confd.services.database.record import Quorum
@@ -143,7 +143,9 @@ class Server:
             return _STATUS.get(postmaster_status(self.place.data, status.server), InstanceState.STARTING)
         if status and status.wanted:
             return InstanceState.CRASHED
-        return InstanceState.STOPPED if self.place.data.exists() else InstanceState.EMPTY
+        if not self.place.data.exists():
+            return InstanceState.EMPTY
+        return InstanceState.STOPPING if processes_in(self.place.data) else InstanceState.STOPPED
 
     @property
     def passwords(self) -> Path:

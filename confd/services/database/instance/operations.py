@@ -255,6 +255,7 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
         place=Place(machine(), str(server.host.root), str(server.place.data), _lease(server, status)),
         restarts=status.restarts if status else 0,
         lapsed=status.lapsed if status else False,
+        orphan=status is None and state is InstanceState.STOPPING,
         certificate=certificate.fingerprint if certificate else "",
         fits=refreshing.fits(server),
     )

@@ -32,7 +32,18 @@ def gone(place: Place) -> bool:
     """
     if place.machine != machine():
         return False
-    return not processes_in(Path(place.data)) and not any(_programs_below(place.root))
+    return not (processes_in(Path(place.data)) or any(_programs_below(place.root)) or _daemon_runs(place.root))
+
+
+def _daemon_runs(root: str) -> bool:
+    """Tell whether a daemon holds its lock on a root, by whatever name it was told of it."""
+    # Not by trying to lock: a daemon that starts at this moment would not get it.
+    try:
+        lock = Path(root, "spool/confd.lock").stat().st_ino
+        locks = Path("/proc/locks").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return any("FLOCK" in line and any(word.endswith(f":{lock}") for word in line.split()) for line in locks)
 
 
 def _programs_below(root: str) -> Iterator[int]:
@@ -47,4 +58,4 @@ def _is_below(pid: str, root: str) -> bool:
     except OSError:
         return False
     ours = any(word.rpartition("/")[2] in _PROGRAMS for word in words)
-    return ours and any(word == root or f"{root}/" in word for word in words)
+    return ours and any(word in (root, f"--root={root}") or f"{root}/" in word for word in words)

@@ -88,6 +88,8 @@ def _stop_strays(now: Situation) -> Iterator[StopInstance]:
 
 def _stray(now: Situation, node: int, instance: Instance) -> str:
     record = now.record
+    if instance.orphan:
+        return "its keeper is gone"
     if record.create_new or instance.generation != record.generation:
         return "its data is not, or no longer, the database's"
     if node not in now.spec.nodes and node not in (record.primary, *record.quorum.standbys):

@@ -77,6 +77,12 @@ def in_force(instance: Instance) -> tuple[int, ...]:
     return tuple(int(node) for node in re.findall(r"\bn(\d+)\b", instance.synchronous))
 
 
+def acks_in_force(instance: Instance) -> int:
+    """Return of how many standbys a primary waits for acknowledgements."""
+    found = re.match(r"ANY (\d+) ", instance.synchronous)
+    return int(found[1]) if found else 0
+
+
 def _comes_back(now: Situation, node: int) -> bool:
     """A member that is only starting stays; one that is gone, or lost its data, would stop all commits."""
     if not now.online(node) or node not in now.seen:

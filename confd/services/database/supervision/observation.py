@@ -10,7 +10,8 @@ from confd.model.errors import ConfDError, NodeOffline, WrongState
 from confd.model.states import DatabaseState
 from confd.services.database.observed import RUNNING_STATES, Instance, InstanceState, Role
 from confd.services.database.planning.planner import plan
-from confd.services.database.planning.situation import Plan, Situation
+from confd.services.database.planning.quorum import acks_in_force, in_force
+from confd.services.database.planning.situation import Plan, Situation, names
 from confd.services.database.record import Record, Wanted
 
 
@@ -39,10 +40,10 @@ class Outcome(msgspec.Struct, frozen=True):
 def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observation:
     """Return what a situation means; ``failures`` are of actions that will be tried again."""
     wanted = now.record.wanted is Wanted.RUNNING
-    serves = primary_serves(now)
+    serves = primary_serves(now) or _heard_of(now)
     opened = now.record.virtual
     missing = tuple(node for node in now.spec.nodes if not _ready(now.seen.get(node)))
-    problems = [plan(now).blocked, *map(str, failures), *_lapses(now)] if wanted else []
+    problems = [plan(now).blocked, *map(str, failures), *_lapses(now), *_waits(now)] if wanted else []
     problems += [f"Backup {opened.order.path} is open for reading."] if opened is not None else []
     return Observation(
         state=_state(now, wanted, serves),
@@ -53,6 +54,31 @@ def observation(now: Situation, failures: Iterable[ConfDError] = ()) -> Observat
         info=" ".join(filter(None, problems)),
         unavailable=tuple(node for node in now.nodes if not now.online(node) or node in now.record.suspended),
     )
+
+
+def _heard_of(now: Situation) -> bool:
+    """Tell whether a primary that cannot be asked, since its daemon is dead, is known to serve: a standby gets WAL."""
+    primary = now.record.primary
+    if primary is None or primary in now.seen or now.record.virtual is not None or now.record.promoting:
+        return False
+    return any(_ready(one) and one.streaming and one.follows == primary for one in now.seen.values())
+
+
+def _waits(now: Situation) -> Iterator[str]:
+    """Say why commits do not return: too few of the standbys that they wait for follow."""
+    primary = now.seen.get(now.record.primary) if now.record.primary is not None else None
+    if primary is None or not _ready(primary) or primary.role is not Role.PRIMARY:
+        return
+    members, acks = in_force(primary), acks_in_force(primary)
+    streaming = {follower.node for follower in primary.followers if follower.state == "streaming"}
+    missing = [node for node in members if node not in streaming]
+    if len(members) - len(missing) < acks:
+        until = (
+            "until more than half of the nodes can be reached again, or the others are suspended with node_suspend"
+            if now.cut_off
+            else "for a few seconds more, then they go on without"
+        )
+        yield f"Commits wait for {acks} of {names(members)}; {names(missing)} does not follow. They wait {until}."
 
 
 def _lapses(now: Situation) -> Iterator[str]:

@@ -12,10 +12,12 @@ import psycopg
 import pytest
 
 from confd.model.errors import NodeError, Unsupported, WrongState
+from confd.services.database.engine.data import Workshop
 from confd.services.database.engine.files import check_plaintext
 from confd.services.database.engine.installation import embedded, find
+from confd.services.database.engine.server import Server
 from confd.services.database.instance import operations as instance
-from confd.services.database.keeper.processes import processes_in
+from confd.services.database.keeper.processes import processes_in, start_time, wait_gone
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.record import Quorum
 from tests.services.database.rig import NAME, Rig
@@ -177,3 +179,23 @@ def test_plaintext_between_machines_must_be_accepted() -> None:
     check_plaintext("10.0.0.1", allowed=True)
     with pytest.raises(Unsupported, match="-allowPlaintext=1"):
         check_plaintext("10.0.0.1", allowed=False)
+
+
+def test_server_that_lost_its_keeper_counts_until_it_is_gone(rig: Rig) -> None:
+    """It is seen stopping, not stopped, and is ended before its data is replaced."""
+    run(rig, instance.initialise, "g", False)
+    run(rig, instance.start_primary, Quorum())
+    status = rig.keeper(11).status()
+    os.kill(status.server, signal.SIGSTOP)
+    os.kill(status.keeper, signal.SIGKILL)
+    assert wait_gone(status.keeper, 10)
+    seen = run(rig, instance.observe)
+    assert (seen.state, seen.orphan, seen.running) == (InstanceState.STOPPING, True, True)
+    workshop = Workshop(Server(rig.hosts[11], NAME).place, rig.layout(11).account)
+    os.kill(status.server, signal.SIGCONT)
+    with workshop.alone():
+        workshop.make()
+        workshop.exchange()
+        assert processes_in(workshop.place.unfinished) == []
+    assert start_time(status.server) is None
+    assert not run(rig, instance.observe).running

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from confd.model.states import NodeState
-from confd.services.database.observed import Follower, Instance, InstanceState, Role
+from confd.services.database.observed import Follower, Instance, InstanceState, Place, Role
 from confd.services.database.planning.planner import plan
 from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
 from confd.services.database.planning.seats import with_guests
@@ -757,3 +757,58 @@ def test_who_is_cut_off_goes_on_waiting_for_whom_it_waited() -> None:
     one_left = Quorum((12,), 1)
     pair = situation(msgspec.structs.replace(record, quorum=one_left), primary, nodes=(11, 12))
     assert target_quorum(msgspec.structs.replace(pair, late=frozenset({12})), 11, primary) == Quorum()
+
+
+def test_server_without_keeper_is_stopped_first() -> None:
+    """It counts as running until it is gone: nobody is elected or started beside it."""
+    orphan = instance(11, InstanceState.STOPPING, orphan=True)
+    now = situation(RUNNING, orphan, instance(12, InstanceState.READY, Role.STANDBY, detached=True))
+    assert plan(now).actions == (StopInstance(11, "its keeper is gone"),)
+    assert not now.stopped(11)
+
+
+def leased(lease: str) -> Place:
+    """Where an instance is, and the hold that bounds it."""
+    return Place("m", "/r", "/r/d", lease)
+
+
+BOUND = msgspec.structs.replace(RUNNING, place=leased("e/5"), quorum=Quorum((12, 13), 1))
+
+
+def test_lapsed_lease_is_proof() -> None:
+    """Without it a silent primary blocks; with it another one is elected."""
+    standbys = [instance(node, InstanceState.READY, Role.STANDBY, detached=True) for node in (12, 13)]
+    now = msgspec.structs.replace(situation(BOUND, *standbys), leased=True)
+    assert plan(now).blocked
+    now = msgspec.structs.replace(now, lapsed=frozenset({11}))
+    (action,) = plan(now).actions
+    assert isinstance(action, Remember)
+    assert action.record.primary in (12, 13)
+    # An instance that is seen to run is believed, whatever is known of its lease.
+    now = msgspec.structs.replace(now, seen=now.seen | {11: instance(11, InstanceState.READY)})
+    assert not now.stopped(11)
+
+
+def test_nothing_takes_writes_without_a_lease() -> None:
+    """A primary whose node holds no lease waits; with one it is recorded first, and goes along with the order."""
+    now = msgspec.structs.replace(situation(BOUND, instance(11, place=leased(""))), leased=True)
+    assert "cannot renew its lease" in plan(now).blocked
+    now = msgspec.structs.replace(now, seen={11: instance(11, place=leased("e/9"))})
+    (remembered,) = plan(now).actions
+    assert isinstance(remembered, Remember)
+    now = msgspec.structs.replace(now, record=remembered.record)
+    assert plan(now).actions == (StartPrimary(11, BOUND.quorum, "e/9"),)
+    promoting = msgspec.structs.replace(BOUND, promoting=True, place=leased("e/9"))
+    chosen = instance(11, InstanceState.READY, Role.STANDBY, detached=True, place=leased(""))
+    now = msgspec.structs.replace(situation(promoting, chosen), leased=True)
+    assert "cannot renew its lease" in plan(now).blocked
+    now = msgspec.structs.replace(now, seen={11: msgspec.structs.replace(chosen, place=leased("e/9"))})
+    assert plan(now).actions == (Promote(11, BOUND.quorum, "e/9"),)
+
+
+def test_lease_of_an_earlier_store_is_forgotten() -> None:
+    """Where the store has no leases, the record names none: it would prove something in the next store that has."""
+    now = situation(BOUND, instance(12, InstanceState.READY, Role.STANDBY))
+    (action,) = plan(now).actions
+    assert isinstance(action, Remember)
+    assert action.record == msgspec.structs.replace(BOUND, place=leased(""))
