@@ -117,6 +117,7 @@ def test_mastership_goes_to_the_chosen_node(in_etcd: Cluster) -> None:
     in_etcd.run("affinity_reset", node=master)
 
 
+@pytest.mark.timeout(300)
 def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return(in_etcd: Cluster) -> None:
     """Nothing that was acknowledged is missing; while most nodes are gone changes are refused by name."""
     made = in_etcd
