@@ -125,7 +125,7 @@ def st_volume_move_node(
         _move_copies(ctx, running, volume, pairs)
     ctx.conf.put(after)
     for use in using:
-        ctx.conf.put(msgspec.structs.replace(use.database, nodes=reshaping.exchanged(use.database.nodes, pairs)))
+        ctx.conf.put(_with_places(use.database, pairs))
     _give_up(ctx, volume, src_nodes, running)
 
 
@@ -193,6 +193,13 @@ def st_volume_decrease_redundancy(
             )
     ctx.conf.put(lowered)
     _give_up(ctx, volume, gone, next((use for use in using if use.runs or use.holds), None))
+
+
+def _with_places(database: Database, pairs: Mapping[int, int]) -> Database:
+    """Have destinations take the places of sources; one that took over from a lost source before keeps its own."""
+    active, reserve = database.active_nodes, database.reserve_nodes
+    taken = {source: to for source, to in pairs.items() if not (source in reserve and to in active)}
+    return msgspec.structs.replace(database, nodes=reshaping.exchanged(database.nodes, taken))
 
 
 def _data_volume(ctx: Context, vid: int | None, vname: str | None) -> Volume:

@@ -88,6 +88,15 @@ def test_an_empty_segment_moves(volume: Stage) -> None:
     assert (_reserved(volume, 11), _reserved(volume, 13)) == ([], [100 << 20])
 
 
+def test_a_node_that_took_over_keeps_its_place(volume: Stage) -> None:
+    """The volume follows a reserve node that is active already; the lost node stays the reserve node."""
+    _database(volume)
+    volume.put(msgspec.structs.replace(volume.conf.databases["DB1"], nodes=(13, 11)))
+    volume.run("st_volume_move_node", vname="V1", src_nodes=[11], dst_nodes=[13])
+    assert volume.conf.volumes["V1"].nodes == (13, 12)
+    assert volume.conf.databases["DB1"].nodes == (13, 11)
+
+
 def test_an_offline_source_is_left_behind(volume: Stage) -> None:
     """The source may be away; its space is a debt that is paid when it returns."""
     _database(volume)

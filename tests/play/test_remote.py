@@ -17,6 +17,9 @@ import pytest
 
 from tests.play.sshd import Sshd, sshd
 
+# Each of the many commands starts a Python on two machines that are this one.
+pytestmark = pytest.mark.timeout(300)
+
 NET = f"127.{random.randrange(10, 250)}.{random.randrange(250)}"
 HOSTS = [f"{NET}.{last}" for last in (11, 12)]
 C4 = f"{sys.executable} -m confd.cli.c4"
@@ -82,7 +85,6 @@ def control() -> Iterator[Control]:
         shutil.rmtree(place)
 
 
-@pytest.mark.timeout(300)
 def test_life_of_a_play_on_two_machines(control: Control) -> None:
     """It is made, looked at, entered, stopped, started and deleted like one on this machine."""
     said = control.play()
