@@ -91,7 +91,7 @@ class Methods:
         return ticket.id
 
     async def _job_wait(self, request: Request, caller: Caller, job_id: Any, options: Any = None) -> bool:
-        ticket = await self._visible(job_id, caller)
+        ticket = _on_its_way(await self._visible(job_id, caller))
         if ticket is None:
             return True
         own, given = ticket.values.get("timeout"), _timeout(options)
@@ -103,7 +103,7 @@ class Methods:
         return bool(done)
 
     async def _job_finished(self, request: Request, caller: Caller, job_id: Any) -> bool:
-        ticket = await self._visible(job_id, caller)
+        ticket = _on_its_way(await self._visible(job_id, caller))
         if ticket is None or not ticket.done.done():
             return ticket is None
         ticket.done.result()
@@ -111,9 +111,10 @@ class Methods:
 
     async def _job_result(self, request: Request, caller: Caller, job_id: Any) -> dict[str, Any]:
         try:
-            ticket = await self._visible(job_id, caller)
+            known = await self._visible(job_id, caller)
         except Fault as fault:
             return failure(NotFound(fault.message)).envelope(str(job_id))
+        ticket = _on_its_way(known)
         if ticket is not None:
             return (await _result_of(ticket.done)).envelope(ticket.id)
         return (await self._file(str(job_id))).info()["result"] or {}
@@ -209,8 +210,8 @@ class Methods:
         self._scheduler.events.wake_on_next(wake)
         return woken
 
-    async def _visible(self, job_id: Any, caller: Caller) -> Ticket | None:
-        """Return the ticket of a job the caller may see, None when it has ended.
+    async def _visible(self, job_id: Any, caller: Caller) -> Ticket | JobFile:
+        """Return the ticket of a job the caller may see, its file when it is not on its way here.
 
         :raises Fault: no such job, or not his.
         """
@@ -220,7 +221,7 @@ class Methods:
         file = await asyncio.to_thread(self._scheduler.file, str(job_id)) if ticket is None else None
         if file is None or not (caller.administrator or file.submitted.user == caller.name):
             raise Fault(UNKNOWN_ID, f"no job {str(job_id)[:80]!r} of yours is known; job_history lists jobs")
-        return None
+        return file
 
     async def _may_see(self, job_id: str, caller: Caller) -> bool:
         if caller.administrator:
@@ -235,6 +236,18 @@ class Methods:
         file = await asyncio.to_thread(self._scheduler.file, job_id)
         assert file is not None
         return file
+
+
+def _on_its_way(known: Ticket | JobFile) -> Ticket | None:
+    """Return the ticket of a job, None when it has ended.
+
+    :raises NoMaster: it has not, and goes on under another master; this one is about to learn that it is none any more.
+    """
+    if isinstance(known, Ticket):
+        return known
+    if known.outcome is None:
+        raise NoMaster(f"job {known.id} does not run under this master; ask again")
+    return None
 
 
 def _follow(done: Future[T]) -> asyncio.Future[T]:

@@ -35,6 +35,7 @@ _WORKERS = 64
 _READERS = 16
 _WAITERS = 256
 _EVERYTHING = "all"
+_REMEMBERED = 10_000
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -62,6 +63,7 @@ class Scheduler:
         self._locks, self._mutex = LockTable(), threading.Lock()
         self._waiting: dict[str, Callable[[], None]] = {}
         self._asking: set[str] = set()
+        self._retried: dict[str, None] = {}
         self._reading: set[Ticket] = set()
         self.gate = Gate()
         self._closed = False
@@ -72,7 +74,7 @@ class Scheduler:
 
     def admit(self, admission: Admission) -> Ticket:
         """Take a job in; its ticket. Errors of the request become the outcome, never an exception."""
-        if admission.retried and (known := self._known(admission.job_id)) is not None:
+        if self._is_repeated(admission) and (known := self._known(admission.job_id)) is not None:
             return known
         try:
             job = registry.find(admission.name)
@@ -171,6 +173,15 @@ class Scheduler:
         self._waiters.shutdown(wait=False, cancel_futures=True)
         for ticket in (*self._tickets.copy().values(), *self._reading.copy()):
             ticket.leave(_gone(ticket))
+
+    def _is_repeated(self, admission: Admission) -> bool:
+        """Tell whether a call may have been here before; a first try that was held up comes after its repetition."""
+        if not admission.retried:
+            return admission.job_id in self._retried
+        self._retried[admission.job_id] = None
+        if len(self._retried) > _REMEMBERED:
+            del self._retried[next(iter(self._retried))]
+        return True
 
     def _known(self, job_id: str) -> Ticket | None:
         if (ticket := self._tickets.get(job_id)) is not None:
@@ -367,23 +378,9 @@ def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
     except UnknownJob:
         everything = (lambda conf, values: [Lock(_EVERYTHING)],)
         return registry.Job(
-            name,
-            intent,
-            "",
-            "",
-            {},
-            (),
-            registry.Allow(),
-            (),
-            "",
-            False,
-            False,
-            interrupt,
-            everything,
-            None,
-            frozenset(),
-            {},
-        )
+            name, intent, "", "", {}, (), registry.Allow(), (),
+            "", False, False, interrupt, everything, None, frozenset(), {},
+        )  # fmt: skip
 
 
 def _gone(ticket: Ticket) -> NoMaster:

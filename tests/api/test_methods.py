@@ -13,12 +13,15 @@ from confd.api.request import UNKNOWN_ID, UNKNOWN_METHOD, WRONG_ARGUMENTS, Fault
 from confd.model.errors import (
     InvalidParameter,
     MissingParameter,
+    NoMaster,
     NotFound,
     PermissionDenied,
     UnknownJob,
     UnknownParameter,
 )
 from confd.scheduler.registry import READ, job
+from confd.store.protocol import Kind
+from confd.store.records import Submitted
 from tests.api.conftest import ANYBODY, PATIENCE, Table, run
 
 
@@ -212,6 +215,20 @@ def test_a_started_job_is_waited_for(table: Table) -> None:
         assert info["request"] == {"method": "job_start", "protocol": "xmlrpc", "peer": "10.0.0.1", "node": 11}
         assert info["stage"] == "committed"
         assert await table.call("job_info", job) == info
+
+    run(test())
+
+
+def test_a_job_of_another_master_has_not_ended(table: Table) -> None:
+    """A master that was deposed and does not know it yet gets the records of the next one: it says nothing of its jobs."""
+
+    async def test() -> None:
+        body = Submitted("group_put", "modify", "root", 0, {}, {"name": "g"})
+        table.master.store.append(Kind.SUBMITTED, "13.5", body).result()
+        for method in ("job_wait", "job_finished", "job_result"):
+            with pytest.raises(NoMaster, match=r"13\.5"):
+                await table.call(method, "13.5")
+        assert (await table.call("job_info", "13.5"))["stage"] == "submitted"
 
     run(test())
 

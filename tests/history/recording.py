@@ -88,7 +88,7 @@ class Daemons:
             if node not in self.pids or not _alive(self.pids[node]):
                 self._start(node)
         for node in self.cluster.addresses:
-            until(lambda node=node: self._serves(node), f"n{node} serves")
+            until(lambda node=node: self._serves(node), f"n{node} serves{self.cluster.logs()}", 120.0)
 
     def connection(self, node: int) -> Connection:
         """Return a connection to a node as its own user."""
@@ -169,9 +169,16 @@ class Client(threading.Thread):
         """Ask over any node how a job ended."""
         connection = self._daemons.connection(self._dice.choice(list(self._daemons.cluster.addresses)))
         try:
-            if not connection.call("job_wait", job_id, _CALL_SECONDS / 2):
+            if not connection.call("job_wait", job_id, {"timeout": _CALL_SECONDS / 2}):
                 return Outcome.UNKNOWN
-            code = connection.call("job_result", job_id)["result_code"]
+            result = connection.call("job_result", job_id)
+            assert result, (
+                f"{job_id} has ended and has no result",
+                connection.place,
+                connection.call("job_info", job_id),
+                time.time(),
+            )
+            code = result["result_code"]
         except CommandError:
             return Outcome.UNKNOWN
         finally:

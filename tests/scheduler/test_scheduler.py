@@ -274,6 +274,19 @@ def test_a_retry_never_runs_a_job_twice(world: World, gate: Gate) -> None:
     assert len(master.real.jobs(JobQuery())) == 2
 
 
+def test_a_first_try_that_comes_after_its_retry_runs_nothing(world: World, gate: Gate) -> None:
+    """It was held up on its way, for instance by a slow login, until its connection was given up."""
+    master = world.master()
+    ticket = master.admit("group_put", job_id="12.5", retried=True, name="a", wait="1")
+    assert master.admit("group_put", job_id="12.5", name="a", wait="1") is ticket
+    gate.wait_for("1")
+    gate.open("1")
+    outcome = ticket.done.result(PATIENCE)
+    assert master.admit("group_put", job_id="12.5", name="a", wait="1").done.result(PATIENCE) == outcome
+    assert gate.arrived == ["1"]
+    assert len(master.real.jobs(JobQuery())) == 1
+
+
 def test_a_retry_after_a_restart_joins_the_recovered_job(world: World, gate: Gate) -> None:
     """The master died between taking the call and answering it."""
     first = world.master(steps=1)
