@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.measures.backups import backups
 from bench.measures.databases import databases
+from bench.measures.etcd import etcd
 from bench.measures.failover import failover
 from bench.measures.fanout import fanout
 from bench.measures.history import history
@@ -29,4 +30,5 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "failover": failover,
     "failover-etcd": masters,
     "fanout": fanout,
+    "etcd": etcd,
 }

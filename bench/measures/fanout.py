@@ -43,7 +43,7 @@ class _Found:
 
 def fanout(settings: Settings) -> Report:
     """Measure commits at growing numbers of nodes, and once with a large configuration."""
-    commits = settings.rounds * 5
+    commits = settings.rounds * 3
     with tempfile.TemporaryDirectory() as place, _quiet():
         files = _files(Path(place))
         found = uvloop.run(_grow(files, commits))

@@ -11,7 +11,7 @@ from typing import Final
 
 #: What a node answers: about as much as an acknowledgement.
 _ANSWER: Final = bytes(30)
-_WAVE: Final = 20
+_WAVE: Final = 50
 _LENGTH: Final = 4
 
 
@@ -22,6 +22,7 @@ class BareFanout:
         self._server_tls, self._client_tls, self._net, self._port = server_tls, client_tls, net, port
         self._servers: list[asyncio.Server] = []
         self._links: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._answering: set[asyncio.Task[None] | None] = set()
 
     async def grow(self, count: int) -> None:
         """Have so many nodes."""
@@ -45,25 +46,26 @@ class BareFanout:
 
     async def _open(self, position: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         address = f"{self._net}.{position // 250}.{position % 250 + 1}"
-        self._servers.append(await asyncio.start_server(_answer, address, self._port, ssl=self._server_tls))
+        self._servers.append(await asyncio.start_server(self._answer, address, self._port, ssl=self._server_tls))
         return await asyncio.open_connection(address, self._port, ssl=self._client_tls)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Nobody else keeps it: the collector would end it.
+        self._answering.add(asyncio.current_task())
+        try:
+            while True:
+                size = int.from_bytes(await reader.readexactly(_LENGTH), "big")
+                await reader.readexactly(size)
+                writer.write(_ANSWER)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, framed: bytes) -> None:
     writer.write(framed)
     await writer.drain()
     await reader.readexactly(len(_ANSWER))
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while True:
-            size = int.from_bytes(await reader.readexactly(_LENGTH), "big")
-            await reader.readexactly(size)
-            writer.write(_ANSWER)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from confd.model.errors import ConfDError, LimitExceeded, NodeOffline, NoMaster
 
 _RETRY_SECONDS: Final = 0.25
 _GIVE_UP_SECONDS: Final = 20.0
+_SERVED_SECONDS: Final = 3.0
 _MULTICALL: Final = "system.multicall"
 _MULTICALL_LIMIT: Final = 1_000
 
@@ -34,6 +35,7 @@ class Gateway:
 
     :param answering: the method table while this node is master, else None.
     :param forward: calls a method of the master's node port; NodeOffline when it cannot be reached.
+    :param stand_in: the method table while nobody is master, which knows this node's copy only, else None.
     :param retry: seconds between two tries to reach the master.
     :param patience: seconds after which a call is given up.
     """
@@ -46,7 +48,9 @@ class Gateway:
         forward: Forward,
         retry: float = _RETRY_SECONDS,
         patience: float = _GIVE_UP_SECONDS,
+        stand_in: Callable[[], Answering | None] = lambda: None,
     ) -> None:
+        self._stand_in = stand_in
         self._node, self._counter = node, counter
         self._answering, self._forward = answering, forward
         self._retry, self._patience = retry, patience
@@ -105,7 +109,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience
         while True:
-            answering = self._answering()
+            answering, began = self._answering(), loop.time()
             try:
                 if answering is not None:
                     return await answering.call(request)
@@ -113,12 +117,20 @@ class Gateway:
             except (NodeOffline, NoMaster) as error:
                 # The call may have reached the master: the same id makes sure that it runs once.
                 request = msgspec.structs.replace(request, retried=True)
+                if loop.time() - began > _SERVED_SECONDS:
+                    # A master had it until now, so the time without one begins here.
+                    until = loop.time() + self._patience
+                try:
+                    if (standing_in := self._stand_in()) is not None:
+                        return await standing_in.call(request)
+                except NoMaster as needed:
+                    error = NoMaster(f"{needed.message}: {error.message}")
                 if loop.time() > until:
                     return self._without_master(request, error)
             await asyncio.sleep(self._retry)
 
     def _without_master(self, request: Request, error: ConfDError) -> Any:
-        text = f"the master does not answer ({error.message}); start its daemon, or take over on another node"
+        text = f"no master answers ({error.message}); start its daemon, or take over on another node"
         if request.method in WITH_JOB_ID:
             return failure(NoMaster(text)).envelope(request.job_id)
         raise Fault(NoMaster.code, text)

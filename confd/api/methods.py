@@ -17,7 +17,8 @@ from confd.scheduler import registry
 from confd.scheduler.caller import Caller
 from confd.scheduler.jobfile import JobFile
 from confd.scheduler.parameters import Parameter
-from confd.scheduler.scheduler import Admission, Scheduler
+from confd.scheduler.scheduler import Admission
+from confd.scheduler.standin import Jobs
 from confd.scheduler.ticket import Ticket
 from confd.store.protocol import StaleTerm, StoreFailed
 
@@ -37,7 +38,7 @@ Handler = Callable[..., Awaitable[Any]]
 class Methods:
     """Answers calls. ``call`` raises only Fault and Unauthorized; everything else is a value."""
 
-    def __init__(self, scheduler: Scheduler, authentication: Authentication) -> None:
+    def __init__(self, scheduler: Jobs, authentication: Authentication) -> None:
         self._scheduler, self._authentication = scheduler, authentication
         self._table: dict[str, Handler] = {
             name: getattr(self, "_" + name.replace(".", "_")) for name in descriptions.METHODS

@@ -6,6 +6,7 @@ Everything the master sends carries its term; a node refuses a term older than t
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,14 +14,15 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd import __version__
 from confd.cluster.agent import Agent
 from confd.cluster.host import Host, reports
 from confd.cluster.link import Method
 from confd.cluster.member import JOINED_AT
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
-from confd.model.errors import Conflict, NodeError
-from confd.store.protocol import Gap, Kind, Record, StaleTerm, Store, StoreFailed
+from confd.model.errors import Conflict, NodeError, WrongState
+from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store, StoreFailed
 
 log = structlog.get_logger("follower")
 
@@ -94,6 +96,13 @@ class Follower:
         self.master = MasterSeen(node, term, time.monotonic())
         self._joined.set()
 
+    def silence(self) -> float:
+        """Return for how many seconds no master was heard; since this daemon has not, what its journal says."""
+        if self.master.at:
+            return time.monotonic() - self.master.at
+        newest = self._store.read(Position(0, self._store.head().n - 1), 1)
+        return max(0.0, time.time() - newest[0].at) if newest else math.inf
+
     def unlead(self, known: MasterSeen) -> None:
         """Note that this node could not become master after all; the master known before counts again."""
         self.master = known
@@ -108,6 +117,7 @@ class Follower:
 
     async def _hello(self, body: dict[str, Any]) -> dict[str, Any]:
         self._hear(body)
+        self._check_greeting(body)
         revision = body.get("revision", 0)
         # A master that lost revisions counts anew from where it goes on.
         self._first = revision if self._first is None else min(self._first, revision)
@@ -157,6 +167,20 @@ class Follower:
             self._replica.reload()
             log.info("restored", chunks=len(chunks), n=self._store.head().n)
         return self._position()
+
+    def _check_greeting(self, body: dict[str, Any]) -> None:
+        """Refuse a master that runs other software, or that takes this node for another one.
+
+        :raises WrongState: says what to do.
+        """
+        own, version = self._host.name, body.get("version", "an older version")
+        if version != __version__:
+            raise WrongState(
+                f"{own} runs OpenConfD {__version__}, the master n{body['master']} {version}; install the same version "
+                "on all nodes"
+            )
+        if body.get("to") != self._host.node:
+            raise WrongState(f"{own} answers at the address of n{body.get('to')}; see node_ip_batch")
 
     def _place(self, lines: list[str]) -> Host:
         return self._host.with_output(lines)

@@ -22,7 +22,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     ``port`` is the node port. ``runtime`` is a short directory for unix sockets. ``database_user`` owns
     database processes, None for the daemon's own user. ``installations`` are prefixes of PostgreSQL.
-    ``bootstrap`` names the file with the first EXAConf; only the first master has one.
+    ``bootstrap`` names the file with the first EXAConf; only the first master has one. ``members`` are the UUIDs of
+    the nodes that it believes until it has a configuration of its own.
     """
 
     cluster: str
@@ -34,6 +35,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     database_user: str | None = None
     installations: tuple[str, ...] = ()
     bootstrap: str | None = None
+    members: tuple[str, ...] = ()
 
 
 class NodeFiles:
@@ -76,9 +78,9 @@ class NodeFiles:
         return Vault(self.data_key.read_bytes())
 
     def server_tls(self) -> ssl.SSLContext:
-        """TLS of the node port: only members of the cluster get in."""
+        """TLS of the node port; it demands the certificate itself, as nodes that join have none yet."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL
         return self._with_certificates(context)
 
     def client_tls(self) -> ssl.SSLContext:
@@ -92,6 +94,19 @@ class NodeFiles:
         context.load_verify_locations(self.ca)
         context.load_cert_chain(self.certificate, self.key)
         return context
+
+
+_ROOT = b"@NODE_ROOT@"
+
+
+def portable(content: bytes, root: Path) -> bytes:
+    """Return the content of a file without the root of the node that it names, for a node elsewhere."""
+    return content.replace(str(root).encode(), _ROOT)
+
+
+def at_home(content: bytes, root: Path) -> bytes:
+    """Return what ``portable`` gave as the content of a file of the node with this root."""
+    return content.replace(_ROOT, str(root).encode())
 
 
 def write_private(path: Path, content: bytes, *, rename_may_be_lost: bool = False) -> None:

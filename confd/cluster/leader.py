@@ -16,7 +16,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd import __version__
 from confd.cluster.agent import Reply, reply_of
+from confd.cluster.doubt import Doubt, Majority
 from confd.cluster.member import Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
@@ -25,7 +27,7 @@ from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.cluster.waiting import Wait, Waits
 from confd.exaconf import Node
-from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum
+from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.model.states import NodeState
 from confd.store.protocol import Kind, Position, Record, Store
@@ -60,12 +62,14 @@ class Leader:
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._partings: set[asyncio.Task[None]] = set()
         self._left: dict[int, float] = {}
         self._tail = Tail(store)
         self._alarm: asyncio.TimerHandle | None = None
         self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
+        self._majority = Majority(time.monotonic())
         store.watch(self._durable)
         replica.watch(self._on_written)
         self._follow_conf()
@@ -109,6 +113,10 @@ class Leader:
         quorum = quorum_of(self.states())
         if not quorum.held:
             raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
+
+    def doubt(self) -> Doubt | None:
+        """Return how old answers of this master may be, having no quorum; None while it has one."""
+        return self._majority.doubt(time.monotonic())
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -160,13 +168,20 @@ class Leader:
             since = self._left.setdefault(gone, time.monotonic())
             if not self._members[gone].online or time.monotonic() - since > _FAREWELL_SECONDS:
                 self._tasks.pop(gone).cancel()
-                del self._members[gone], self._left[gone]
+                self._part_from(self._members.pop(gone))
+                del self._left[gone]
         for node in wanted.values():
             if node.id not in self._tasks:
                 member = self._members[node.id] = Member(
                     node.id, node.private_ip, conf.global_.cored_port, self._timing.offline
                 )
                 self._tasks[node.id] = self._loop.create_task(self._keep(member))
+
+    def _part_from(self, member: Member) -> None:
+        """Close the link to a node that was removed."""
+        parting = self._loop.create_task(self._connector.leave(member.address, member.port))
+        self._partings.add(parting)
+        parting.add_done_callback(self._partings.discard)
 
     def _durable(self, records: Sequence[Record]) -> None:
         if self._closed:
@@ -202,8 +217,10 @@ class Leader:
         while True:
             await asyncio.sleep(self._timing.beat / 2)
             self._look()
-            self._follow_conf()
+            if self._left:
+                self._follow_conf()
             present = self.states()
+            self._majority.seen(present, time.monotonic())
             if present != known:
                 changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
                 log.info("node_states", states=changed, nodes=len(present))
@@ -218,6 +235,11 @@ class Leader:
                 await self._greet(member)
                 while self._keeps(member):
                     await self._inform(member)
+            except WrongState as error:
+                member.n = -1
+                if member.refusal != error.message:
+                    member.refusal = error.message
+                    log.error("node_refuses", node=member.node, error=error.message)
             except ConfDError as error:
                 member.n = -1
                 log.debug("node_unreachable", node=member.node, error=error.message)
@@ -236,7 +258,9 @@ class Leader:
         return not self._closed and self._members.get(member.node) is member
 
     async def _greet(self, member: Member) -> None:
-        answer = await self._call(member, "hello", {"revision": self._replica.conf.revision})
+        revision = self._replica.conf.revision
+        body = {"revision": revision, "version": __version__, "to": member.node}
+        answer = await self._call(member, "hello", body)
         member.n, member.booted = answer["n"], answer["booted"]
         head = self._store.head()
         if answer["term"] < self.term and (answer["n"] > head.n or self._went_another_way(answer)):

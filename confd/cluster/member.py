@@ -39,6 +39,7 @@ class Member:
         self.written = 0
         self.booted: float | None = None
         self.behind = False
+        self.refusal = ""
         self.status: dict[str, Any] = {}
         self.news = asyncio.Event()
 

@@ -1,12 +1,16 @@
-"""The node port: where members of the cluster reach each other, and nobody else (mutual TLS)."""
+"""The node port: where members of the cluster reach each other, and nobody else (mutual TLS).
+
+The certificate is optional in TLS and demanded here, for every path but the door for joining nodes. Who is a member is
+asked for every request and again whenever the configuration changed: the connections of a removed node are cut.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Mapping
-from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
+from collections.abc import Awaitable, Callable, Mapping
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT
 from typing import Any
 
 import aiohttp
@@ -14,6 +18,8 @@ import structlog
 from aiohttp import web
 
 from confd.cluster.host import Host
+from confd.cluster.joining import PATH as JOIN
+from confd.cluster.joining import Door
 from confd.cluster.link import MAX_FRAME, Link, Method
 from confd.cluster.stream_server import StreamServer
 from confd.cluster.streams import PATH as STREAMS
@@ -21,11 +27,15 @@ from confd.model.errors import ConfDError, NodeOffline
 
 log = structlog.get_logger("nodeport")
 
+Member = Callable[[str], bool]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 _PATH = "/link"
 _CONNECT_SECONDS = 2.0
 # So that a master with a thousand nodes gets through its handshakes before it gives any of them up.
 _OPENED_AT_ONCE = 128
 _UNDELIVERED_MS = 2_500
+_SILENT_SECONDS, _PROBE_SECONDS = 3, 1
 _READ_AHEAD = 1 << 20
 
 
@@ -34,18 +44,25 @@ class NodePort:
 
     :param member: tells whether the node with this UUID belongs to the cluster.
     :param host: the machine that streams are answered for; none are without it.
+    :param door: lets nodes join; none can without it.
     """
 
-    def __init__(self, methods: Mapping[str, Method], member: Callable[[str], bool], host: Host | None = None) -> None:
-        self._methods, self._member = methods, member
+    def __init__(
+        self, methods: Mapping[str, Method], member: Member, host: Host | None = None, door: Door | None = None
+    ) -> None:
+        self._methods, self._member, self._door = methods, member, door
         self._streams = StreamServer(host) if host is not None else None
+        self._present: dict[asyncio.Transport, str] = {}
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> None:
         """Open the port."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._guard])
         app.router.add_get(_PATH, self._accept)
         app.router.add_post(STREAMS + "{name}", self._stream)
+        if self._door is not None:
+            app.router.add_get(JOIN, self._door.look)
+            app.router.add_post(JOIN, self._door.knock)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, read_bufsize=_READ_AHEAD)
         await self._runner.setup()
         await web.TCPSite(self._runner, address, port, ssl_context=tls, reuse_address=True).start()
@@ -57,32 +74,48 @@ class NodePort:
         if self._streams is not None:
             self._streams.close()
 
+    def expel(self) -> None:
+        """Cut the connections of nodes that are no longer members."""
+        for transport, uuid in list(self._present.items()):
+            if not self._member(uuid):
+                log.warning("node_expelled", uuid=uuid)
+                transport.abort()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == JOIN:
+            return await handler(request)
+        uuid, transport = uuid_of(request.transport), request.transport
+        if transport is None or not uuid or not self._member(uuid):
+            log.warning("stranger_refused", uuid=uuid, peer=request.remote)
+            raise web.HTTPForbidden(text="this node is not a member of the cluster")
+        self._present[transport] = uuid
+        try:
+            return await handler(request)
+        finally:
+            self._present.pop(transport, None)
+
     async def _accept(self, request: web.Request) -> web.StreamResponse:
-        uuid = self._check_member(request)
         socket = web.WebSocketResponse(max_msg_size=MAX_FRAME, compress=False)
         await socket.prepare(request)
-        await Link(socket, self._methods, uuid).serve()
+        await Link(socket, self._methods, uuid_of(request.transport)).serve()
         return socket
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        self._check_member(request)
         if self._streams is None:
             raise web.HTTPNotFound(text="this node answers no streams")
         return await self._streams.answer(request)
 
-    def _check_member(self, request: web.Request) -> str:
-        uuid = _peer_uuid(request)
-        if not self._member(uuid):
-            log.warning("stranger_refused", uuid=uuid, peer=request.remote)
-            raise web.HTTPForbidden(text="this node is not a member of the cluster")
-        return uuid
-
 
 class Connector:
-    """Opens links to other nodes and keeps one open link per node."""
+    """Opens links to other nodes and keeps one open link per node.
 
-    def __init__(self, tls: ssl.SSLContext, methods: Mapping[str, Method]) -> None:
-        self._tls, self._methods = tls, methods
+    :param member: tells whether the node with this UUID belongs to the cluster; who has the authority's certificate
+        and is none is not talked to.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, methods: Mapping[str, Method], member: Member = lambda uuid: True) -> None:
+        self._tls, self._methods, self._member = tls, methods, member
         self._session: aiohttp.ClientSession | None = None
         self._links: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Lock] = {}
@@ -109,6 +142,13 @@ class Connector:
         link = await self.link(address, port)
         return await link.call(method, body, timeout)
 
+    async def leave(self, address: str, port: int) -> None:
+        """Close the link to a node that is no longer a member."""
+        link = self._links.pop(f"{address}:{port}", None)
+        if link is not None:
+            with contextlib.suppress(ConfDError, ConnectionError):
+                await link.close()
+
     async def close(self) -> None:
         """Close all links."""
         for link in self._links.values():
@@ -130,6 +170,9 @@ class Connector:
                 socket = await connecting
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NodeOffline(f"no node answers at {where}: {error or 'timed out'}") from None
+        if not self._member(uuid_of(socket)):
+            await socket.close()
+            raise NodeOffline(f"who answers at {where} is not a member of the cluster any more")
         _forget_stale(socket)
         link = Link(socket, self._methods, where)
         task = asyncio.get_running_loop().create_task(link.serve())
@@ -139,15 +182,22 @@ class Connector:
 
 
 def _forget_stale(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Have what a cut connection could not deliver dropped: a command must not arrive after it was given up."""
+    """Have what a cut connection could not deliver dropped: a command must not arrive after it was given up.
+
+    And have a connection broken whose other side is gone without a word (a machine without power): who waits for an
+    answer would wait for ever.
+    """
     connection = socket.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, _UNDELIVERED_MS)
+        connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        connection.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, _SILENT_SECONDS)
+        connection.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, _PROBE_SECONDS)
 
 
-def _peer_uuid(request: web.Request) -> str:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport else None
+def uuid_of(connection: Any) -> str:
+    """Return the UUID in the certificate of the other side of a connection; empty when it showed none."""
+    certificate = connection.get_extra_info("peercert") if connection is not None else None
     for part in (certificate or {}).get("subject", ()):
         for name, value in part:
             if name == "commonName":

@@ -19,9 +19,9 @@ from confd.cluster.nodeport import Connector
 from confd.cluster.takeover import Known, Taken, ask_all, fetch
 from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
+from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NodeOffline, NoMaster, WrongState
-from confd.model.states import NodeState
+from confd.model.errors import ConfDError, NodeError, NodeOffline, NoMaster, WrongState
 from confd.services.nodes.mastership import affinities
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError
@@ -41,6 +41,7 @@ _TRIM_SECONDS: Final = 10.0
 _STARTING_SECONDS: Final = 5.0
 _KEPT_RECORDS: Final = 1_000
 _PAUSE_SECONDS: Final = 5.0
+_LEAD_SECONDS: Final = 30.0
 
 
 class MastersSeat(Seat, Protocol):
@@ -56,20 +57,22 @@ class Candidacy:
 
     :param first: makes the first revision of a new cluster, where this node was told to; blocks.
     :param candidate: makes the candidate that tells this object what happens.
+    :param recovery: goes on after the loss of etcd's majority.
     """
 
     def __init__(
         self, node: int, store: EtcdStore, follower: Follower, connector: Connector, conf: Callable[[], Conf],
-        seat: MastersSeat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate],
+        seat: MastersSeat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
-        self._conf, self._seat, self._first = conf, seat, first
+        self._conf, self._seat, self._first, self._recovery = conf, seat, first, recovery
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._candidate = candidate(self)
         self._ready = False
         self._started = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
+        self._went_back = False
         self.trouble = ""
         store.deposed = self._on_deposed
 
@@ -95,11 +98,22 @@ class Candidacy:
         raise NoMaster(f"mastership goes from n{self._node} to n{node}")
 
     async def take_over(self) -> Taken:
-        """Refuse: mastership is not given by hand here."""
-        raise WrongState(
-            "with etcd as the store a living node becomes master by itself, and an order is not needed; if most "
-            "members of etcd are lost for good: c4 store recover --yes-others-are-down"
-        )
+        """Go on after the loss of etcd's majority, or from an etcd that went back; see ``Recovery``."""
+        if self._seat.mastership is not None:
+            raise WrongState(f"n{self._node} is master already")
+        # Nobody competes while etcd is put right.
+        self._ready = False
+        try:
+            taken = await self._recovery.run(self._went_back)
+            self.trouble, self._went_back = "", False
+        finally:
+            self._ready = True
+        until = self._loop.time() + _LEAD_SECONDS
+        while self._seat.mastership is None and self._loop.time() < until:  # noqa: ASYNC110 - is polled
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self._seat.mastership is None:
+            raise NodeError(f"etcd was put right, but n{self._node} did not become master: {self.trouble}")
+        return taken
 
     async def close(self) -> None:
         """Leave in order, so that the next master need not wait for the lease to run out."""
@@ -116,16 +130,25 @@ class Candidacy:
         """Return how many living nodes are preferred to this one; None when it cannot lead now."""
         conf = self._conf()
         own = conf.nodes.get(self._node)
-        if not self._ready or own is None or own.state == NodeState.SUSPENDED:
+        if not self._ready or own is None or own.suspended:
             return None
         order = affinities(conf.nodes.values(), self._store.runtime())
         before = (order[self._node], self._node)
-        voting = [node for node in conf.nodes.values() if node.id in alive and node.state != NodeState.SUSPENDED]
+        voting = [node for node in conf.nodes.values() if node.id in alive and not node.suspended]
         return sum((order[node.id], node.id) < before for node in voting)
 
     def own_term(self) -> int:
         """Return the highest term that is known here."""
         return max(self._store.leader()[0], self._follower.master.term)
+
+    def outdated(self, term: int) -> None:
+        """Lead nothing with an etcd that went back."""
+        self._went_back = True
+        self._say(
+            f"etcd knows only term {term} and n{self._node} one of {self.own_term()}: an old backup of etcd was "
+            "restored, or it is the wrong one; nothing was changed. If no other node is master: "
+            "c4 store recover --yes-others-are-down"
+        )
 
     def won(self, term: int) -> None:
         """Lead."""
@@ -180,10 +203,11 @@ class Candidacy:
             await self._catch_up()
             if self._candidate.holds(term):
                 await self._seat.lead(term)
-                self.trouble = ""
+                self.trouble, self._went_back = "", False
                 return
             log.warning("mastership_too_late", term=term)
         except (StoreFailed, StaleTerm, Gap, EtcdError, ConfDError) as error:
+            self._went_back = isinstance(error, WentBack)
             self._say(f"n{self._node} cannot be master: {error}")
         except Exception:
             log.exception("not_leading", term=term)

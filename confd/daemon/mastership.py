@@ -21,6 +21,7 @@ from confd.cluster.member import BEAT_SECONDS
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import MASTER
 from confd.cluster.replica import Replica, load_conf
+from confd.daemon.admitting import Admitting
 from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
 from confd.model.failpoints import Failpoint, reach
@@ -78,11 +79,14 @@ class Mastership:
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector, address=host.address)
         self.view = ClusterView(host, self.head, self.leader, agent)
-        around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__)
+        around = Surroundings(
+            store, self.head, self.view, self.view, vault, self.view.service, __version__, self.leader.doubt
+        )
         self.scheduler = Scheduler(around, self._check_may_change)
         self.view.submitting = Submitting(host.node, counter, self.scheduler).submit
         authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
         self.methods = Methods(self.scheduler, authentication)
+        self.admitting = Admitting(self.view, files)
         self._services = [kind(self.view) for kind in SERVICES]
         for service in (*self._services, vault):
             self.view.add_service(service)
@@ -100,9 +104,9 @@ class Mastership:
         self._host.leases.attend()
         # A job that goes on before its nodes are connected would find them offline and be undone.
         await self.leader.gather(gone)
+        reach(Failpoint.GATHERED)
         if self._retired is not None:
             return
-        reach(Failpoint.GATHERED)
         loop = asyncio.get_running_loop()
         work = (self._beat(), self._pay_debts())
         self._tasks = [loop.create_task(task) for task in work]

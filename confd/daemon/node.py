@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -13,13 +14,17 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd.api.authentication import Authentication
 from confd.api.gateway import Gateway
+from confd.api.methods import Methods
 from confd.api.server import ApiServer
 from confd.cluster.agent import Agent, Results
 from confd.cluster.counter import Counter
+from confd.cluster.doubt import Doubt
 from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.joining import Door
 from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
@@ -34,9 +39,10 @@ from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
+from confd.scheduler.standin import StandIn
 from confd.services.database.instance.ending import stop_instances
 from confd.services.database.instance.holding import Holding
-from confd.services.etcd.minder import Minder
+from confd.services.etcd.minder import Minder, server_at
 from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
 from confd.services.nodes.stores import Moving
@@ -60,6 +66,7 @@ class Daemon:
         self._exit_code = 0
         self._mastership: Mastership | None = None
         self._pruning: asyncio.Task[None] | None = None
+        self._switching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
         self._leaving = False
@@ -105,9 +112,9 @@ class Daemon:
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
-        self._connector = Connector(files.client_tls(), {})
+        self._connector = Connector(files.client_tls(), {}, self._is_member)
         self._elections: Elections = open_elections(
-            self._store, choice, identity, self._vault, self._follower, self._connector, self._conf, self
+            self._store, choice, files, identity, self._vault, self._follower, self._connector, self._conf, self
         )
         self._mover = Mover(
             identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
@@ -115,12 +122,23 @@ class Daemon:
         self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
         self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
-        self._port = NodePort(methods, self._is_member, self.host)
+        methods["join"] = self._admit_here
+        self._port = NodePort(methods, self._is_member, self.host, Door(files.ca, self._admit))
+        self._replica.watch(self._on_revision)
         self._counter = Counter(files.counter)
-        self._gateway = Gateway(identity.node, self._counter, self._answering, self._forward)
+        standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
+        self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
+        self._gateway = Gateway(
+            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master
+        )
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
+        if (nodes := self._replica.conf.nodes) and self.identity.node not in nodes:
+            log.critical("removed", node=self.identity.node, action="the cluster has removed this node; add a new one")
+            self._exit_code = 1
+            self._ended.set()
+            return
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         # After the port is open: of one node only one daemon may renew the lease.
         self._leases.start()
@@ -128,7 +146,7 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
         if self._switch.check():
             return
-        self._keep_task(self._switch.run())
+        self._switching = self._loop.create_task(self._switch.run())
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
@@ -221,8 +239,9 @@ class Daemon:
     async def _close(self) -> None:
         self.ready = False
         await self._api.close()
-        if self._pruning is not None:
-            self._pruning.cancel()
+        for task in (self._pruning, self._switching):
+            if task is not None:
+                task.cancel()
         await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
@@ -235,6 +254,7 @@ class Daemon:
         await asyncio.to_thread(self._etcd.close)
         if self._leaving:
             await asyncio.to_thread(stop_instances, self.host)
+            await asyncio.to_thread(server_at(self.files.root).stop)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:
@@ -269,6 +289,15 @@ class Daemon:
     def _answering(self) -> Any:
         return self._mastership.methods if self._mastership is not None and self._mastership.ready else None
 
+    def _without_master(self) -> Any:
+        """Return what answers reads while no master is heard of."""
+        return self._standing_in if self._follower.silence() > OFFLINE_SECONDS and not self.is_master else None
+
+    def _doubt(self) -> Doubt:
+        age, revision = self._follower.silence(), self._conf().revision
+        name = f"n{self.identity.node}"
+        return Doubt(age, f"no master answers: this is what {name} knew {age:.0f} s ago, at revision {revision}")
+
     async def _api_call(self, body: Any) -> Any:
         return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))
 
@@ -282,13 +311,35 @@ class Daemon:
                 if self._follower.master.term > seen.term:
                     # A master that hangs never answers; the next one has the call's id, and goes on with it.
                     raise NodeOffline(f"{master[1]} is no longer master")
+                if self._follower.silence() > OFFLINE_SECONDS:
+                    raise NodeOffline("it has fallen silent")
             return call.result()
+        except NodeOffline as error:
+            why = self._elections.trouble or error.message
+            raise NodeOffline(f"{master[1]} was master last, {why}") from None
         finally:
             call.cancel()
 
+    async def _admit(self, body: Any) -> Any:
+        """Let a node join by this node's door: the master decides."""
+        return await self._admit_here(body) if self.is_master else await self._forward("join", body)
+
+    async def _admit_here(self, body: Any) -> Any:
+        mastership = self._mastership
+        if mastership is None or not mastership.ready:
+            raise NoMaster("the cluster has no master that is ready; try again in a moment")
+        return await mastership.admitting.admit(body)
+
     def _is_member(self, uuid: str) -> bool:
         nodes = self._conf().nodes
-        return not nodes or any(node.uuid == uuid for node in nodes.values())
+        if nodes:
+            return any(node.uuid == uuid for node in nodes.values())
+        # A new node knows its cluster only by what it was told when it was made.
+        return not self.identity.members or uuid in self.identity.members
+
+    def _on_revision(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._port.expel)
 
     def _on_journal_failure(self, error: Exception) -> None:
         log.critical(

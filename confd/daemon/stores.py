@@ -10,6 +10,7 @@ from confd.cluster.nodeport import Connector
 from confd.daemon.bootstrap import bootstrap
 from confd.daemon.candidacy import Candidacy, MastersSeat
 from confd.daemon.elections import Elections
+from confd.daemon.recovering import Recovery
 from confd.daemon.succession import Succession
 from confd.exaconf import Conf
 from confd.model.secret import Vault
@@ -42,7 +43,7 @@ def cluster_mark(vault: Vault) -> str:
 
 
 def open_elections(
-    store: SqliteStore, choice: StoreChoice, identity: Identity, vault: Vault,
+    store: SqliteStore, choice: StoreChoice, files: NodeFiles, identity: Identity, vault: Vault,
     follower: Follower, connector: Connector, conf: Callable[[], Conf], seat: MastersSeat,
 ) -> Elections:  # fmt: skip
     """Return how this node becomes master."""
@@ -63,4 +64,5 @@ def open_elections(
     def candidate(candidacy: Candidacy) -> Candidate:
         return Candidate(client, keys, node, candidacy)
 
-    return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate)
+    recovery = Recovery(node, files.root, store, connector, conf)
+    return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate, recovery)

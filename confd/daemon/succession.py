@@ -26,6 +26,7 @@ from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, TimedOut, WrongState
+from confd.model.failpoints import Failpoint, reach
 from confd.store.protocol import Store, StoreFailed
 
 log = structlog.get_logger("succession")
@@ -71,8 +72,10 @@ class Succession:
 
     @property
     def trouble(self) -> str:
-        """Say nothing: who asks for a master here is told by whom it is not found."""
-        return ""
+        """Say whom a hand-over waits for; otherwise who asks for a master here is told by whom it is not found."""
+        if self.waiting_for is None:
+            return ""
+        return f"mastership was being given to n{self.waiting_for}, which does not answer; start its daemon"
 
     def gone(self) -> frozenset[int]:
         """Return nothing: only the nodes themselves can tell."""
@@ -134,6 +137,7 @@ class Succession:
             left = await asyncio.to_thread(gate.wait_idle, self._finish, job)
             given = HandOver(node, master.term + 1, job)
             await asyncio.to_thread(master.head.put_record, RECORD, msgspec.to_builtins(given))
+            reach(Failpoint.GIVING)
         except BaseException:
             gate.open()
             raise
@@ -144,6 +148,7 @@ class Succession:
     async def _hand_over(self, master: Mastership, given: HandOver) -> None:
         try:
             await self._copied(master, given.to)
+            reach(Failpoint.GIVEN)
             await self._order(given)
         except Exception:
             log.exception("mastership_not_given", to=given.to)

@@ -16,6 +16,7 @@ from confd.model.errors import ConfDError
 from confd.scheduler.locks import Lock, exclusive, shared
 from confd.scheduler.registry import LockRule
 from confd.services.access.accounts import find_group, find_user
+from confd.services.archive.layout import is_archive
 
 Values = Mapping[str, Any]
 
@@ -151,6 +152,17 @@ def space_of_volume(nodes: str, *parameters: str) -> LockRule:
     def rule(conf: Conf, values: Values) -> Iterable[Lock]:
         disks = [known.disk for known in _known_volumes(conf, values, parameters)]
         return [exclusive("space", f"n{one}/{disk}") for disk in disks for one in _values(values, (nodes,))]
+
+    return rule
+
+
+def space_of_archives(nodes: str) -> LockRule:
+    """Claim the free space of the disks of archive volumes with a share on nodes, on all nodes: any may take over."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        given = set(_values(values, (nodes,)))
+        disks = {known.disk for known in conf.volumes.values() if is_archive(known) and given & set(known.nodes)}
+        return [exclusive("space", f"n{node}/{disk}") for disk in sorted(disks) for node in conf.nodes]
 
     return rule
 

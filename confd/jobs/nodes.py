@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from confd.exaconf import Configuration, Disk, Docker, Node
 from confd.jobs.observing import ask
 from confd.jobs.types import NodeId
+from confd.model.errors import NodeOffline
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.registry import READ, Allow, job
@@ -62,8 +64,10 @@ def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
         "uuid": node.uuid,
         "booted": _booted(ctx, nid),
     }
-    if state is NodeState.ONLINE:
-        known |= _running(ask(ctx, machine.on(nid)))
+    if ctx.cluster.status(nid, "nodes") is not None:
+        # A node that falls silent at this moment is shown like one that is away.
+        with suppress(NodeOffline):
+            known |= _running(ask(ctx, machine.on(nid)))
     return _filled(known)
 
 

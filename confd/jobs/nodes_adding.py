@@ -18,6 +18,7 @@ from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.database.record import Wanted
+from confd.services.etcd.members import RECORD as ETCD
 from confd.services.nodes.describing import NewNode, clones, disks_of_clone, read_entries, readdressed, section_of
 from confd.services.nodes.naming import (
     MOST_ID,
@@ -26,6 +27,7 @@ from confd.services.nodes.naming import (
     check_id,
     check_name,
     check_together,
+    check_uuids,
     next_ids,
     read_address,
     read_net,
@@ -162,6 +164,11 @@ def node_ip_batch(ctx: Context, nodes: Descriptions) -> None:
     changed = [readdressed(before[entry.nid], entry, like) for entry in entries]
     moving = [node for node in changed if node != before[node.id]]
     _check_stopped(ctx, {node.id for node in moving})
+    if ctx.record(ETCD) is not None:
+        raise WrongState(
+            "nodes: the store is kept by etcd members on these nodes, which know each other by address; move it to the "
+            "nodes' own store first (c4 store sqlite), and back afterwards"
+        )
     for node in moving:
         ctx.conf.put(node)
     check_together(list(ctx.conf.nodes.values()))
@@ -182,6 +189,7 @@ def _add(ctx: Context, added: Sequence[Node]) -> None:
         ctx.conf.put(node)
         if node.suspended:
             ctx.put_record(suspension_key(node.id), msgspec.to_builtins(Suspension(ctx.conf.revision)))
+    check_uuids(added, ctx.record(RETIRED) or {})
     check_together(list(ctx.conf.nodes.values()))
     if counting := [node.id for node in added if not node.suspended]:
         _check_quorum(ctx, counting)
@@ -221,7 +229,7 @@ def _away(ctx: Context, nodes: Sequence[int]) -> list[int]:
 
 
 def _retired(ctx: Context) -> list[int]:
-    return list(ctx.record(RETIRED) or ())
+    return [int(nid) for nid in ctx.record(RETIRED) or ()]
 
 
 def _nets(ctx: Context) -> list[str]:

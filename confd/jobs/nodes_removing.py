@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from confd.cluster.operations import MASTER
 from confd.exaconf import Database, Volume, VolumeType
 from confd.jobs import locks
+from confd.jobs.archives import archive_without
 from confd.jobs.nodes_standing import (
     MEMBERSHIP,
     OneOrMore,
     check_elsewhere,
+    check_movable,
     databases_on,
     elsewhere,
     known,
@@ -21,12 +23,12 @@ from confd.jobs.observing import database_record, node_states
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.archive.layout import is_archive
 from confd.services.database.record import Wanted
 from confd.services.database.supervision.forgetting import forget_node
 from confd.services.database.supervision.moving import withdraw
 from confd.services.database.supervision.orders import resume
 from confd.services.database.supervision.vacating import vacate
-from confd.services.nodes.farewells import farewells
 from confd.services.nodes.machine import leave
 from confd.services.nodes.naming import RETIRED
 from confd.services.nodes.removal import check_primary, check_unused, database_without, volume_without
@@ -38,7 +40,13 @@ from confd.services.storage.segments import delete_segment
 @job(
     MODIFY,
     allow=Allow(groups=("root", "exaadm")),
-    locks=[MEMBERSHIP, locks.node("nid"), locks.databases_of_nodes("nid"), locks.volumes_of_nodes("nid")],
+    locks=[
+        MEMBERSHIP,
+        locks.node("nid"),
+        locks.databases_of_nodes("nid"),
+        locks.volumes_of_nodes("nid"),
+        locks.space_of_archives("nid"),
+    ],
 )
 def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
     """Remove nodes from the cluster for good; their ids are not used again.
@@ -60,19 +68,21 @@ def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
     daemons = {node: started for node in nodes if (started := daemon_of(ctx, node)) is not None}
     using = databases_on(ctx.conf, nodes)
     lost = [volume for volume in ctx.conf.volumes.values() if set(volume.nodes) & set(nodes)]
-    smaller = [volume_without(volume, nodes) for volume in lost]
+    smaller = [
+        archive_without(ctx, volume, nodes, states) if is_archive(volume) else volume_without(volume, nodes)
+        for volume in lost
+    ]
     for database in using:
         _leave_database(ctx, database, nodes, states)
     for volume, rest in zip(lost, smaller, strict=True):
         _leave_volume(ctx, volume, rest, using, [node for node in nodes if node in daemons])
+    retired = {str(node): ctx.conf.require_node(node).uuid for node in nodes}
     for node in nodes:
-        for command in farewells(ctx.conf, node):
-            ctx.settle(command)
         ctx.conf.delete(ctx.conf.require_node(node).key)
         ctx.put_record(suspension_key(node), None)
         if node in daemons:
             ctx.settle(leave.on(node, started=daemons[node]))
-    ctx.put_record(RETIRED, sorted({*(ctx.record(RETIRED) or ()), *nodes}))
+    ctx.put_record(RETIRED, {**(ctx.record(RETIRED) or {}), **retired})
 
 
 def _leave_database(ctx: Context, database: Database, nodes: Sequence[int], states: dict[int, NodeState]) -> None:
@@ -89,6 +99,7 @@ def _leave_database(ctx: Context, database: Database, nodes: Sequence[int], stat
             ctx.warn(f"database {database.name} has {changed.num_active_nodes} active nodes now, no reserve took over")
         ctx.conf.put(changed)
     if running:
+        check_movable(database.name, record, running)
         check_elsewhere(ctx.conf, database, nodes, states)
         fresh = [node for node in running if node not in record.suspended]
         undo = resume.on(MASTER, database=database.name, nodes=fresh)

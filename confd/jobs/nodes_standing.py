@@ -18,7 +18,7 @@ from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, job
-from confd.services.database.record import Wanted
+from confd.services.database.record import Record, Wanted
 from confd.services.database.supervision.orders import resume
 from confd.services.database.supervision.vacating import go_on, vacate
 from confd.services.nodes.attendance import Attendance
@@ -117,6 +117,7 @@ def leave_databases(ctx: Context, nodes: Sequence[int], states: dict[int, NodeSt
         if record.wanted is not Wanted.RUNNING:
             continue
         if online:
+            check_movable(database.name, record, online)
             check_elsewhere(ctx.conf, database, nodes, states)
             fresh = [node for node in online if node not in record.suspended]
             back = resume.on(MASTER, database=database.name, nodes=fresh)
@@ -143,6 +144,22 @@ def check_elsewhere(
         raise WrongState(
             f"database {database.name} runs and has no other node online with a segment of volume {volume.name}; "
             "stop it with db_stop first, or give the volume another node"
+        )
+
+
+def check_movable(name: str, record: Record, nodes: Sequence[int]) -> None:
+    """Refuse to take nodes from a database while something works there that cannot go on elsewhere.
+
+    :raises WrongState: says what.
+    """
+    if record.virtual is not None and record.virtual.node in nodes:
+        raise WrongState(
+            f"a backup of database {name} is open for reading on n{record.virtual.node}; close it with db_stop first"
+        )
+    if record.operation and record.primary in nodes:
+        raise WrongState(
+            f"a {record.operation} of database {name} runs on n{record.primary}; wait for its end (db_backup_progress) "
+            "or end it with db_backup_abort"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from confd.cluster.operations import MASTER
 from confd.cluster.quorum import names
 from confd.jobs import locks
-from confd.jobs.nodes_standing import MEMBERSHIP, databases_on, elsewhere, known, master_node
+from confd.jobs.nodes_standing import MEMBERSHIP, check_movable, databases_on, elsewhere, known, master_node
 from confd.jobs.observing import ask, database_record, node_states
 from confd.jobs.types import NodeIds
 from confd.model.errors import ConfDError
@@ -93,6 +93,7 @@ def _hand_over(ctx: Context, nodes: list[int]) -> dict[str, list[int]]:
         if not elsewhere(ctx.conf, database, nodes, states):
             ctx.warn(f"database {database.name} runs nowhere else; it is down until {names(online)} is started again")
             continue
+        check_movable(database.name, record, online)
         marks = [node for node in online if node not in record.suspended]
         back = resume.on(MASTER, database=database.name, nodes=marks)
         ctx.run(vacate.on(MASTER, database=database.name, nodes=online), undo=back)

@@ -12,7 +12,10 @@ SUCCESS = "Success"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a job ended. ``code`` 0 is success; ``has_output`` tells None from no output."""
+    """How a job ended. ``code`` 0 is success; ``has_output`` tells None from no output.
+
+    ``stale``: what was read may be out of date by so many seconds; None when it is what is so now.
+    """
 
     code: int = 0
     message: str = SUCCESS
@@ -20,6 +23,7 @@ class Outcome(msgspec.Struct, frozen=True):
     has_output: bool = False
     revision: int | None = None
     warnings: tuple[str, ...] = ()
+    stale: float | None = None
 
     @property
     def name(self) -> str:
@@ -40,6 +44,8 @@ class Outcome(msgspec.Struct, frozen=True):
             answer["result_revision"] = self.revision
         if self.warnings:
             answer["result_warnings"] = list(self.warnings)
+        if self.stale is not None:
+            answer["result_stale"] = round(self.stale, 1)
         return answer
 
 

@@ -46,19 +46,28 @@ def postgresql(home: Path) -> Installation:
 
     :raises Unsupported: none that runs is installed.
     """
-    embedded = inspect(_embedded())
-    if embedded is None:
-        raise Unsupported(f"the PostgreSQL of package {_PACKAGE} is missing or does not run; install the package anew")
+    packaged = embedded()
     if os.getuid():
-        return embedded
+        return packaged
     make_passable(home / "postgresql")
-    copied = inspect(relocate(Path(embedded.prefix), home / "postgresql" / embedded.version))
+    copied = inspect(relocate(Path(packaged.prefix), home / "postgresql" / packaged.version))
     if copied is None:
         raise NodeError(f"the copy of PostgreSQL below {home / 'postgresql'} does not run; delete it and try again")
     return copied
 
 
-def _embedded() -> Path:
+def embedded() -> Installation:
+    """Return the PostgreSQL that came with the packages.
+
+    :raises Unsupported: there is none that runs.
+    """
+    found = inspect(_prefix())
+    if found is None:
+        raise Unsupported(f"the PostgreSQL of package {_PACKAGE} is missing or does not run; install the package anew")
+    return found
+
+
+def _prefix() -> Path:
     found = find_spec(_PACKAGE)
     places = found.submodule_search_locations if found else None
     if not places:

@@ -12,6 +12,7 @@ import msgspec
 from confd.model.errors import Internal, NodeOffline, error_from
 
 _LOOK: Final = 2.0
+_LONG: Final = 30.0
 
 
 def is_ready(path: Path) -> bool:
@@ -42,6 +43,45 @@ def run_job(path: Path, name: str, params: dict[str, Any] | None = None, timeout
     finally:
         http_.close()
     return _output(name, body)
+
+
+def start_job(path: Path, name: str, params: dict[str, Any]) -> str:
+    """Submit a job and return its id.
+
+    :raises NodeOffline: no daemon answers.
+    :raises ConfDError: it was refused.
+    """
+    body = _call(path, {"method": "job_start", "job": name, "params": {"params": params}}, _LONG)
+    answer = msgspec.json.decode(body)
+    if isinstance(answer, dict):
+        _output(name, body)
+    return str(answer)
+
+
+def job_ended(path: Path, name: str, job_id: str) -> tuple[bool, Any]:
+    """Return whether a job has ended, and its result then; it has not when no daemon answers now.
+
+    :raises ConfDError: the job failed.
+    """
+    try:
+        ended = msgspec.json.decode(_call(path, {"method": "job_finished", "job_id": job_id}, _LONG))
+        if ended is not True:
+            return False, None
+        body = _call(path, {"method": "job_result", "job_id": job_id}, _LONG)
+    except NodeOffline:
+        return False, None
+    return True, _output(name, body)
+
+
+def _call(path: Path, call: dict[str, Any], timeout: float) -> bytes:
+    http_ = _SocketHTTP(path, timeout)
+    try:
+        http_.request("POST", "/jrpc", msgspec.json.encode(call), {"Content-Type": "application/json"})
+        return http_.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NodeOffline(f"the daemon at {path} does not answer ({error}); c4 ps shows what runs") from None
+    finally:
+        http_.close()
 
 
 def _output(name: str, body: bytes) -> Any:

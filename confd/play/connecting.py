@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from confd.model.errors import InvalidParameter, NotFound, Unsupported
-from confd.play.record import PASSWORDS, Play, PlayNode
+from confd.play.record import PASSWORDS, Play, PlayNode, Ssh
 
 SUBSYSTEMS = ("cos", "host", "db")
 
@@ -35,6 +35,8 @@ def launch(
     """
     if subsystem not in SUBSYSTEMS:
         raise InvalidParameter(f"there is no subsystem {subsystem!r}; there is {', '.join(SUBSYSTEMS)}")
+    if play.ssh is not None:
+        return _elsewhere(play, play.ssh, node, subsystem, command, interactive, environ)
     if subsystem == "db":
         return _database(play, node, command, environ)
     environment = dict(environ)
@@ -47,6 +49,28 @@ def launch(
     elif command:
         words = ("/bin/sh", "-c", f"exec {shlex.join(command)}")
     return Launch(words, environment, node.root if subsystem == "cos" else Path.home())
+
+
+def _elsewhere(
+    play: Play, ssh: Ssh, node: PlayNode, subsystem: str, command: Sequence[str], interactive: bool,
+    environ: Mapping[str, str],
+) -> Launch:  # fmt: skip
+    """Connect with the ssh program to c4 on the node's machine, which knows the play by the same id."""
+    from confd.play.ssh import client_words
+
+    if subsystem == "db":
+        return _database(play, node, command, environ)
+    if shutil.which("ssh") is None:
+        raise Unsupported("there is no program ssh here; install openssh-client, or log in to the machine yourself")
+    there = (
+        *ssh.program,
+        "connect",
+        "-t",
+        f"{play.id}.{node.node}/{subsystem}",
+        *(("--", *command) if command else ()),
+    )
+    words = client_words(ssh, node.address, there, interactive and not command)
+    return Launch(words, dict(environ), Path.home())
 
 
 def _programs() -> Path:

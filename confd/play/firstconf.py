@@ -69,4 +69,9 @@ def _nodes(settings: Settings, uuids: Mapping[int, str]) -> Iterable[Node]:
     disk = Disk(DISK, devices=(DEVICE,), mapping=(f"{DEVICE}:/exa/data/storage",))
     for seat in settings.seats:
         disks = {} if seat.node == ACCESS_NODE else {DISK: disk}
-        yield Node(seat.node, name=seat.name, private_net=f"{seat.address}/8", uuid=uuids[seat.node], disks=disks)
+        yield Node(seat.node, name=seat.name, private_net=_net(seat.address), uuid=uuids[seat.node], disks=disks)
+
+
+def _net(address: str) -> str:
+    """Return an address with its prefix; of machines elsewhere the usual one."""
+    return f"{address}/8" if address.startswith("127.") else f"{address}/24"

@@ -12,6 +12,7 @@ import msgspec
 from confd.model.errors import InvalidParameter
 from confd.play import processes
 from confd.play.calls import is_ready
+from confd.play.presence import present
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
 from confd.services.database.keeper.client import KeeperClient
@@ -33,6 +34,8 @@ class State(StrEnum):
     STARTING = "starting"
     STOPPED = "stopped"
     FAILED = "failed"
+    REMOVED = "removed"
+    UNREACHABLE = "unreachable"
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -47,18 +50,20 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 def look(play: Play) -> list[NodeStatus]:
     """Look at every node of a play now."""
-    seen = [_look_at(play, node) for node in play.nodes]
+    here = {node.node: node for node in present(play)}
+    seen = [_look_at(play, here.get(node.node, node), node.node not in here) for node in play.nodes]
     if any(status.stage == _DATABASE for status in seen):
         return [_beside_database(play, status) for status in seen]
     return seen
 
 
-def has_reached(play: Play, stage: str) -> bool:
-    """Tell whether all nodes of a play are at a stage; an access node ends at c."""
+def has_reached(seen: Iterable[NodeStatus], stage: str) -> bool:
+    """Tell whether all nodes are at a stage; an access node ends at c."""
     wanted = STAGES.index(stage)
     return all(
         STAGES.index(status.stage) >= (min(wanted, STAGES.index(_COS)) if status.node.node == ACCESS_NODE else wanted)
-        for status in look(play)
+        for status in seen
+        if status.state is not State.REMOVED
     )
 
 
@@ -100,13 +105,15 @@ def _row(play: Play, status: NodeStatus) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _look_at(play: Play, node: PlayNode) -> NodeStatus:
+def _look_at(play: Play, node: PlayNode, gone: bool) -> NodeStatus:
     pid = processes.daemon(node)
     since = processes.running_since(pid) if pid else None
     if pid is None or since is None:
-        failed = play.progress is Progress.FAILED
-        return NodeStatus(node, _PACKAGES, State.FAILED if failed else State.STOPPED)
+        failed = State.FAILED if play.progress is Progress.FAILED else State.STOPPED
+        return NodeStatus(node, _PACKAGES, State.REMOVED if gone else failed)
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - since
+    if gone:
+        return NodeStatus(node, _PACKAGES, State.REMOVED, pid, uptime)
     if not is_ready(node.socket):
         return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime)
     return NodeStatus(node, _DATABASE if _has_instance(node) else _COS, State.RUNNING, pid, uptime)

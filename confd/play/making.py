@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 
 from confd.cluster.certificates import Pair, new_authority, new_member, new_self_signed
-from confd.cluster.host import Host
-from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.identity import NodeFiles, portable, write_private
 from confd.daemon.bootstrap import Bootstrap
-from confd.exaconf import Conf
-from confd.model.errors import InsufficientSpace
 from confd.model.secret import Secret, Vault
 from confd.play import home, record
 from confd.play.accounts import check_reachable, database_user, postgresql
-from confd.play.firstconf import DEVICE, DISK, first_conf, new_password, new_uuid
+from confd.play.firstconf import first_conf, new_password, new_uuid
 from confd.play.holders import check_free
+from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
 from confd.play.record import Play, PlayNode
-from confd.play.settings import ACCESS_NODE, NODE_PORT, Settings
+from confd.play.settings import ACCESS_NODE, NODE_PORT, Seat, Settings
 from confd.play.store import StoreFiles
 from confd.services.access.passwords import hash_password
 from confd.services.database.definition import check_name
@@ -30,15 +28,7 @@ from confd.services.database.engine.installation import Installation
 from confd.services.database.scram import make_verifier
 from confd.services.etcd.members import RECORD as MEMBERS
 from confd.services.etcd.members import Members
-from confd.services.storage.devices import NewDevice, add_device
-
-_SHARE: Final = 0.8
-_SECTOR: Final = 4096
-_LEAST: Final = 2 << 30
-# The databases' user passes through some directories, and has no business in others.
-_PASSABLE: Final = ("etc", "data/storage", "logs", "metadata")
-_PRIVATE: Final = ("etc/cluster", "etc/ssl", "logs/logd", "metadata/confd", "spool")
-_BOOTSTRAP: Final = "etc/bootstrap.json"
+from confd.services.nodes.admission import AUTHORITY, JOINED
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -86,14 +76,12 @@ class Workshop:
             PlayNode(node=seat.node, address=seat.address, root=directory / seat.name, runtime=runtime / seat.name)
             for seat in self._settings.seats
         )
-        for node in nodes:
-            for name in _PASSABLE:
-                home.make_passable(node.root / name)
-            for name in _PRIVATE:
-                (node.root / name).mkdir(mode=0o700)
-        home.make_runtime(nodes)
-        generated, settings = _with_passwords(self._settings)
-        _Files(settings, nodes, user, engine).write(f"play{number}_{play_id}")
+        home.make_passable(directory)
+        generated, settings = with_passwords(self._settings)
+        ground = Ground(user, engine, share_of_disk(directory, len(nodes)))
+        kits = make_kits(settings, cluster_name(number, play_id), engine.version)
+        for node, kit in zip(nodes, kits, strict=True):
+            make_node(kit, node, ground)
         if generated:
             record.write_passwords(directory, generated)
         play = Play(
@@ -105,67 +93,80 @@ class Workshop:
         return Made(play, generated)
 
 
-class _Files:
-    """Writes what each node needs before its daemon starts for the first time."""
+def cluster_name(number: int, play_id: str) -> str:
+    """Return the name of a play's cluster."""
+    return f"play{number}_{play_id}"
 
-    def __init__(self, settings: Settings, nodes: tuple[PlayNode, ...], user: str | None, engine: Installation) -> None:
-        self._settings, self._nodes, self._user, self._engine = settings, nodes, user, engine
-        self._uuids = {node.node: new_uuid() for node in nodes}
+
+def make_kits(settings: Settings, cluster: str, version: str) -> list[NodeKit]:
+    """Make everything that the nodes of a new cluster begin with, in the order of its seats.
+
+    :param version: of PostgreSQL.
+    """
+    return _Kits(settings, cluster, version).make()
+
+
+class _Kits:
+    """A new cluster before it lies anywhere."""
+
+    def __init__(self, settings: Settings, cluster: str, version: str) -> None:
+        self._settings, self._cluster, self._version = settings, cluster, version
+        self._uuids = {seat.node: new_uuid() for seat in settings.seats}
         self._data_key = Vault.new_key()
-        self._share = _share(nodes)
+        self._authority = new_authority(cluster)
+        data = [(seat.name, seat.address) for seat in settings.seats if seat.node != ACCESS_NODE]
+        self._store = StoreFiles(settings.store, data, cluster, self._authority)
 
-    def write(self, cluster: str) -> None:
-        """Write the files of all nodes."""
-        authority = new_authority(cluster)
-        data = [(node.name, node.address) for node in self._nodes if node.node != ACCESS_NODE]
-        store = StoreFiles(self._settings.store, data, cluster, authority)
-        shown = new_self_signed(cluster, [node.address for node in self._nodes])
-        for node in self._nodes:
-            self._write_node(node, cluster, authority, shown)
-            store.write(NodeFiles(node.root), node.name, node.address)
-        self._write_bootstrap(cluster)
+    def make(self) -> list[NodeKit]:
+        """Make the kits of all nodes."""
+        shown = new_self_signed(self._cluster, [seat.address for seat in self._settings.seats])
+        return [self._make_kit(seat, shown) for seat in self._settings.seats]
 
-    def _write_node(self, node: PlayNode, cluster: str, authority: Pair, shown: Pair) -> None:
-        files, uuid = NodeFiles(node.root), self._uuids[node.node]
-        member = new_member(authority, uuid, [node.address, node.name])
-        for path, content in (
-            (files.ca, authority.certificate_pem), (files.certificate, member.certificate_pem),
-            (files.key, member.key_pem), (files.data_key, self._data_key),
-            (node.root / "etc/ssl/ssl.crt", shown.certificate_pem), (node.root / "etc/ssl/ssl.key", shown.key_pem),
-            (node.root / "etc/ssl/ssl.ca", shown.certificate_pem), (node.root / "etc/node_uuid", uuid.encode()),
-        ):  # fmt: skip
-            write_private(path, content)
-        first = node.node == self._settings.data_nodes[0]
-        identity = Identity(
-            cluster=cluster, node=node.node, uuid=uuid, address=node.address, port=NODE_PORT,
-            runtime=str(node.runtime), database_user=self._user, installations=(self._engine.prefix,),
-            bootstrap=str(node.root / _BOOTSTRAP) if first else None,
+    def _make_kit(self, seat: Seat, shown: Pair) -> NodeKit:
+        uuid = self._uuids[seat.node]
+        member = new_member(self._authority, uuid, [seat.address, seat.name])
+        first = seat.node == self._settings.data_nodes[0]
+        return NodeKit(
+            cluster=self._cluster, node=seat.node, uuid=uuid, address=seat.address, port=NODE_PORT,
+            members=tuple(self._uuids.values()), ca=self._authority.certificate_pem,
+            certificate=member.certificate_pem, key=member.key_pem, data_key=self._data_key,
+            files=self._store_files(seat) | {
+                "etc/ssl/ssl.crt": shown.certificate_pem, "etc/ssl/ssl.key": shown.key_pem,
+                "etc/ssl/ssl.ca": shown.certificate_pem,
+            },
+            disk=seat.node != ACCESS_NODE, bootstrap=self._bootstrap() if first else None,
         )  # fmt: skip
-        files.write_identity(identity)
-        if node.node != ACCESS_NODE:
-            self._add_device(node)
 
-    def _add_device(self, node: PlayNode) -> None:
-        engines = (Path(self._engine.prefix),)
-        host = Host(node.node, node.address, node.root, node.runtime, self._user, engines, lambda: Conf(0, {}))
-        device = NewDevice(name=DEVICE, disk=DISK, uuid=new_uuid(), sector_size=_SECTOR, sectors=self._share)
-        add_device.function(host, device)
+    def _store_files(self, seat: Seat) -> dict[str, bytes]:
+        """Return what tells a node of its store, wherever its root will be."""
+        with TemporaryDirectory() as place:
+            root = Path(place)
+            files = NodeFiles(root)
+            write_private(files.ca, self._authority.certificate_pem)
+            self._store.write(files, seat.name, seat.address)
+            written = [path for path in root.rglob("*") if path.is_file() and path != files.ca]
+            return {str(path.relative_to(root)): portable(path.read_bytes(), root) for path in written}
 
-    def _write_bootstrap(self, cluster: str) -> None:
-        settings = self._settings
+    def _bootstrap(self) -> bytes:
+        settings, vault = self._settings, Vault(self._data_key)
         admin = Secret(hash_password(settings.admin_password.reveal()))
-        text = first_conf(settings, cluster, self._engine.version, self._uuids, admin)
-        sealed = Vault(self._data_key).seal(make_verifier(settings.db_password))
-        records: dict[str, Any] = {"cluster/sys_password": {"verifier": sealed}}
+        text = first_conf(settings, self._cluster, self._version, self._uuids, admin)
+        records: dict[str, Any] = {
+            "cluster/sys_password": {"verifier": vault.seal(make_verifier(settings.db_password))},
+            AUTHORITY: {
+                "certificate": self._authority.certificate_pem.decode(),
+                "key": vault.seal(Secret(self._authority.key_pem.decode())),
+            },
+        }
         if settings.store.runs_members:
-            records[MEMBERS] = msgspec.to_builtins(Members(settings.store.binary, settings.store.port, cluster))
-        start = Bootstrap(exaconf=text, records=records)
-        master = next(node for node in self._nodes if node.node == settings.data_nodes[0])
-        write_private(master.root / _BOOTSTRAP, msgspec.json.encode(start))
+            members = Members(settings.store.binary, settings.store.port, self._cluster)
+            records[MEMBERS] = msgspec.to_builtins(members)
+        records |= {f"{JOINED}{node}": uuid for node, uuid in self._uuids.items()}
+        return msgspec.json.encode(Bootstrap(exaconf=text, records=records))
 
 
-def _with_passwords(settings: Settings) -> tuple[dict[str, str], Settings]:
-    """Fill in the passwords that were not given."""
+def with_passwords(settings: Settings) -> tuple[dict[str, str], Settings]:
+    """Fill in the passwords that were not given; return those that were generated, and the settings with all."""
     generated: dict[str, str] = {}
     if not settings.admin_password:
         generated["CCC_PLAY_ADMIN_PASSWORD"] = new_password()
@@ -174,15 +175,3 @@ def _with_passwords(settings: Settings) -> tuple[dict[str, str], Settings]:
         generated["CCC_PLAY_DB_PASSWORD"] = new_password()
         settings = msgspec.structs.replace(settings, db_password=Secret(generated["CCC_PLAY_DB_PASSWORD"]))
     return generated, settings
-
-
-def _share(nodes: tuple[PlayNode, ...]) -> int:
-    """Return the sectors that each node gets of the file system they share."""
-    system = os.statvfs(nodes[0].root)
-    share = int(system.f_bavail * system.f_frsize * _SHARE) // len(nodes)
-    if share < _LEAST:
-        raise InsufficientSpace(
-            f"the file system of {nodes[0].root.parent} has too little free space for {len(nodes)} nodes, at least "
-            "2 GiB each: free some, or set CCC_HOME to a place on another one"
-        )
-    return share // _SECTOR

@@ -25,18 +25,24 @@ _LAST_LINES: Final = 15
 _DAEMON_PATIENCE: Final = 20.0
 # A keeper gives its server a minute to write a checkpoint before it uses force.
 _KEEPER_PATIENCE: Final = 75.0
+# The last members wait in vain for others to lead after them; a kill harms none, everything is on disk.
+_ETCD_PATIENCE: Final = 1.0
+
+
+def program() -> list[str]:
+    """Return the words that begin a command line of the daemon."""
+    script = Path(sys.executable).with_name("confd")
+    return [sys.executable, str(script)] if script.exists() else [sys.executable, "-P", "-m", "confd.cli.confd"]
 
 
 def start(node: PlayNode) -> subprocess.Popen[bytes]:
     """Start the daemon of a node in the background."""
-    script = Path(sys.executable).with_name("confd")
-    command = [sys.executable, str(script)] if script.exists() else [sys.executable, "-P", "-m", "confd.cli.confd"]
     environment = {name: text for name, text in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     path = node.root / _OUTPUT
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         return subprocess.Popen(
-            [*command, "--root", str(node.root)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            [*program(), "--root", str(node.root)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             cwd="/", env=environment, start_new_session=True,
         )  # fmt: skip
 
@@ -76,7 +82,7 @@ def stop(nodes: Iterable[PlayNode]) -> None:
     known = list(nodes)
     _end([pid for node in known if (pid := daemon(node)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
     _end([pid for node in known for pid in keepers(node)], signal.SIGTERM, _KEEPER_PATIENCE)
-    _end([pid for node in known if (pid := server_of(node.root)) is not None], signal.SIGTERM, _DAEMON_PATIENCE)
+    _end([pid for node in known if (pid := server_of(node.root)) is not None], signal.SIGTERM, _ETCD_PATIENCE)
     left = remains(known)
     _end(left, signal.SIGKILL, _DAEMON_PATIENCE)
     stubborn = remains(known)

@@ -42,8 +42,20 @@ class PlayNode(msgspec.Struct, frozen=True, kw_only=True):
         return self.runtime / "confd.sock"
 
 
+class Ssh(msgspec.Struct, frozen=True, kw_only=True):
+    """How the machines of a play are reached; ``program`` are the words of c4 there. No password is kept."""
+
+    user: str
+    port: int = 22
+    key: str | None = None
+    program: tuple[str, ...] = ("c4",)
+
+
 class Play(msgspec.Struct, frozen=True, kw_only=True):
-    """A play; ``postgresql`` is the version of its databases, installed at ``engine``."""
+    """A play; ``postgresql`` is the version of its databases, installed at ``engine``.
+
+    With ``ssh`` its nodes are on other machines, where their paths are, and ``place`` is its directory here.
+    """
 
     number: int
     id: str
@@ -56,15 +68,22 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None
     active: tuple[int, ...]
     progress: Progress = Progress.MADE
+    ssh: Ssh | None = None
+    place: Path | None = None
 
     @property
     def directory(self) -> Path:
         """Where everything of the play is."""
-        return self.nodes[0].root.parent
+        return self.place or self.nodes[0].root.parent
 
     def node(self, node: int) -> PlayNode | None:
         """Return one node."""
         return next((known for known in self.nodes if known.node == node), None)
+
+    def without(self, node: PlayNode) -> Play:
+        """Return the play without one of its nodes."""
+        left = tuple(known for known in self.nodes if known != node)
+        return msgspec.structs.replace(self, nodes=left, active=tuple(n for n in self.active if n != node.node))
 
     def with_progress(self, progress: Progress) -> Play:
         """Return the play at another point of its making."""

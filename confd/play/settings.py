@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from confd.model.errors import InvalidParameter, Unsupported
+from confd.model.errors import InvalidParameter
 from confd.model.secret import Secret
 from confd.play.parameters import as_bool, as_number, as_port
+from confd.play.record import Ssh
 from confd.play.store import StoreSettings, settle_store
 
 NODE_PORT: Final = 3250
+DATABASE_PORT: Final = 8563
 ACCESS_NODE: Final = 10
 FIRST_NODE: Final = 11
 _MAX_NODES: Final = 64
@@ -43,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     memory: int | None
     reserve: int
+    ssh: Ssh | None = None
     store: StoreSettings = StoreSettings()
 
     @property
@@ -66,9 +71,9 @@ def settle(texts: Mapping[str, str]) -> Settings:
     """Make settings of all parameters' texts.
 
     :raises InvalidParameter: parameters do not go together.
-    :raises Unsupported: addresses of other machines.
     """
-    addresses = _addresses(texts["CCC_HOST_ADDRS"].split())
+    ssh = _ssh(texts)
+    addresses = _addresses(texts["CCC_HOST_ADDRS"].split(), ssh)
     first = ACCESS_NODE if as_bool(texts["CCC_PLAY_ACCESS_NODE"]) else FIRST_NODE
     settings = Settings(
         seats=tuple(Seat(first + place, address) for place, address in enumerate(addresses)),
@@ -80,6 +85,7 @@ def settle(texts: Mapping[str, str]) -> Settings:
         database=texts["CCC_PLAY_DATABASE_NAME"],
         memory=as_number(texts["CCC_PLAY_DB_MEM_SIZE"]),
         reserve=as_number(texts["CCC_PLAY_RESERVE_NODES"]) or 0,
+        ssh=ssh,
         store=settle_store(texts),
     )
     _check_nodes(settings)
@@ -87,20 +93,38 @@ def settle(texts: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _addresses(words: list[str]) -> list[str]:
+def _ssh(texts: Mapping[str, str]) -> Ssh | None:
+    """Return how other machines are reached; None when no user is given for that: then all nodes are here."""
+    user, key = texts["CCC_HOST_IMAGE_USER"].strip(), texts["CCC_HOST_KEY_PAIR_FILE"].strip()
+    if not user:
+        if key:
+            raise InvalidParameter(
+                "CCC_HOST_KEY_PAIR_FILE is given without CCC_HOST_IMAGE_USER; say who logs in with it"
+            )
+        return None
+    path = Path(key).expanduser().absolute() if key else None
+    if path is not None and not path.is_file():
+        raise InvalidParameter(f"CCC_HOST_KEY_PAIR_FILE: there is no file {path}")
+    return Ssh(
+        user=user, port=as_port(texts["CCC_HOST_SSH_PORT"]), key=str(path) if path else None,
+        program=tuple(shlex.split(texts["CCC_HOST_C4"])),
+    )  # fmt: skip
+
+
+def _addresses(words: list[str], ssh: Ssh | None) -> list[str]:
     if not words:
         raise InvalidParameter("CCC_HOST_ADDRS is empty: give one address per node, such as 127.0.0.11")
     if len(words) > _MAX_NODES:
-        raise InvalidParameter(f"CCC_HOST_ADDRS has {len(words)} addresses; one machine takes {_MAX_NODES}")
+        raise InvalidParameter(f"CCC_HOST_ADDRS has {len(words)} addresses; a play takes {_MAX_NODES}")
     for word in words:
         try:
             address = ipaddress.IPv4Address(word)
         except ValueError:
             raise InvalidParameter(f"CCC_HOST_ADDRS: {word!r} is not an IPv4 address") from None
-        if not address.is_loopback:
-            raise Unsupported(
-                f"CCC_HOST_ADDRS: {word} is on another machine, which comes with SSH, not yet; "
-                "use loopback addresses such as 127.0.0.11"
+        if not address.is_loopback and ssh is None:
+            raise InvalidParameter(
+                f"CCC_HOST_ADDRS: {word} is reached over SSH: give CCC_HOST_IMAGE_USER and CCC_HOST_KEY_PAIR_FILE, "
+                "or use loopback addresses such as 127.0.0.11 for nodes on this machine"
             )
         if words.count(word) > 1:
             raise InvalidParameter(f"CCC_HOST_ADDRS: {word} is there twice; each node needs its own")

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from subprocess import Popen
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from confd.model.errors import NodeError, NotFound, TimedOut
 from confd.model.sizes import format_exact
@@ -14,6 +14,7 @@ from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_ports
+from confd.play.presence import present
 from confd.play.record import FILE, Play, PlayNode, Progress
 from confd.play.settings import NODE_PORT, Settings
 from confd.services.storage.space import usable
@@ -31,12 +32,22 @@ _MEMORY_SHARE: Final = 4
 _LEAST_MEMORY: Final = 256
 
 Say = Callable[[str], None]
+RunJob = Callable[[str, dict[str, Any]], Any]
+"""Runs a job of the play by name, with parameters."""
+
+
+class DatabaseGround(NamedTuple):
+    """What a database can have of a machine, in bytes: usable room per node, memory; and how many nodes share it."""
+
+    room: int
+    memory: int
+    sharing: int
 
 
 def start(play: Play) -> list[PlayNode]:
     """Start the daemons that do not run and wait until all nodes serve calls; return the nodes that were started.
 
-    When one dies, those that were started are stopped again.
+    Nodes that were removed from the cluster are left alone. When one dies, those that were started are stopped again.
 
     :raises NodeError: a daemon died, with its last words.
     :raises TimedOut: a node does not get ready.
@@ -45,13 +56,14 @@ def start(play: Play) -> list[PlayNode]:
     with home.alone(play.directory):
         if not (play.directory / FILE).exists():
             raise NotFound(f"play {play.number} was deleted meanwhile")
-        wanting = [node for node in play.nodes if processes.daemon(node) is None]
+        nodes = present(play)
+        wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
         for node in wanting:
             check_ports(node.address, {"ConfD": play.confd_port, "node": NODE_PORT})
         try:
             children = {node: processes.start(node) for node in wanting}
-            _wait_ready(play.nodes, children)
+            _wait_ready(nodes, children)
         except BaseException:
             processes.stop(wanting)
             raise
@@ -69,25 +81,40 @@ def start_new(play: Play) -> None:
         raise
 
 
-def make_database(play: Play, settings: Settings, say: Say) -> None:
-    """Make the data volume and the default database, and start it."""
+def make_database(settings: Settings, version: str, ground: DatabaseGround, run: RunJob, say: Say) -> None:
+    """Make the data volume and the default database, and start it.
+
+    :param version: of PostgreSQL.
+    """
     active = list(settings.active_nodes)
-    socket = (play.node(active[0]) or play.nodes[0]).socket
-    size = min(_LARGEST_VOLUME, _usable(play, active[0]) // 2 // _STEP * _STEP)
+    size = min(_LARGEST_VOLUME, ground.room // 2 // _STEP * _STEP)
     redundancy = 2 if len(active) > 1 else 1
     say(f"making volume {DATA_VOLUME}, {format_exact(size)} on each of {_names(active)}")
-    run_job(
-        socket, "st_volume_create", {"name": DATA_VOLUME, "type": "data", "disk": DISK, "size": format_exact(size),
+    run(
+        "st_volume_create", {"name": DATA_VOLUME, "type": "data", "disk": DISK, "size": format_exact(size),
         "nodes": active, "num_master_nodes": len(active), "redundancy": redundancy},
     )  # fmt: skip
-    memory = settings.memory or _memory(len(active))
+    memory = settings.memory or _memory(ground.memory, len(active), ground.sharing)
     say(f"making database {settings.database}, {memory} MiB on {_names(active)}")
-    run_job(
-        socket, "db_create", {"db_name": settings.database, "data_volume_name": DATA_VOLUME, "version": play.postgresql,
+    run(
+        "db_create", {"db_name": settings.database, "data_volume_name": DATA_VOLUME, "version": version,
         "mem_size": f"{memory} MiB", "port": settings.db_port, "nodes": list(settings.data_nodes),
         "num_active_nodes": len(active)},
     )  # fmt: skip
-    run_job(socket, "db_start", {"db_name": settings.database})
+    run("db_start", {"db_name": settings.database})
+
+
+def ground_here(play: Play, settings: Settings) -> DatabaseGround:
+    """Return what a database has whose nodes share this machine."""
+    active = settings.active_nodes
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return DatabaseGround(_usable(play, active[0]), memory, len(active))
+
+
+def run_here(play: Play) -> RunJob:
+    """Return how jobs are run at the first active node of a play on this machine."""
+    first = play.node(play.active[0]) or play.nodes[0]
+    return lambda job, params: run_job(first.socket, job, params)
 
 
 def wait_stage(reached: Callable[[], bool], seconds: float, wanted: str) -> None:
@@ -128,10 +155,9 @@ def _usable(play: Play, node: int) -> int:
     return usable(block.capacity) if block else _GIB
 
 
-def _memory(nodes: int) -> int:
+def _memory(machine: int, nodes: int, sharing: int) -> int:
     """Return MiB for a database: 2 GiB per node as usual, less where nodes share a small machine."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB
-    share = min(_MEMORY_PER_NODE, total // _MEMORY_SHARE // nodes)
+    share = min(_MEMORY_PER_NODE, machine // _MIB // _MEMORY_SHARE // sharing)
     return max(_LEAST_MEMORY, share // _LEAST_MEMORY * _LEAST_MEMORY) * nodes
 
 

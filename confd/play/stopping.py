@@ -8,6 +8,7 @@ from contextlib import suppress
 from confd.model.errors import ConfDError, InUse
 from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
+from confd.play.presence import read_conf, removed
 from confd.play.record import Play, PlayNode
 
 _STOP_SECONDS = 60.0
@@ -19,11 +20,12 @@ def stop(play: Play) -> None:
     Databases that start with the cluster stay wanted and come back with it; the others are stopped by job.
     """
     with home.alone(play.directory):
-        _stop_databases(play)
+        stop_databases(play)
         processes.stop(play.nodes)
 
 
-def _stop_databases(play: Play) -> None:
+def stop_databases(play: Play) -> None:
+    """Stop the databases that do not start with the cluster, by job."""
     master = next((node for node in play.nodes if processes.daemon(node) and is_ready(node.socket)), None)
     if master is not None:
         for database in _not_started_again(master):
@@ -42,12 +44,31 @@ def remove(play: Play) -> None:
         shutil.rmtree(play.directory)
 
 
-def _not_started_again(node: PlayNode) -> list[str]:
-    from confd.exaconf import Conf, parse
+def remove_node(play: Play, node: PlayNode) -> None:
+    """Delete the files of one node here, which the cluster does not have any more; of the last one, the play.
 
-    try:
-        document = parse((node.root / "etc/EXAConf").read_text())
-    except (OSError, ConfDError):
-        return []
-    databases = Conf(document.revision, document.sections).databases
-    return [name for name, database in databases.items() if not database.auto_start]
+    :raises InUse: it is still in the configuration.
+    """
+    if len(play.nodes) > 1 and node.node not in removed(play):
+        raise InUse(
+            f"{node.name} is still a node of the cluster; take it out with the job node_remove first, or delete "
+            f"the whole play with c4 rm -t {play.number}"
+        )
+    discard_node(play, node)
+
+
+def discard_node(play: Play, node: PlayNode) -> None:
+    """Stop a node and delete its files; with the last one the play is gone."""
+    if len(play.nodes) == 1:
+        remove(play)
+        return
+    with home.alone(), home.alone(play.directory):
+        processes.stop([node])
+        shutil.rmtree(node.runtime, ignore_errors=True)
+        play.without(node).save()
+        shutil.rmtree(node.root)
+
+
+def _not_started_again(node: PlayNode) -> list[str]:
+    conf = read_conf(node)
+    return [] if conf is None else [name for name, database in conf.databases.items() if not database.auto_start]

@@ -48,11 +48,12 @@ class JobFile(msgspec.Struct):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How the job ended; None while it has not."""
+        """How the job ended, secrets in its result hidden; None while it has not."""
         done = self.finished
         if done is None or not self.ended:
             return None
-        return outcome_of(done, self.late_warnings)
+        outcome = outcome_of(done, self.late_warnings)
+        return msgspec.structs.replace(outcome, output=hide(outcome.output))
 
     def info(self) -> dict[str, Any]:
         """Return the job file in the form of ``job_info``: secrets hidden, times in UTC."""

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from confd.cluster.agent import Reply, reply_of
+from confd.cluster.doubt import Doubt
 from confd.cluster.host import Cluster
 from confd.cluster.operations import Command
 from confd.cluster.replica import load_conf
@@ -28,6 +29,7 @@ from confd.model.states import Stage
 from confd.scheduler.context import NUMBERS, Context
 from confd.scheduler.head import Head
 from confd.scheduler.jobfile import JobFile, outcome_of
+from confd.scheduler.masking import unseal
 from confd.scheduler.registry import Job
 from confd.scheduler.steps import Beyond, JournalledSteps, PastStep, ReplayMismatch, as_command, as_step
 from confd.scheduler.ticket import Ticket
@@ -47,8 +49,12 @@ class Dispatch(Protocol):
         """Wait until live nodes have written a revision; return those that did not in time."""
 
 
+def _none() -> None:
+    return None
+
+
 class Surroundings(msgspec.Struct, frozen=True):
-    """What every job of a master shares."""
+    """What every job of a master shares. ``doubt`` tells how old answers may be."""
 
     store: Store
     head: Head
@@ -57,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     vault: Vault
     services: Callable[[type[Any]], Any]
     software: str
+    doubt: Callable[[], Doubt | None] = _none
 
     def context(self, ticket: Ticket, conf: Any, steps: Any) -> Context:
         """Make the context of a job on a base revision."""
@@ -93,6 +100,13 @@ class Pipeline:
 
     def run(self, locks: list[str], past: JobFile | None = None) -> Outcome:
         """Run the job, or go on where an earlier master stopped."""
+        outcome = self._run(locks, past)
+        if not self._job.answers_secret:
+            return outcome
+        # Only who waits for the job is told; its record keeps the secret sealed.
+        return msgspec.structs.replace(outcome, output=unseal(outcome.output, self._around.vault))
+
+    def _run(self, locks: list[str], past: JobFile | None) -> Outcome:
         if past is not None and past.finished is not None:
             return self._settle(past.finished, past.finished.revision)
         if past is not None and past.scheduled is not None:
@@ -127,7 +141,8 @@ class Pipeline:
 
     def _call(self, ctx: Context, steps: JournalledSteps) -> Any:
         try:
-            output = msgspec.to_builtins(self._job.function(ctx, **self._ticket.values), str_keys=True)
+            output = self._job.function(ctx, **self._ticket.values)
+            output = msgspec.to_builtins(output, str_keys=True, enc_hook=self._around.vault.seal)
             steps.end()
             return output
         except ReplayMismatch as mismatch:

@@ -21,6 +21,7 @@ import yaml
 
 from confd.exaconf import Conf
 from confd.model.errors import InvalidParameter, MissingParameter, UnknownJob, UnknownParameter
+from confd.model.secret import Secret
 from confd.model.states import Intent
 from confd.scheduler.locks import Lock
 from confd.scheduler.parameters import MISSING, Parameter, types_of
@@ -84,6 +85,7 @@ class Job(msgspec.Struct, frozen=True):
     _aliases: dict[str, str]
     without_quorum: bool = False
     waits: bool = False
+    answers_secret: bool = False
 
     @property
     def substitute_table(self) -> dict[str, list[str]]:
@@ -241,6 +243,7 @@ def _declare(
         function.__name__, intent, text.summary, text.description, parameters, substitutes, allow,
         tuple(text.examples), group, own, lockless, function, rules, owner,
         frozenset(name for name, parameter in parameters.items() if parameter.secret), aliases,
+        answers_secret=get_type_hints(function).get("return") is Secret,
     )  # fmt: skip
 
 

@@ -309,6 +309,8 @@ class Scheduler:
         except Exception as error:
             log.exception("job_failed", job_id=ticket.id, job=ticket.job.name)
             return failure(Internal(f"{ticket.job.name} failed inside ConfD: {type(error).__name__}: {error}"))
+        if (doubt := self._around.doubt()) is not None:
+            return success(output, warnings=(*ctx.warnings, doubt.text), stale=doubt.age)
         return success(output, warnings=tuple(ctx.warnings))
 
     def _journal_read(self, ticket: Ticket, outcome: Outcome) -> None:

@@ -39,8 +39,11 @@ class Nodes:
         self.master = Master()
         self.own: Master | None = None
         self.trouble: list[Exception] = []
+        self.standing_in: Master | None = None
         self.remote = Gateway(11, Counter(path / "11"), lambda: self.master, self._nobody)
-        self.gateway = Gateway(12, Counter(path / "12"), lambda: self.own, self._forward, 0.0, patience)
+        self.gateway = Gateway(
+            12, Counter(path / "12"), lambda: self.own, self._forward, 0.0, patience, lambda: self.standing_in
+        )
 
     async def _nobody(self, method: str, body: Any) -> Any:
         raise NoMaster("no master is known yet")
@@ -282,3 +285,47 @@ async def _eventually(nodes: Nodes) -> None:
 
     nodes.remote._answering = answering
     assert await call == "12.1"
+
+
+def test_a_stand_in_answers_while_there_is_no_master(tmp_path: Path) -> None:
+    """As long as no master can be reached; what it cannot answer waits, and then says who is missing."""
+
+    async def test() -> None:
+        nodes = Nodes(tmp_path, patience=0.05)
+        nodes.standing_in = Master()
+        nodes.standing_in.answer = lambda request: "old"
+        assert await nodes.call("job_exec", "user_list") == "12.1"
+        nodes.trouble = [NodeOffline("n11 was master last")]
+        assert await nodes.call("job_exec", "user_list") == "old"
+
+        def refuse(request: Request) -> Any:
+            raise NoMaster("group_create needs the master")
+
+        nodes.standing_in.answer = refuse
+        nodes.trouble = [NodeOffline("n11 was master last")]
+        assert await nodes.call("job_exec", "group_create") == "12.3"
+        nodes.trouble = [NodeOffline("n11 was master last")] * 100_000
+        envelope = await nodes.call("job_exec", "group_create")
+        assert envelope["result_name"] == "NO_MASTER"
+        assert "group_create needs the master: n11 was master last" in envelope["result_desc"]
+
+    run(test())
+
+
+def test_patience_begins_when_the_master_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that a master had for long is not given up when that gives its place to another one."""
+
+    async def test() -> None:
+        nodes = Nodes(tmp_path, patience=0.2)
+        monkeypatch.setattr("confd.api.gateway._SERVED_SECONDS", 0.1)
+
+        async def long(method: str, body: Any) -> Any:
+            if not body["retried"]:
+                await asyncio.sleep(0.3)
+                raise NoMaster("gone")
+            return {"value": "ended"}
+
+        nodes.gateway._forward = long
+        assert await nodes.call("job_exec", "db_start") == "ended"
+
+    run(test())

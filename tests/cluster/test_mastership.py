@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.test_kill import Writer
 
@@ -40,8 +41,10 @@ def agree_on(running: Cluster, node: int) -> None:
 
 
 def take_over(running: Cluster, node: int) -> subprocess.CompletedProcess[str]:
-    """Run ``confd --take-over`` on a node."""
-    command = [sys.executable, "-m", "confd.cli.confd", "--root", str(running.root(node)), "--take-over"]
+    """Have a survivor take over, as written in docs/operations.md."""
+    (((program, *words),),) = blocks("Loss of the master (embedded store)")
+    words = [str(running.root(node)) if word == "NODE_ROOT" else word for word in words]
+    command = [sys.executable, "-m", f"confd.cli.{program}", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=running.env)
 
 
@@ -107,15 +110,17 @@ class Callers:
 
 
 def test_planned_change_of_master(running: Cluster) -> None:
-    """The chosen node leads, every node knows it, and clients of all nodes notice nothing; affinity_reset goes back."""
+    """As written in docs/operations.md: the chosen node leads, every node knows it, clients of all notice nothing."""
+    change, reset = blocks("Planned change of master")
     with Callers(running) as callers:
-        assert running.run("master_change", 11, nids=[12, 13]) == 12
+        assert "12" in follow(running, change, 11)
         callers.go_on()
         agree_on(running, 12)
         assert running.run("master_change", 11, nids=[11, 12, 13]) == 11
+        assert running.run("master_change", 12, nids=[12, 13]) == 12
         assert running.run("master_change", 12, nids=[13]) == 13
         callers.go_on()
-        running.run("affinity_reset", 13)
+        follow(running, reset, 13)
         agree_on(running, 11)
         callers.go_on()
     callers.check()
@@ -192,6 +197,38 @@ def test_loss_of_the_master(running: Cluster) -> None:
     later.check()
     running.run("affinity_reset", 12)
     agree_on(running, 11)
+
+
+def test_reads_without_a_master(running: Cluster) -> None:
+    """They tell what the node knows and how old it is, until the master is back."""
+    running.kill(11)
+    try:
+        answer = until(lambda: "result_stale" in (got := running.try_run("user_list", 12)) and got, "a stale answer")
+        assert "admin" in answer["result_output"]
+        assert answer["result_stale"] > 0
+        assert "no master answers" in answer["result_warnings"][-1]
+        assert "result_stale" in running.try_run("job_history", 13, limit=1)
+        assert "stale" not in str(running.client(13).job_list())
+    finally:
+        running.start()
+    agree_on(running, 11)
+    assert "result_stale" not in running.try_run("user_list", 12)
+
+
+def test_reads_without_quorum(running: Cluster) -> None:
+    """The master that is left alone answers, marked; it changes nothing and names the missing nodes."""
+    for node in (12, 13):
+        running.kill(node)
+    try:
+        answer = until(lambda: "result_stale" in (got := running.try_run("user_list")) and got, "a stale answer")
+        assert "n12, n13" in answer["result_warnings"][-1]
+        assert "result_stale" in running.try_run("node_list")
+        answer = running.try_run("group_create", groupname="never", groupid=60_900)
+        assert answer["result_name"] == "NO_QUORUM"
+        assert "n12, n13" in answer["result_desc"]
+    finally:
+        running.start()
+    until(lambda: "result_stale" not in running.try_run("user_list"), "there is a quorum again")
 
 
 def test_databases_go_on(with_database: Cluster) -> None:

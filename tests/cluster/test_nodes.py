@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,14 @@ def active(place: Cluster) -> list[str]:
 
 def keepers(place: Cluster, node: int) -> list[psutil.Process]:
     """Return the keepers of a node."""
-    return [one for one in processes_of(place, node) if KEEPER in one.cmdline()]
+    return [one for one in processes_of(place, node) if _is_keeper(one)]
+
+
+def _is_keeper(process: psutil.Process) -> bool:
+    try:
+        return KEEPER in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_procedures_of_the_manual(place: Cluster) -> None:
@@ -143,6 +152,9 @@ def test_a_node_in_use_is_removed(place: Cluster) -> None:
     assert not segment.exists()
     assert str(victim) not in states(place)
     until(lambda: processes_of(place, victim) == [], "it has ended")
+    command = [sys.executable, "-m", "confd.cli.confd", "--root", str(place.root(victim))]
+    assert subprocess.run(command, env=place.env, capture_output=True, timeout=60).returncode == 1
+    assert "the cluster has removed this node" in (place.root(victim) / "logs/logd/ConfD.log").read_text()
     until(lambda: len(active(place)) == 2, "the database is whole")
     assert place.run("node_add", priv_net=f"{place.net}.15/8") == 15
     assert states(place)["15"] == "suspended"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import psutil
 import psycopg
 import pytest
 
 from tests.cluster import saving
 from tests.cluster.harness import Cluster, until
+from tests.cluster.mayhem import kill_node
 from tests.cluster.saving import Saved
 
 DATABASE = "logged"
@@ -58,11 +58,7 @@ def test_points_in_time_on_both_sides_of_a_failover(logged: Saved) -> None:
     before = moment(logged)
     logged.sql("INSERT INTO t VALUES (2)")
     logged.sql("SELECT pg_switch_wal()")
-    root = str(logged.cluster.root(12))
-    for process in logged.cluster.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if any(root in word for word in process.cmdline()):
-                process.kill()
+    kill_node(logged.cluster, 12)
     until(lambda: serves(logged), "n13 takes over")
     logged.sql("INSERT INTO t VALUES (3)")
     after = moment(logged)

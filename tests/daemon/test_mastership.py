@@ -12,6 +12,7 @@ import pytest
 from confd.cluster.agent import Reply, reply_of
 from confd.daemon import mastership
 from confd.daemon.mastership import Mastership
+from confd.exaconf import Conf, Node
 from confd.model.errors import NodeOffline
 from confd.store.records import Step
 
@@ -24,7 +25,12 @@ class Parts:
         self.sent: list[str] = []
         self.offline = {13}
         self.busy: set[str] = set()
-        self.head = self.view = self.scheduler = self
+        self.head = self.view = self.scheduler = self.leader = self
+        self.conf = Conf(1, {node.key: node for node in (Node(id=12), Node(id=13))})
+
+    def knows(self, node: int) -> bool:
+        """Tell whether a removed node may still be reached."""
+        return node == 14
 
     def ticket(self, job_id: str) -> Any:
         """Return whether a job is on its way."""
@@ -65,7 +71,7 @@ def parts() -> Parts:
 def test_debts_are_paid_until_none_is_left(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that cannot be read, one that fails and one whose node is offline hold up no other; they are tried again."""
     master: Any = Mastership.__new__(Mastership)
-    master.head, master.view, master.scheduler = parts, parts, parts
+    master.head = master.view = master.scheduler = master.leader = parts
     rounds: list[list[str]] = []
 
     async def sleep(seconds: float) -> None:
@@ -82,3 +88,18 @@ def test_debts_are_paid_until_none_is_left(parts: Parts, monkeypatch: pytest.Mon
     assert rounds[-1] == ["db/X", "settle/11.1/0", "settle/11.2/0"]
     assert parts.sent.count("settle/11.4/0") == 1
     assert parts.sent.count("settle/11.2/0") == 3
+
+
+def test_debts_of_nodes_that_are_gone_for_good_are_void(parts: Parts) -> None:
+    """Of a removed node nothing is left that could be done; one that was only just removed still cleans up."""
+    master: Any = Mastership.__new__(Mastership)
+    master.head = master.view = master.scheduler = master.leader = parts
+    parts.records = {
+        "settle/11.1/0": msgspec.to_builtins(Step("wipe", 15, {})),
+        "settle/11.2/0": msgspec.to_builtins(Step("wipe", 14, {})),
+        "settle/11.3/0": msgspec.to_builtins(Step("forget", 0, {})),
+    }
+    for key, step in list(parts.records.items()):
+        asyncio.run(master._pay(key, msgspec.convert(step, Step)))
+    assert parts.records == {}
+    assert parts.sent == ["settle/11.2/0", "settle/11.3/0"]

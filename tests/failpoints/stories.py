@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from confd.model.errors import NodeError, NodeOffline
 from tests.cluster.harness import Cluster
 
 Call = tuple[str, dict[str, Any]]
@@ -13,12 +14,18 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Story:
-    """A job, what must be there before it, and what takes its effect away; without a way to do that it stays."""
+    """A job, what must be there before it, and what takes its effect away; without a way to do that it stays.
+
+    ``directory`` is left empty by a job that goes back, as it may have been there before. ``may_fail`` are codes with
+    which it may end because a node that it needs is dead.
+    """
 
     job: str
     params: dict[str, Any]
     before: tuple[Call, ...] = ()
     after: tuple[Call, ...] = ()
+    directory: str = ""
+    may_fail: tuple[int, ...] = ()
 
 
 Teller = Callable[[Cluster, str, int], Story]
@@ -59,7 +66,7 @@ def _storage_deleting(cluster: Cluster, name: str, number: int) -> Story:
 
 def _devices(cluster: Cluster, name: str, number: int) -> Story:
     device = {"node": 12, "disk": name, "devname": f"/exa/data/storage/{name}", "seccount": 16_384}
-    return Story("st_device_add", device)
+    return Story("st_device_add", device, directory=f"/data/storage/{name}")
 
 
 def _database_making(cluster: Cluster, name: str, number: int) -> Story:
@@ -74,11 +81,24 @@ def _configuration(cluster: Cluster, name: str, number: int) -> Story:
     )
 
 
+def _nodes(cluster: Cluster, name: str, number: int) -> Story:
+    # Nobody comes: the node stays suspended, so it counts for nothing.
+    net, nid = f"{cluster.net}.{100 + number % 100}/8", 100 + number % 10_000
+    return Story("node_add", {"priv_net": net, "nid": nid}, after=(("node_remove", {"nid": nid, "force": True}),))
+
+
+def _mastership(cluster: Cluster, name: str, number: int) -> Story:
+    # The sitting master is taken only when no other one is online.
+    return Story("master_change", {"nids": list(cluster.addresses)}, may_fail=(NodeOffline.code, NodeError.code))
+
+
 STORIES: Final[dict[str, tuple[Teller, ...]]] = {
     "configuration": (_configuration,),
     "database": (_database_making,),
     "devices": (_devices,),
     "groups": (_groups,),
+    "nodes": (_nodes,),
+    "other": (_mastership,),
     "settings": (_settings,),
     "storage": (_storage, _storage_deleting),
     "users": (_users,),

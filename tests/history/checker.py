@@ -104,7 +104,7 @@ class _Seen:
 
 def _order(history: History, node: Node) -> Iterator[str]:
     """The order of real time: writes among each other, reads against writes, reads among each other."""
-    places = _places(node)
+    places = _places(history, node)
     certain = [one for one in history.operations if one.outcome is Outcome.OK and (one.register, one.value) in places]
     writes = _Seen((one.ended, places[one.register, one.value]) for one in certain if one.writes)
     for one in history.operations:
@@ -137,8 +137,8 @@ def _counts(one: Operation) -> bool:
     return not one.writes and one.outcome is Outcome.OK and not one.stale
 
 
-def _places(node: Node) -> dict[tuple[str, str | None], int]:
-    """Return the revision at which each register became each value."""
-    return {
+def _places(history: History, node: Node) -> dict[tuple[str, str | None], int]:
+    """Return the revision at which each register became each value; 0 is before the first."""
+    return dict.fromkeys(history.initial.items(), 0) | {
         (register, value): revision.number for revision in node.revisions for register, value in revision.values.items()
     }

@@ -64,7 +64,8 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """Everything that was recorded."""
+    """Everything that was recorded. ``initial``: what registers held before."""
 
     operations: tuple[Operation, ...]
     nodes: Mapping[int, Node]
+    initial: Mapping[str, str] = {}

@@ -209,6 +209,7 @@ def record(daemons: Daemons, seed: int, seconds: float) -> History:
     dice, ended = random.Random(seed), threading.Event()
     clients = [Client(daemons, number, random.Random(seed * 100 + number), ended) for number in range(_CLIENTS)]
     before = _collect(daemons.cluster, 11)
+    start = {name: value for revision in before.revisions for name, value in revision.values.items()}
     for client in clients:
         client.start()
     try:
@@ -221,7 +222,7 @@ def record(daemons: Daemons, seed: int, seconds: float) -> History:
     assert not any(client.is_alive() for client in clients), "a call hangs"
     operations = tuple(one for client in clients for one in client.operations)
     print(f"seed {seed}: {dict(Counter((one.writes, str(one.outcome)) for one in operations))}")
-    return History(operations, _settled(daemons.cluster, len(before.revisions), before.revisions[-1].values))
+    return History(operations, _settled(daemons.cluster, len(before.revisions), start), start)
 
 
 def _mayhem(daemons: Daemons, dice: random.Random, over: float, clients: list[Client]) -> None:
@@ -244,7 +245,7 @@ def _settled(cluster: Cluster, skip: int, start: dict[str, str]) -> dict[int, No
         nodes = {node: _collect(cluster, node) for node in cluster.addresses}
         first, *others = nodes.values()
         alike = all((one.head, one.exaconf, one.jobs) == (first.head, first.exaconf, first.jobs) for one in others)
-        return nodes if alike else None
+        return nodes if alike and all(job.code is not None for job in first.jobs.values()) else None
 
     last: dict[int, Node] = {}
     with contextlib.suppress(AssertionError):

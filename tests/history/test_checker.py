@@ -21,7 +21,8 @@ REGISTERS = ("a", "b")
 def histories(draw: st.DrawFn) -> History:
     """Draw what a faultless cluster does: every operation takes effect at one moment between begin and end."""
     operations, jobs, revisions = [], {}, []
-    present: dict[str, str | None] = dict.fromkeys(REGISTERS)
+    initial = draw(st.sampled_from([{}, {"a": "first"}]))
+    present: dict[str, str | None] = dict.fromkeys(REGISTERS) | initial
     moments = draw(st.lists(st.floats(0.5, 5.0), min_size=3, max_size=14))
     at = 0.0
     for number, length in enumerate(moments):
@@ -46,7 +47,7 @@ def histories(draw: st.DrawFn) -> History:
             outcome = draw(st.sampled_from([Outcome.OK, Outcome.OK, Outcome.UNKNOWN]))
             operations.append(Operation(number, node, register, False, present[register], began, ended, outcome))
     end = Node(jobs, tuple(revisions), frozenset({(1, 11), (2, 12)}), (2, 99), "same")
-    return History(tuple(operations), dict.fromkeys(NODES, end))
+    return History(tuple(operations), dict.fromkeys(NODES, end), initial)
 
 
 @given(histories())

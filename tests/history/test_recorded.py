@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.harness import cluster
 from tests.history.checker import violations
 from tests.history.recording import Daemons, record
+from tests.servers import ETCD, require
 
 TORTURE = bool(os.environ.get("TORTURE"))
 SECONDS = 60.0 if TORTURE else 6.0
@@ -20,10 +21,12 @@ KEPT = [
 ]
 
 
-@pytest.fixture(scope="module")
-def daemons() -> Iterator[Daemons]:
-    """A cluster of its own."""
-    with cluster("CCC_PLAY_WITH_DB=false") as made:
+@pytest.fixture(scope="module", params=["sqlite", "etcd"])
+def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
+    """A cluster of its own in each store."""
+    if request.param == "etcd":
+        require(ETCD)
+    with cluster("CCC_PLAY_WITH_DB=false", f"CCC_PLAY_STORE={request.param}") as made:
         running = Daemons(made)
         try:
             yield running

@@ -21,7 +21,7 @@ from confd.cluster.host import Host, reports
 from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Conf, Disk, ExaStorage, Global, Group, Logging, Node, Section, User
 from confd.model.errors import ConfDError, NodeOffline
-from confd.model.secret import Vault
+from confd.model.secret import Secret, Vault
 from confd.model.states import NodeState
 from confd.scheduler.caller import Caller, authorise, caller_named
 from confd.scheduler.context import Context
@@ -132,7 +132,7 @@ class Stage:
         steps = DirectSteps(self.call)
         ctx = self._context(steps, by, peer)
         try:
-            output = msgspec.to_builtins(job.function(ctx, **values), str_keys=True)
+            output = msgspec.to_builtins(job.function(ctx, **values), str_keys=True, enc_hook=Secret.reveal)
         except ConfDError:
             steps.undo()
             raise
@@ -191,7 +191,7 @@ class Stage:
         cluster: Any = self
         return Context(
             f"11.{self.jobs}", self.caller(by), request, self.conf, self.records, steps, cluster, self.store,
-            self.services.__getitem__,
+            self.services.__getitem__, self.services[Vault],
         )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,10 @@ from confd import __version__
 from confd.exaconf import Disk, Docker, Node
 from confd.model.errors import NotFound, PermissionDenied
 from confd.model.states import NodeState
+from confd.scheduler.registry import load
+from confd.services.nodes import machine
 from tests.jobs.stage import Stage
+from tests.jobs.test_catalogue import CATALOGUE
 
 
 def test_list_is_the_documented_dictionary(stage: Stage) -> None:
@@ -64,6 +69,35 @@ def test_info_of_a_node_that_is_away(stage: Stage) -> None:
     assert not {"cored", "load", "booted"} & set(info)
     with pytest.raises(NotFound, match="no node '14'"):
         stage.run("node_info", nid=14)
+
+
+EXAMPLES = [
+    (job, dict(example))
+    for job in sorted(load())
+    if job.startswith(("node_", "nodes_")) and not load()[job].own
+    for example in load()[job].examples
+]
+
+
+@pytest.mark.parametrize(("job", "example"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else None)
+def test_every_documented_example(tmp_path: Path, job: str, example: dict[str, Any]) -> None:
+    """Each is run as it stands, where there is what it speaks of: nodes that exist, are free, or are suspended."""
+    stage = Stage(tmp_path, nodes=(21, 22) if "add" in job else (11, 12, 13))
+    machine.READY.set()
+    if job == "node_wait_offline":
+        stage.states |= {12: NodeState.OFFLINE, 13: NodeState.OFFLINE}
+    if job == "node_resume":
+        # n11 is master here, so that both can be away at once.
+        stage.states |= {12: NodeState.OFFLINE, 13: NodeState.OFFLINE}
+        stage.run("node_suspend", nid=[12, 13], disable=example.get("enable", False))
+        stage.states |= {12: NodeState.ONLINE, 13: NodeState.ONLINE}
+    documented = CATALOGUE[job].get("result_example")
+    result = stage.run(job, **example).result
+    assert (result is None) == (documented is None), result
+    if documented is not None:
+        assert type(result) is type(documented)
+    if job.startswith("node_wait"):
+        assert result == [12, 13]
 
 
 def test_rights(stage: Stage) -> None:

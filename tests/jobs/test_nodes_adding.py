@@ -76,7 +76,7 @@ def test_limits_of_a_node_go_before_those_of_the_cluster(stage: Stage) -> None:
 )
 def test_what_is_refused(stage: Stage, given: dict[str, Any], error: type[ConfDError], text: str) -> None:
     """The message names the parameter and what is wrong, and nothing was added."""
-    stage.records[RETIRED] = [9]
+    stage.records[RETIRED] = {"9": UUIDS[1]}
     before = stage.conf
     with pytest.raises(error, match=text):
         stage.run("node_add", **given)
@@ -133,6 +133,7 @@ GOOD = {"nid": 21, "private_ip": "10.0.0.21"}
         ([{"nid": 12, "private_ip": "10.0.0.22"}], "n12 exists already"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "uuid": "12"}], "no UUID"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "uuid": f"{11:040X}"}], "UUID"),
+        ([{"nid": 22, "private_ip": "10.0.0.22", "uuid": UUIDS[1]}], "was that of n9, which was removed"),
         ([{"nid": True, "private_ip": "10.0.0.22"}], "nid is True"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "colour": "red"}], "'colour' is not known"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "offline": "maybe"}], "offline is 'maybe'"),
@@ -141,6 +142,7 @@ GOOD = {"nid": 21, "private_ip": "10.0.0.21"}
 )
 def test_one_wrong_entry_and_nothing_is_added(stage: Stage, bad: list[Any], text: str) -> None:
     """The message names the entry by place or node."""
+    stage.records[RETIRED] = {"9": UUIDS[1]}
     before = stage.conf
     with pytest.raises(ConfDError, match=text):
         stage.run("node_add_batch", nodes=[GOOD, *bad] if bad else [])
@@ -149,7 +151,7 @@ def test_one_wrong_entry_and_nothing_is_added(stage: Stage, bad: list[Any], text
 
 def test_clones_copy_options_and_disks(stage: Stage) -> None:
     """Ids are consecutive after the highest, addresses the next free ones; name, UUID and affinity are their own."""
-    stage.records[RETIRED] = [14]
+    stage.records[RETIRED] = {"14": "x"}
     template = msgspec.structs.replace(
         stage.conf.require_node(12), exposed_ports=((8563, 8574),), bg_rec_limit=9, public_net="10.1.0.250/24"
     )

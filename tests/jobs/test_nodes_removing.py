@@ -7,13 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from confd.exaconf import Configuration
 from confd.exaconf.validation import validate
 from confd.model.errors import InUse, NotFound, WrongState
 from confd.model.states import NodeState
+from confd.services.archive.upkeep import Health, Upkeep
 from confd.services.database.record import Record
-from confd.services.database.supervision.forgetting import forget_node
-from confd.services.nodes import farewells
 from confd.services.nodes.naming import RETIRED
 from confd.services.nodes.standing import suspension_key
 from tests.jobs.stage import Stage
@@ -34,7 +32,7 @@ def test_a_node_that_nothing_uses_goes(stage: Stage) -> None:
     stage.states[13] = NodeState.OFFLINE
     ran = stage.run("node_remove", nid=[13, 12], by="admin")
     assert list(stage.conf.nodes) == [11]
-    assert stage.records[RETIRED] == [12, 13]
+    assert stage.records[RETIRED] == {"12": f"{12:040X}", "13": f"{13:040X}"}
     assert [(command.name, command.node) for command in ran.settled] == [("nodes.leave", 12)]
     with pytest.raises(NotFound, match="no node '12'"):
         stage.run("node_remove", nid=12)
@@ -104,19 +102,31 @@ def test_the_last_copy_is_never_removed(stage: Stage) -> None:
     stage.records["database/DB"] = msgspec.to_builtins(Record(primary=13, system_id="s", volume="W"))
     with pytest.raises(WrongState, match=r"n13 holds the newest data of database DB"):
         stage.run("node_remove", nid=13, force=True)
-    volume(stage, 11, 13, name="A", type="archive")
-    with pytest.raises(WrongState, match=r"archive volume A has files on n13"):
+
+
+def test_another_node_takes_the_place_in_an_archive_volume(stage: Stage) -> None:
+    """Where the other copies are whole and a node has room; space there is reserved, and given back when it fails."""
+    archive = {"name": "A", "type": "archive", "num_master_nodes": 2, "size": "64 MiB"}
+    volume(stage, 12, 13, redundancy=2, **archive)
+    stage.states[13] = NodeState.OFFLINE
+    segments = stage.root / "n11/data/storage/dev.1/segments"
+    stage.services[Upkeep]._health["A"] = Health((12,))
+    with pytest.raises(WrongState, match=r"n13 may have the only copy of files of archive volume A"):
         stage.run("node_remove", nid=13, force=True)
+    stage.services[Upkeep]._health["A"] = Health()
+    [warning] = stage.run("node_remove", nid=13, force=True).warnings
+    assert warning == "n11 takes the place of n13 in archive volume A and gets its files now"
+    changed = stage.conf.require_volume("A")
+    assert (changed.nodes, changed.redundancy, changed.num_master_nodes) == ((12, 11), 2, 2)
+    assert (segments / "0").is_dir()
+    assert validate(stage.conf.sections) == []
 
 
-def test_who_keeps_something_for_nodes_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A farewell's commands are settled for each node that leaves, while the configuration still has it."""
-    monkeypatch.setattr(farewells, "_FAREWELLS", [])
-
-    @farewells.farewell
-    def leaves(conf: Configuration, node: int) -> list[Any]:
-        return [forget_node.on(0, database=f"of {conf.require_node(node).name}", left=node)]
-
-    stage.services[object] = None
-    ran = stage.run("node_remove", nid=[12, 13])
-    assert [command.arguments["database"] for command in ran.settled if command.node == 0] == ["of n12", "of n13"]
+def test_no_node_has_room_for_an_archive_volume(stage: Stage) -> None:
+    """The message says what such a node needs."""
+    volume(stage, 12, 13, redundancy=2, name="A", type="archive", num_master_nodes=2, size="64 MiB")
+    volume(stage, 11, name="Full", size="960 MiB")
+    before = stage.conf
+    with pytest.raises(WrongState, match=r"needs another node in the place of n13: .* disk disk1"):
+        stage.run("node_remove", nid=13, force=True)
+    assert stage.conf is before

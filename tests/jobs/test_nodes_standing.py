@@ -15,10 +15,12 @@ from confd.cluster.member import JOINED_AT
 from confd.model.errors import ConfDError, InvalidParameter, NoMaster, NoQuorum, NotFound, PermissionDenied, WrongState
 from confd.model.states import NodeState
 from confd.scheduler.registry import load
+from confd.services.database.record import Record, Wanted
 from confd.services.nodes import machine
 from confd.services.nodes.attendance import Attendance
 from confd.services.nodes.standing import Suspension, suspension_key
 from tests.jobs.stage import Stage
+from tests.services.nodes.test_removal import database
 
 ONLINE, OFFLINE, SUSPENDED = NodeState
 
@@ -162,6 +164,9 @@ class Station:
     def record(self, key: str) -> Any:
         return self._stage.records.get(key)
 
+    def node_states(self) -> dict[int, NodeState]:
+        return self._stage.states
+
     def status(self, node: int, service: str) -> Any:
         return self.told.get((node, service))
 
@@ -191,8 +196,12 @@ def test_who_was_started_anew_is_resumed(stage: Stage) -> None:
     clock[0] += 10
     attendance.look()
     assert len(station.submitted) == 2
-    stage.run("node_suspend", nid=12, disable=True)
     clock[0] += 10
+    stage.states |= {12: OFFLINE, 13: OFFLINE}
+    attendance.look()
+    assert len(station.submitted) == 2, "it would be refused"
+    stage.states |= {12: ONLINE, 13: ONLINE}
+    stage.run("node_suspend", nid=12, disable=True)
     attendance.look()
     assert len(station.submitted) == 2
 
@@ -234,3 +243,19 @@ def test_nodes_are_stopped_the_master_last(stage: Stage, monkeypatch: pytest.Mon
     assert "n13 does not answer" in warnings[1]
     with pytest.raises(ConfDError, match="no node '14'"):
         stage.run("nodes_terminate", nids=[14])
+
+
+def test_work_that_cannot_move_keeps_a_node_in_service(stage: Stage) -> None:
+    """A backup that is taken from a primary there, or one that is open for reading there; the message names it."""
+    stage.run("st_volume_create", name="V", type="data", disk="disk1", size="64 MiB", nodes=[12, 13], redundancy=2,
+              num_master_nodes=1)  # fmt: skip
+    stage.put(database([12, 13], 1))
+    record = Record(wanted=Wanted.RUNNING, primary=12, operation="backup", volume="V", system_id="s")
+    stage.records["database/DB"] = msgspec.to_builtins(record)
+    for job, params in (
+        ("node_suspend", {"nid": 12}),
+        ("node_remove", {"nid": 12, "force": True}),
+        ("nodes_terminate", {"nids": [12]}),
+    ):
+        with pytest.raises(WrongState, match=r"a backup of database DB runs on n12; wait for its end"):
+            stage.run(job, **params)

@@ -35,7 +35,7 @@ from confd.store.records import Finished
 FIRST: Final = 11
 #: Heartbeats would only add to what is counted; a crowd in one process is slower than nodes of their own.
 PATIENT: Final = Timing(beat=30.0, offline=120.0, written=60.0)
-_WAVE: Final = 20
+_WAVE: Final = 50
 _TCP_INFO_BYTES_ACKED: Final = 120
 
 

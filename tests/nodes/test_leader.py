@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from confd import __version__
 from confd.cluster.agent import Agent, Results
 from confd.cluster.certificates import Pair
 from confd.cluster.follower import Follower
@@ -26,7 +27,7 @@ from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.operations import operation
 from confd.cluster.replica import Replica
 from confd.exaconf import Conf, Global, Group, Node, Section, to_stored
-from confd.model.errors import Conflict, NodeOffline, NoMaster, NoQuorum, StorageWrite
+from confd.model.errors import Conflict, NodeOffline, NoMaster, NoQuorum, StorageWrite, WrongState
 from confd.model.secret import Vault
 from confd.model.states import NodeState
 from confd.store.protocol import JobQuery, Kind, Position, Retention, Store
@@ -313,6 +314,25 @@ def test_an_older_master_is_refused(files: Files) -> None:
                 await follower.methods["hello"]({"term": 5, "master": 13})
             assert cluster.members[12].store.head() == head
             assert follower.master.node == 11
+
+    run(test())
+
+
+def test_other_software_and_other_nodes_are_not_greeted(files: Files) -> None:
+    """A node follows no master of another version, and none that takes it for another node; both say what to do."""
+
+    async def test() -> None:
+        async with cluster_of(files, 12, lead=False) as cluster:
+            hello = cluster.members[12].follower.methods["hello"]
+            greeting = {"term": 5, "master": 11, "version": __version__, "to": 12}
+            assert (await hello(greeting))["n"] == 0
+            with pytest.raises(WrongState, match=r"master n11 0\.0\.9; install the same version on all nodes"):
+                await hello(greeting | {"version": "0.0.9"})
+            del greeting["version"]
+            with pytest.raises(WrongState, match="an older version"):
+                await hello(greeting)
+            with pytest.raises(WrongState, match="n12 answers at the address of n14"):
+                await hello(greeting | {"version": __version__, "to": 14})
 
     run(test())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from confd.cluster import nodeport
 from confd.cluster.certificates import new_authority
 from confd.cluster.identity import NodeFiles
 from confd.cluster.link import Link, Method
 from confd.cluster.nodeport import Connector, NodePort
 from confd.model.errors import ConfDError, Internal, NodeOffline, NotFound, TimedOut
+from tests.cluster import mayhem
 from tests.nodes.conftest import free_port, run, until
 
 Files = Callable[..., NodeFiles]
@@ -244,15 +247,15 @@ def test_a_certificate_of_another_authority_is_refused(node_files: Files) -> Non
 
 
 def test_a_client_without_certificate_is_refused(node_files: Files) -> None:
-    """TLS alone does not open the node port."""
+    """TLS alone does not open the node port, also where every certificate would do."""
 
     async def test() -> None:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         async with port_of(node_files("a"), METHODS) as port, aiohttp.ClientSession() as session:
-            with pytest.raises(aiohttp.ClientError):
-                async with session.get(f"https://127.0.0.1:{port}/link", ssl=context) as answer:
-                    await answer.read()
+            for method, path in (("GET", "/link"), ("POST", "/stream/echo"), ("GET", "/"), ("GET", "/join/../link")):
+                async with session.request(method, f"https://127.0.0.1:{port}{path}", ssl=context) as answer:
+                    assert answer.status == 403, path
 
     run(test())
 
@@ -267,6 +270,55 @@ def test_a_node_that_is_no_member_is_refused(node_files: Files) -> None:
             async with connector_of(node_files("c")) as c:
                 with pytest.raises(NodeOffline):
                     await c.call("127.0.0.1", port, "echo", 1)
+
+    run(test())
+
+
+def test_the_links_of_a_removed_node_are_cut(node_files: Files, links: list[Link]) -> None:
+    """Whoever leaves the configuration loses what it has open, waiting calls end, and others stay."""
+
+    async def test() -> None:
+        members, called = {"b", "c"}, asyncio.Event()
+
+        async def never(body: Any) -> Any:
+            called.set()
+            await asyncio.Event().wait()
+
+        port, opened = free_port(), NodePort(METHODS | {"never": never}, members.__contains__)
+        await opened.start("127.0.0.1", port, node_files("a").server_tls())
+        async with connector_of(node_files("b")) as b, connector_of(node_files("c")) as c:
+            waiting = asyncio.create_task(b.call("127.0.0.1", port, "never", None))
+            kept = await c.link("127.0.0.1", port)
+            assert await kept.call("echo", 1) == 1
+            await called.wait()
+            members.discard("b")
+            opened.expel()
+            with pytest.raises(NodeOffline):
+                await waiting
+            with pytest.raises(NodeOffline):
+                await b.call("127.0.0.1", port, "echo", 1)
+            assert await kept.call("echo", 2) == 2
+        await opened.close()
+
+    run(test())
+
+
+def test_a_node_that_is_no_member_is_not_asked(node_files: Files) -> None:
+    """Who answers with a good certificate and left the configuration is nobody; a link to it is closed on request."""
+
+    async def test() -> None:
+        async with port_of(node_files("a"), METHODS) as port:
+            members = {"a"}
+            b = Connector(node_files("b").client_tls(), {}, members.__contains__)
+            link = await b.link("127.0.0.1", port)
+            members.clear()
+            await b.leave("127.0.0.1", port)
+            await b.leave("127.0.0.1", port)
+            with pytest.raises(NodeOffline):
+                await link.call("echo", 1)
+            with pytest.raises(NodeOffline, match="not a member of the cluster any more"):
+                await b.call("127.0.0.1", port, "echo", 1)
+            await b.close()
 
     run(test())
 
@@ -291,5 +343,34 @@ def test_closing_ends_quickly_while_calls_wait(node_files: Files) -> None:
         with pytest.raises(ConfDError):
             await waiting
         await until(lambda: not b._serving)
+
+    run(test())
+
+
+@pytest.mark.skipif(not mayhem._can_route(), reason="needs the right to change routes")
+def test_a_call_to_a_machine_that_is_gone_without_a_word_ends(
+    node_files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although nothing is on its way to it, and nobody says that the connection is over."""
+    monkeypatch.setattr(nodeport, "_SILENT_SECONDS", 1)
+    address, reached = f"127.{random.randrange(64, 250)}.{random.randrange(1, 250)}.1", asyncio.Event()
+
+    async def hang(body: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        files, port, opened = node_files("u1"), free_port(), NodePort({"hang": hang}, lambda uuid: True)
+        await opened.start(address, port, files.server_tls())
+        async with connector_of(node_files("u2")) as connector:
+            call = asyncio.create_task(connector.call(address, port, "hang", {}))
+            await reached.wait()
+            mayhem._route("add", address)
+            try:
+                with pytest.raises(NodeOffline):
+                    await call
+            finally:
+                mayhem._route("del", address)
+                await opened.close()
 
     run(test())

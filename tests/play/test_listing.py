@@ -49,19 +49,25 @@ def test_what_does_not_run_is_stopped_or_failed(home: Path):
     assert {status.state for status in listing.look(play.with_progress(Progress.FAILED))} == {State.FAILED}
 
 
-def test_access_node_ends_at_c(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_access_node_ends_at_c(home: Path):
     """A play is at stage d when all its nodes are, except for the access node, which never gets there."""
     play = make_play(home, nodes=(10, 11))
-    stages = {10: "c", 11: "d"}
-    monkeypatch.setattr(
-        listing, "look", lambda known: [NodeStatus(node, stages[node.node], State.RUNNING) for node in known.nodes]
-    )
-    assert listing.has_reached(play, "d")
-    stages[11] = "c"
-    assert not listing.has_reached(play, "d")
-    assert listing.has_reached(play, "c")
-    stages[10] = "b1"
-    assert not listing.has_reached(play, "c")
+
+    def reached(stage: str, access: str, data: str) -> bool:
+        seen = zip(play.nodes, (access, data), strict=True)
+        return listing.has_reached([NodeStatus(node, one, State.RUNNING) for node, one in seen], stage)
+
+    assert reached("d", access="c", data="d")
+    assert not reached("d", access="c", data="c")
+    assert reached("c", access="c", data="c")
+    assert not reached("c", access="b1", data="c")
+
+
+def test_nodes_that_were_removed_are_not_waited_for(home: Path):
+    """What is no longer in the cluster gets to no stage."""
+    node, gone = make_play(home, nodes=(11, 12)).nodes
+    seen = [NodeStatus(node, "d", State.RUNNING), NodeStatus(gone, "a1", State.REMOVED)]
+    assert listing.has_reached(seen, "d")
 
 
 def test_unknown_stage():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confd.model.errors import ConfDError, InvalidParameter, Unsupported
+from confd.model.errors import ConfDError, InvalidParameter
 from confd.play.parameters import merge
 from confd.play.settings import Settings, settle
 
@@ -45,7 +45,9 @@ def test_port_of_the_database_only_with_one():
         ({"HOST_ADDRS": ""}, InvalidParameter, "empty"),
         ({"HOST_ADDRS": "127.0.0.11 127.0.0.11"}, InvalidParameter, "twice"),
         ({"HOST_ADDRS": "localhost"}, InvalidParameter, "not an IPv4"),
-        ({"HOST_ADDRS": "10.0.0.1"}, Unsupported, "not yet"),
+        ({"HOST_ADDRS": "10.0.0.1"}, InvalidParameter, "give CCC_HOST_IMAGE_USER"),
+        ({"HOST_KEY_PAIR_FILE": "/x"}, InvalidParameter, "without CCC_HOST_IMAGE_USER"),
+        ({"HOST_KEY_PAIR_FILE": "/no/file", "HOST_IMAGE_USER": "u"}, InvalidParameter, "there is no file /no/file"),
         ({"HOST_ADDRS": " ".join(f"127.0.1.{n}" for n in range(1, 66))}, InvalidParameter, "65 addresses"),
         ({"PLAY_RESERVE_NODES": "3"}, InvalidParameter, "at most 2"),
         ({"PLAY_ACCESS_NODE": "true", "HOST_ADDRS": "127.0.0.11"}, InvalidParameter, "second address"),

@@ -426,3 +426,18 @@ def test_a_resigned_master_records_nothing(world: World, jobs: dict[str, Job]) -
     second = world.master()
     assert second.finish("11.7").output == "done"
     assert second.finish("11.8").output == "done"
+
+
+def test_a_secret_result_is_told_once(world: World, jobs: dict[str, Job]) -> None:
+    """Who waits for the job gets it; the journal keeps it sealed, and whoever looks later sees that it is hidden."""
+
+    @job(MODIFY, allow=ROOT, locks=LOCK)
+    def reveal(ctx: Context) -> Secret:
+        """Make a secret."""
+        return Secret("open sesame")
+
+    master = world.master()
+    outcome = master.admit("reveal", job_id="11.7").done.result(30)
+    assert outcome.output == "open sesame"
+    assert master.finish("11.7").output == "***"
+    assert not any(b"sesame" in bytes(record.body) for record in master.records("11.7"))

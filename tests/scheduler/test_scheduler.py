@@ -13,6 +13,7 @@ from confd.model.errors import (
     LimitExceeded,
     MissingParameter,
     NoMaster,
+    NoQuorum,
     PermissionDenied,
     UnknownJob,
 )
@@ -115,6 +116,21 @@ def declared(jobs: dict[str, Job], gate: Gate) -> dict[str, Job]:
         :param number: a number
         """
 
+    @job(READ, allow=ANYBODY, waits=True)
+    def wait_for(ctx: Context, name: str) -> str:
+        """Wait.
+
+        :param name: for what
+        """
+        ctx.run(make.on(11, f"read-{name}"))
+        gate.pass_through(name)
+        return name
+
+    @job(MODIFY, allow=ROOT, without_quorum=True)
+    def bring_back(ctx: Context) -> str:
+        """Bring a quorum back."""
+        return "back"
+
     @job(MODIFY, allow=ROOT, lockless=True)
     def abort(ctx: Context) -> str:
         """Run at once."""
@@ -133,6 +149,33 @@ def declared(jobs: dict[str, Job], gate: Gate) -> dict[str, Job]:
         return "x".join(result.missing) if deep else "done"  # type: ignore[attr-defined]
 
     return jobs
+
+
+def test_many_who_wait_keep_nobody_from_being_answered(world: World, gate: Gate) -> None:
+    """Jobs that wait have threads of their own."""
+    master = world.master()
+    waiting = [master.admit("wait_for", name=f"w{number}") for number in range(40)]
+    gate.wait_for(*(f"w{number}" for number in range(40)))
+    assert master.run("own_things").code == 0
+    gate.open(*(f"w{number}" for number in range(40)))
+    assert [ticket.done.result(PATIENCE).output for ticket in waiting] == [f"w{number}" for number in range(40)]
+
+
+def test_what_brings_a_quorum_back_needs_none(world: World) -> None:
+    """Other changes are refused; a full disk stops all."""
+    master = world.master()
+
+    def too_few() -> None:
+        raise NoQuorum("2 of 3 nodes are offline (n12, n13)")
+
+    def full() -> None:
+        raise LimitExceeded("disk full")
+
+    master.may_change = too_few
+    assert master.run("group_put", name="a").code == NoQuorum.code
+    assert master.run("bring_back").output == "back"
+    master.may_change = full
+    assert master.run("bring_back").code == LimitExceeded.code
 
 
 def test_jobs_on_different_objects_run_side_by_side(world: World, gate: Gate) -> None:

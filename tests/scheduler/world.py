@@ -238,4 +238,5 @@ class Master:
         self.scheduler.close()
         self.scheduler._workers.shutdown(wait=True)
         self.scheduler._readers.shutdown(wait=True)
+        self.scheduler._waiters.shutdown(wait=True)
         self.real.close()

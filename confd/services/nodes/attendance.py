@@ -12,6 +12,7 @@ import structlog
 
 from confd.cluster.host import Cluster, Submission
 from confd.cluster.member import JOINED_AT
+from confd.cluster.quorum import quorum_of
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, NoMaster
 from confd.model.states import NodeState
@@ -103,6 +104,9 @@ class Attendance:
 
     def _resume(self, nodes: list[int]) -> None:
         if not nodes or self._clock() < self._rest or (self._resuming and not self._resuming.outcome.done()):
+            return
+        if not quorum_of(self._cluster.node_states()).held:
+            # It would be refused; the nodes wait.
             return
         self._rest = self._clock() + _AGAIN
         try:

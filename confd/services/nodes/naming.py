@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from confd.exaconf import Node
@@ -15,7 +15,7 @@ from confd.exaconf.nodes import FIRST_NODE
 from confd.model.errors import AlreadyExists, InvalidParameter, LimitExceeded
 
 RETIRED: Final = "nodes/retired"
-"""Runtime record: ids of nodes that were removed."""
+"""Runtime record: ids of nodes that were removed, with their UUIDs: neither is ever used again."""
 
 MOST_ID: Final = 65535
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
@@ -44,6 +44,16 @@ def check_id(nid: int, known: Collection[int], retired: Collection[int]) -> None
         raise AlreadyExists(f"nid: n{nid} exists already; leave nid out for the next free one")
     if nid in retired:
         raise AlreadyExists(f"nid: n{nid} was removed, and ids are not used again; leave nid out for the next free one")
+
+
+def check_uuids(nodes: Iterable[Node], retired: Mapping[str, str]) -> None:
+    """Refuse the UUID of a removed node: its certificate would be good again.
+
+    :raises AlreadyExists: names the node.
+    """
+    for node in nodes:
+        if was := next((nid for nid, uuid in retired.items() if uuid == node.uuid), None):
+            raise AlreadyExists(f"UUID: {node.uuid} was that of n{was}, which was removed; give another one, or none")
 
 
 def check_name(name: str) -> None:

@@ -1,7 +1,7 @@
 """What becomes of volumes and databases when nodes leave the cluster for good. Pure.
 
-Invariants: no volume loses its last node, no database its last node or the node with its newest data; an archive volume
-keeps its shape, because its files lie where the shape says.
+Invariants: no volume loses its last node, no database its last node or the node with its newest data. An archive volume
+keeps its shape, because its files lie where the shape says: another node takes the place of one that leaves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from confd.cluster.quorum import names
 from confd.exaconf import Configuration, Database, Volume
 from confd.model.errors import InUse, WrongState
-from confd.services.archive.layout import is_archive
+from confd.services.archive.layout import shares_of
 from confd.services.database.planning.reserves import replaced
 from confd.services.database.record import Record
 
@@ -31,16 +31,11 @@ def check_unused(conf: Configuration, nodes: Collection[int]) -> None:
 
 
 def volume_without(volume: Volume, nodes: Collection[int]) -> Volume:
-    """Return a volume without some nodes; its redundancy goes down where too few are left.
+    """Return a data volume without some nodes; its redundancy goes down where too few are left.
 
-    :raises WrongState: nothing, or not everything, would be left of what it holds.
+    :raises WrongState: nothing would be left of what it holds.
     """
     gone = [node for node in volume.nodes if node in nodes]
-    if gone and is_archive(volume):
-        raise WrongState(
-            f"archive volume {volume.name} has files on {names(gone)}, and they stay where they were written: have "
-            "backups go to another archive volume, then delete this one with st_volume_delete"
-        )
     rest = tuple(node for node in volume.nodes if node not in nodes)
     if not rest:
         raise WrongState(
@@ -53,6 +48,21 @@ def volume_without(volume: Volume, nodes: Collection[int]) -> Volume:
         redundancy=min(volume.redundancy, len(rest)),
         num_master_nodes=min(volume.num_master_nodes, len(rest)),
     )
+
+
+def check_copies(volume: Volume, nodes: Collection[int], whole: Collection[int]) -> None:
+    """Refuse to take nodes from an archive volume that may have the only copy of a file.
+
+    :param whole: nodes that are online and miss nothing.
+    :raises WrongState: says what to do.
+    """
+    for share in shares_of(volume):
+        gone = [node for node in share.nodes if node in nodes]
+        if gone and not (set(share.nodes) - set(nodes)) & set(whole):
+            raise WrongState(
+                f"{names(gone)} may have the only copy of files of archive volume {volume.name}; wait until the volume "
+                "is ONLINE, or, if it keeps one copy of each file, have backups go elsewhere and delete it"
+            )
 
 
 def database_without(database: Database, nodes: Collection[int], homes: Sequence[int]) -> Database:

@@ -78,12 +78,20 @@ def place(shape: Shape, disk: str, devices: Mapping[int, Sequence[DeviceStatus]]
     :param devices: the devices of the disk on each node.
     :raises InsufficientSpace: names node, disk, what is free and what is needed.
     """
-    plan: dict[int, list[Extent]] = {}
-    for node, wanted in needs(shape).items():
-        if wanted:
-            plan[node] = _extents(shape, wanted, sorted(devices.get(node, ()), key=lambda device: -device.free))
-            _check(shape, node, disk, wanted, devices.get(node, ()), plan[node])
-    return plan
+    wanted = (node for node, size in needs(shape).items() if size)
+    return {node: place_on(shape, node, disk, devices.get(node, ())) for node in wanted}
+
+
+def place_on(shape: Shape, node: int, disk: str, devices: Sequence[DeviceStatus]) -> list[Extent]:
+    """Choose the devices of one node.
+
+    :param devices: those of the disk on that node.
+    :raises InsufficientSpace: names node, disk, what is free and what is needed.
+    """
+    wanted = needs(shape)[node]
+    extents = _extents(shape, wanted, sorted(devices, key=lambda device: -device.free))
+    _check(shape, node, disk, wanted, devices, extents)
+    return extents
 
 
 def _full_copies(shape: Shape) -> list[Segment]:

@@ -41,7 +41,7 @@ log = structlog.get_logger("etcd")
 PATIENCE_SECONDS: Final = 30.0
 _LAST_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.1
-_TRY_SECONDS: Final = 3.0
+_TRY_SECONDS: Final = 5.0
 _LOG_PAGE: Final = 32
 
 

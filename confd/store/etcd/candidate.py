@@ -25,7 +25,7 @@ log = structlog.get_logger("candidate")
 
 TTL_SECONDS: Final = 3
 _RENEW_SECONDS: Final = 0.8
-_CALL_SECONDS: Final = 1.0
+_CALL_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.5
 _RANK_SECONDS: Final = 0.3
 _NEXT_SECONDS: Final = 3.0
@@ -47,6 +47,9 @@ class Voter(Protocol):
 
     def own_term(self) -> int:
         """Return the highest term that this node has heard of."""
+
+    def outdated(self, term: int) -> None:
+        """Take note that etcd knows only this term, an older one than this node: it is not to be followed."""
 
     def won(self, term: int) -> None:
         """Take note that this node is master."""
@@ -227,7 +230,12 @@ class Candidate:
 
     def _compete(self, known: Term, modified: int) -> None:
         keys = self._keys
-        wanted = Term(max(known.term, self._voter.own_term()) + 1, self._node)
+        if self._voter.own_term() > known.term:
+            # Every term is raised in etcd before anybody leads under it: this is an old backup, or the rest of a
+            # cluster that was given up.
+            self._voter.outdated(known.term)
+            return
+        wanted = Term(known.term + 1, self._node)
         value = msgspec.json.encode(wanted)
         steps = [put(keys.master, value, self._lease), put(keys.term, value), delete(keys.next)]
         compare = [absent(keys.master), modified_at(keys.term, modified)]

@@ -33,6 +33,7 @@ CALL_SECONDS: Final = 5.0
 """How long a call may take in all, unless its caller says otherwise."""
 
 _CONNECT_SECONDS: Final = 1.0
+_PATIENT_SECONDS: Final = 1.2
 _ROUND_PAUSE: Final = 0.05
 _BROKEN: Final = (OSError, http.client.HTTPException)
 
@@ -119,8 +120,9 @@ class Gateway:
                 left = deadline - self._clock()
                 if left <= 0:
                     break
-                # A server that hangs must not use up the time of those behind it.
-                limit = left / (len(order) - place) if place < len(order) - 1 else left
+                # A server that hangs must not use up the time of those behind it, and one that is slow needs some.
+                share = max(left / (len(order) - place), _PATIENT_SECONDS)
+                limit = min(left, share) if place < len(order) - 1 else left
                 try:
                     answer = self._ask(number, path, encoded, changes, limit, token)
                 except EtcdUnreachable as error:

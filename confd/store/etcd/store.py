@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from confd.model.errors import LimitExceeded
+from confd.model.failpoints import Failpoint, reach
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.errors import EtcdError
 from confd.store.protocol import Gap, Position, StaleTerm, StoreFailed
@@ -134,6 +135,7 @@ class EtcdStore(SqliteStore):
                 try:
                     if self._failure:
                         raise self._failure
+                    reach(Failpoint.ETCD_DUE)
                     self.authority.append(part)
                 except BaseException as error:
                     _refuse(own, error)

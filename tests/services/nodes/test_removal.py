@@ -11,6 +11,7 @@ from confd.model.errors import InUse, WrongState
 from confd.model.sizes import Bytes
 from confd.services.database.record import Move, Quorum, Record
 from confd.services.nodes.removal import (
+    check_copies,
     check_primary,
     check_unused,
     database_without,
@@ -73,12 +74,18 @@ def test_databases_keep_their_active_nodes_while_reserves_last(
     assert kept <= set(after.active_nodes)
 
 
-def test_an_archive_volume_keeps_its_shape() -> None:
-    """Its files lie where they were written; a node that is none of its own may go."""
-    archive = volume([11, 12], 2, VolumeType.ARCHIVE)
-    assert volume_without(archive, {13}) == archive
-    with pytest.raises(WrongState, match=r"archive volume V has files on n12.*another archive volume"):
-        volume_without(archive, {12})
+def test_an_archive_volume_keeps_a_copy_of_each_file() -> None:
+    """Of every share that loses a node another one must be online and whole; other shares do not matter."""
+    archive = volume([11, 12, 13], 2, VolumeType.ARCHIVE, masters=3)
+    check_copies(archive, {12}, {11, 13})
+    check_copies(archive, {14}, set())
+    for whole in ({11}, {13}, set()):
+        with pytest.raises(WrongState, match=r"n12 may have the only copy of files of archive volume V"):
+            check_copies(archive, {12}, whole)
+    with pytest.raises(WrongState):
+        check_copies(archive, {12, 13}, {11})
+    with pytest.raises(WrongState):
+        check_copies(volume([11, 12], 1, VolumeType.ARCHIVE, masters=2), {12}, {11})
 
 
 def test_the_newest_data_stays() -> None:

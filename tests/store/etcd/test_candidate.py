@@ -33,6 +33,10 @@ class Node:
         """Know of no term."""
         return 0
 
+    def outdated(self, term: int) -> None:
+        """Note it."""
+        self.events.put(("outdated", term))
+
     def won(self, term: int) -> None:
         """Note it."""
         self.events.put(("won", term))

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-import confd
 from confd.cluster.host import Host
 from confd.cluster.identity import write_private
 from confd.model.errors import Interrupted, NodeError, TimedOut
+from confd.services.background.client import BackgroundClient
 from confd.services.backup.order import BackupOrder, Ended, Progress
 from confd.services.backup.taking import process as worker_process
 from confd.services.backup.taking.worker import Task
 from confd.services.database.engine.layout import layout
 from confd.services.database.keeper.processes import send, wait_gone
 
-_PACKAGE_ROOT: Final = Path(confd.__path__[0]).parent
 _FAST: Final = 5.0
-_STARTUP: Final = 60.0
 _ABORT: Final = 60.0
 
 
@@ -36,6 +27,7 @@ class WorkerClient:
     def __init__(self, host: Host, database: str) -> None:
         place = layout(host, database)
         self.state, self._socket = place.backups, place.keeper.with_suffix(".backup")
+        self._process = BackgroundClient(self.state / "worker", self._socket)
 
     def order(self) -> BackupOrder | None:
         """Return what was ordered last."""
@@ -52,24 +44,14 @@ class WorkerClient:
         if self.order() == task.order:
             return
         self.state.mkdir(parents=True, exist_ok=True)
-        if self._runs() and not ((pid := self._pid()) and wait_gone(pid, _FAST)):
+        if self._process.lives() and not ((pid := self._pid()) and wait_gone(pid, _FAST)):
             raise NodeError("the worker of an earlier backup is still ending; try again")
         (self.state / "result.json").unlink(missing_ok=True)
         write_private(self.state / "order.json", msgspec.json.encode(task))
-        started = subprocess.run(
-            [sys.executable, "-sE", "-m", worker_process.__name__, self.state, self._socket],
-            check=False,
-            cwd=_PACKAGE_ROOT,
-            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            timeout=_STARTUP,
-        )
-        if started.returncode:
+        status, complaint = self._process.launch("-sE", worker_process.__name__, self.state, self._socket)
+        if status:
             (self.state / "order.json").unlink(missing_ok=True)
-            raise NodeError(f"the backup does not start: {started.stderr.decode(errors='replace')[-500:]}")
+            raise NodeError(f"the backup does not start: {complaint}")
 
     def look(self, order: BackupOrder, *, wait: bool = False) -> Progress:
         """Return how far a backup is; one whose worker is gone without a word was interrupted.
@@ -85,7 +67,7 @@ class WorkerClient:
             return msgspec.structs.replace(seen, ended=self._result())
         except (FileNotFoundError, ConnectionError):
             # It may have ended between the two looks: what it left counts.
-            running = self._runs()
+            running = self._process.lives()
             return Progress(name=name, ended=self._result() or (None if running else lost))
         except TimeoutError:
             return Progress(name=name)
@@ -99,18 +81,11 @@ class WorkerClient:
             self._ask(_ABORT, "abort")
         except (FileNotFoundError, ConnectionError, TimeoutError):
             pass
-        if self._runs():
+        if self._process.lives():
             self._end()
 
     def _ask(self, wait: float, do: str) -> Progress:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(wait)
-            connection.connect(str(self._socket))
-            connection.sendall(json.dumps({"do": do}).encode() + b"\n")
-            answer = connection.makefile("r").readline()
-        if not answer:
-            raise ConnectionError("the worker ended")
-        return msgspec.json.decode(answer, type=Progress)
+        return msgspec.json.decode(self._process.ask(wait, do=do), type=Progress)
 
     def _result(self) -> Ended | None:
         try:
@@ -118,18 +93,8 @@ class WorkerClient:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def _runs(self) -> bool:
-        try:
-            with (self.state / "worker").open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
-
     def _pid(self) -> int:
-        return int((self.state / "worker").read_text() or 0)
+        return int(self._process.note() or 0)
 
     def _end(self) -> None:
         pid = self._pid()

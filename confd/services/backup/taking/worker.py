@@ -10,7 +10,6 @@ When nobody looks for a minute it aborts itself: the cluster has no master then 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -20,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,13 +26,11 @@ import msgspec
 
 from confd.cluster.identity import write_private
 from confd.model.errors import ConfDError, Internal
+from confd.services.background.process import Background, reply
 from confd.services.backup.order import BackupOrder, Ended, Progress
 from confd.services.backup.taking.source import Source
 from confd.services.backup.taking.taking import Ticker, take
 from confd.services.backup.targets import Place, open_place
-
-HELD: Final = 3
-"""Exit status: another worker is at it."""
 
 ALONE: Final = 60.0
 """Seconds without anybody who looks, after which the backup is given up."""
@@ -131,50 +127,14 @@ class Worker:
 
 
 def _reply(connection: socket.socket, progress: Progress) -> None:
-    with connection, suppress(OSError):
-        connection.sendall(msgspec.json.encode(progress) + b"\n")
-
-
-def _hold(state: Path) -> int:
-    descriptor = os.open(state / "worker", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(HELD)
-    return descriptor
-
-
-def _detach() -> int:
-    """Go on in the background; the returned pipe tells the waiting foreground process that all is well."""
-    told, tell = os.pipe()
-    if os.fork():
-        os.close(tell)
-        os._exit(0 if os.read(told, 1) else 1)
-    os.close(told)
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR)
-    for standard in (0, 1):
-        os.dup2(null, standard)
-    return tell
+    reply(connection, msgspec.json.encode(progress))
 
 
 def main() -> None:
     """Run the worker that the command line describes."""
     state, path = Path(sys.argv[1]), Path(sys.argv[2])
-    lock = _hold(state)
+    background = Background(state / "worker", path)
     task = msgspec.json.decode((state / "order.json").read_bytes(), type=Task)
-    tell = _detach()
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(16)
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    worker = Worker(task, listener, state)
+    worker = Worker(task, background.listen(), state)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    os.write(tell, b"+")
-    os.close(tell)
-    os.dup2(0, 2)
-    worker.run()
-    path.unlink(missing_ok=True)
+    background.run(json.dumps(os.getpid()), worker.run)

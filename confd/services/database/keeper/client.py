@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-import confd
 from confd.model.errors import NodeError, TimedOut
+from confd.services.background.client import BackgroundClient
+from confd.services.background.process import HELD
 from confd.services.database.keeper import keeper
 from confd.services.database.keeper.processes import send, start_time, wait_gone
 
-_PACKAGE_ROOT: Final = Path(confd.__path__[0]).parent
 _FAST: Final = 2.0
 _STARTUP: Final = 60.0
 
@@ -48,6 +43,7 @@ class KeeperClient:
 
     def __init__(self, state: Path, path: Path) -> None:
         self._state, self._path = state, path
+        self._process = BackgroundClient(state / "keeper", path)
 
     def status(self) -> KeeperStatus | None:
         """Return what the keeper says, None when there is none.
@@ -64,20 +60,9 @@ class KeeperClient:
         if self.status() is not None:
             return
         self._end_deaf()
-        command = [sys.executable, "-sSE", "-m", keeper.__name__]
-        started = subprocess.run(
-            [*command, self._state, self._path, data, log],
-            check=False,
-            cwd=_PACKAGE_ROOT,
-            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            timeout=_STARTUP,
-        )
-        if started.returncode not in (0, keeper.HELD):
-            raise NodeError(f"the keeper of {data} does not start: {started.stderr.decode(errors='replace')[-500:]}")
+        status, complaint = self._process.launch("-sSE", keeper.__name__, self._state, self._path, data, log)
+        if status not in (0, HELD):
+            raise NodeError(f"the keeper of {data} does not start: {complaint}")
 
     def start(
         self, argv: list[str], env: dict[str, str], uid: int, gid: int, wait: float, *,
@@ -135,14 +120,7 @@ class KeeperClient:
             raise TimedOut(f"the database server of {self._state.name} does not stop") from None
 
     def _ask(self, wait: float, **request: Any) -> KeeperStatus:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(wait)
-            connection.connect(str(self._path))
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            answer = connection.makefile("r").readline()
-        if not answer:
-            raise ConnectionError("the keeper ended")
-        return msgspec.json.decode(answer, type=KeeperStatus)
+        return msgspec.json.decode(self._process.ask(wait, **request), type=KeeperStatus)
 
     def _told(self, **request: Any) -> KeeperStatus | None:
         try:
@@ -161,10 +139,7 @@ class KeeperClient:
 
     def _recorded(self) -> int | None:
         """Return the live keeper that the state directory names."""
-        try:
-            pid, started = json.loads((self._state / "keeper").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
+        pid, started = self._process.note() or (0, None)
         return pid if started is not None and start_time(pid) == started else None
 
 

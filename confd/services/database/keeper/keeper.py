@@ -28,7 +28,6 @@ Standard library only and few modules: there is one of these per instance.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -36,17 +35,14 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from confd.services.background.process import Background, reply
 from confd.services.database.keeper.deadline import Deadline
 from confd.services.database.keeper.processes import clear, postmaster_status, processes_in, send, start_time
 from confd.services.database.keeper.serverlog import ServerLog
 from confd.services.database.keeper.spawning import adopt_orphans, become_server
-
-HELD = 3
-"""Exit status: another keeper has this instance."""
 
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _LOOK_WHILE_STARTING = 0.01
@@ -245,58 +241,18 @@ class Keeper:
 
 
 def _reply(connection: socket.socket, answer: dict[str, Any]) -> None:
-    with connection, suppress(OSError):
-        connection.sendall(json.dumps(answer).encode() + b"\n")
-
-
-def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(16)
-    return listener
-
-
-def _hold(state: Path) -> int:
-    fd = os.open(state / "keeper", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(HELD)
-    return fd
-
-
-def _detach() -> int:
-    """Go on in the background; the returned pipe tells the waiting foreground process that all is well."""
-    told, tell = os.pipe()
-    if os.fork():
-        os.close(tell)
-        os._exit(0 if os.read(told, 1) else 1)
-    os.close(told)
-    os.setsid()
-    os.chdir("/")
-    null = os.open("/dev/null", os.O_RDWR)
-    for standard in (0, 1):
-        os.dup2(null, standard)
-    return tell
+    reply(connection, json.dumps(answer).encode())
 
 
 def main() -> None:
     """Run the keeper that the command line describes."""
     state, path, data, log = (Path(word) for word in sys.argv[1:5])
-    lock = _hold(state)
-    tell = _detach()
+    background = Background(state / "keeper", path)
+    os.chdir("/")
     adopt_orphans()
     clear(data)
-    keeper = Keeper(_listen(path), data, log)
-    os.truncate(lock, 0)
-    os.pwrite(lock, json.dumps([os.getpid(), start_time(os.getpid())]).encode(), 0)
-    os.write(tell, b"+")
-    os.close(tell)
-    os.dup2(0, 2)
-    keeper.run()
-    path.unlink(missing_ok=True)
+    keeper = Keeper(background.listen(), data, log)
+    background.run(json.dumps([os.getpid(), start_time(os.getpid())]), keeper.run)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from confd.services.database.record import Quorum, Record
 
 def plan_election(now: Situation) -> Plan:
     """Find and record the next primary; the present one is proven to be stopped."""
-    copies = [one for node, one in now.seen.items() if node != now.record.primary and may_follow(now.record, one)]
+    copies = [one for node, one in now.seen.items() if _stands(now, node) and may_follow(now.record, one)]
     if lack := _lack(now, copies):
         return Plan(blocked=lack, offline=True)
     read = [one for one in copies if one.detached]
@@ -58,6 +58,13 @@ def plan_promotion(now: Situation, chosen: Instance) -> Plan:
         promote = Promote(chosen.node, _first_quorum(now, chosen.node), lease_of(chosen))
         return Plan((promote,) if now.free(chosen.node) else ())
     return Plan(tuple(_reading(now, [chosen])))
+
+
+def _stands(now: Situation, node: int) -> bool:
+    """Tell whether a node may be asked; not one whose copy has moved elsewhere: that may be destroyed at any moment."""
+    record = now.record
+    known = (*now.spec.nodes, *record.quorum.standbys, *record.copies, *record.suspended)
+    return node != record.primary and node in known
 
 
 def _lack(now: Situation, copies: list[Instance]) -> str:

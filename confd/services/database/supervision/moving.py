@@ -42,7 +42,7 @@ def move(master: Master, database: str, sources: list[int], guests: list[int]) -
     def phase(leaving: Sequence[int]) -> None:
         supervision.follow(
             database,
-            lambda record: _moving(record, guests, leaving),
+            lambda record: with_move(record, guests, leaving),
             lambda supervisor: _judged(supervisor, guests, leaving),
             say=master.say,
             canceled=lambda: master.canceled,
@@ -63,16 +63,16 @@ def stay(master: Master, database: str, guests: list[int]) -> None:
     if database not in master.cluster.conf().databases:
         return
     if set(guests) & set(supervision.record(database).guests):
-        supervision.change(database, lambda record: _moving(record, guests, guests))
+        supervision.change(database, lambda record: with_move(record, guests, guests))
         _await_parted(master, database, guests)
-    supervision.change(database, lambda record: _moving(record, (), ()))
+    supervision.change(database, lambda record: with_move(record, (), ()))
 
 
 @master_operation("database.moved")
 def moved(master: Master, database: str) -> None:
     """End a move after the configuration has changed: the guests are at home now."""
     if database in master.cluster.conf().databases:
-        master.service(Supervision).change(database, lambda record: _moving(record, (), ()))
+        master.service(Supervision).change(database, lambda record: with_move(record, (), ()))
 
 
 @master_operation("database.withdraw")
@@ -88,6 +88,12 @@ def withdraw(master: Master, database: str, left: int, vid: int, devices: list[s
     _dismiss(master.cluster, master.service(Supervision), database, left)
 
 
+def with_move(record: Record, guests: Sequence[int], leaving: Sequence[int]) -> Record:
+    """Return the record with a move under way; what leaves is no copy from which the database could go on."""
+    copies = tuple(node for node in record.copies if node not in leaving)
+    return msgspec.structs.replace(record, guests=tuple(guests), leaving=tuple(leaving), copies=copies)
+
+
 def arrived(now: Situation, node: int) -> bool:
     """Tell whether a node has a copy that follows, and counts where commits wait for copies."""
     primary = now.seen.get(now.record.primary) if now.record.primary is not None else None
@@ -101,10 +107,6 @@ def arrived(now: Situation, node: int) -> bool:
 def parted(record: Record, node: int) -> bool:
     """Tell whether nothing relies on the copy of a node."""
     return node != record.primary and node not in record.quorum.standbys
-
-
-def _moving(record: Record, guests: Sequence[int], leaving: Sequence[int]) -> Record:
-    return msgspec.structs.replace(record, guests=tuple(guests), leaving=tuple(leaving))
 
 
 def _judged(supervisor: Supervisor, guests: Sequence[int], leaving: Sequence[int]) -> bool | None:

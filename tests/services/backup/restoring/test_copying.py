@@ -10,6 +10,7 @@ import pytest
 from confd.model.errors import InsufficientSpace
 from confd.services.backup.restoring import copying
 from confd.services.backup.restoring.copying import Room, copy_tree, sync_tree
+from tests.filesystems import sharing, taken
 
 
 @pytest.fixture
@@ -63,3 +64,18 @@ def test_a_copy_ends_where_the_room_ends(tree: Path, tmp_path: Path) -> None:
     (target := tmp_path / "target").mkdir()
     with pytest.raises(InsufficientSpace, match="full"):
         copy_tree(tree, target, Room(1_000_000, "the volume is full"))
+
+
+def test_blocks_are_shared_where_the_file_system_can() -> None:
+    """A copy of 64 MiB takes next to nothing, and later changes of the one do not show in the other."""
+    content = os.urandom(64 << 20)
+    with sharing() as place:
+        for name in ("source", "target"):
+            (place / name).mkdir()
+        (place / "source/data").write_bytes(content)
+        before = taken(place)
+        copy_tree(place / "source", place / "target", Room(1 << 30, "full"))
+        assert taken(place) - before < 4 << 20
+        with (place / "source/data").open("r+b") as file:
+            file.write(b"changed")
+        assert (place / "target/data").read_bytes() == content

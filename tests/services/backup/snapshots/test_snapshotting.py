@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ from confd.services.backup.snapshots.operations import (
 from confd.services.backup.snapshots.snapshot import snapshot_order
 from confd.services.database.record import Wanted
 from confd.services.database.supervision.supervision import Supervision
+from tests.filesystems import sharing, taken
 from tests.services.database.rig import NAME, Rig
 
 GENERATION = "restored"
@@ -35,7 +38,14 @@ GENERATION = "restored"
 
 @pytest.fixture(scope="module")
 def shared(installation: Path, user: str | None) -> Iterator[tuple[Rig, Supervision]]:
-    """One running database for all tests, with a volume for snapshots."""
+    """One running database for all tests."""
+    made = running(installation, user)
+    yield made
+    made[0].close()
+
+
+def running(installation: Path, user: str | None) -> tuple[Rig, Supervision]:
+    """Make a running database with a volume for snapshots."""
     rig = Rig(installation, user, (11,))
     rig.volume()
     rig.volume(name="Snaps", vid=1)
@@ -44,8 +54,7 @@ def shared(installation: Path, user: str | None) -> Iterator[tuple[Rig, Supervis
     rig.define()
     supervision.want(NAME, Wanted.RUNNING)
     rig.sql(11, "CREATE TABLE t AS SELECT 0 AS i")
-    yield rig, supervision
-    rig.close()
+    return rig, supervision
 
 
 @pytest.fixture
@@ -110,6 +119,23 @@ def test_a_snapshot_is_restored_with_what_was_committed(shared: tuple[Rig, Super
     assert rows == list(range(len(rows)))
     assert before < len(rows) <= after + 1
     assert (about.size > 10_000_000, about.active_nodes, about.postgresql[:2]) == (True, 1, "18")
+
+
+def test_a_snapshot_takes_no_space_where_blocks_are_shared(
+    installation: Path, user: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that can, a snapshot takes a small part of its size: WAL that its end makes, and names."""
+    with sharing() as place, monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(place))
+        rig, _ = running(installation, user)
+        with contextlib.closing(rig):
+            rig.sql(11, "CREATE TABLE large AS SELECT md5(i::text) FROM generate_series(1, 500000) AS i")
+            rig.sql(11, "CHECKPOINT")
+            before = taken(place)
+            take(rig, 1)
+            (about,) = list_snapshots.function(rig.hosts[11], "Snaps", NAME)
+            assert about.size > 64 << 20
+            assert taken(place) - before < 24 << 20
 
 
 def test_taking_it_again_is_the_same_snapshot(site: Rig) -> None:

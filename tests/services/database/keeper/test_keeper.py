@@ -13,6 +13,7 @@ import pytest
 
 from confd.cluster.leases import boottime
 from confd.model.errors import NodeError, TimedOut
+from confd.services.background.process import HELD
 from confd.services.database.keeper import keeper
 from confd.services.database.keeper.client import KeeperClient
 from confd.services.database.keeper.processes import processes_in, start_time, wait_gone
@@ -98,7 +99,7 @@ def test_second_keeper_does_not_start(place: Place) -> None:
     status = place.start(READY)
     words = [place.state, place.path, place.data, place.log]
     second = subprocess.run([sys.executable, "-m", keeper.__name__, *words], check=False)
-    assert second.returncode == keeper.HELD
+    assert second.returncode == HELD
     place.client.ensure(place.data, place.log)
     assert place.client.status() == status
 

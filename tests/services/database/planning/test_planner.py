@@ -17,6 +17,7 @@ from confd.model.states import NodeState
 from confd.services.database.observed import Follower, Instance, InstanceState, Place, Role
 from confd.services.database.planning.planner import plan
 from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
+from confd.services.database.planning.seats import with_guests
 from confd.services.database.planning.situation import (
     Clone,
     Detach,
@@ -35,8 +36,12 @@ from confd.services.database.planning.situation import (
     StopInstance,
 )
 from confd.services.database.record import Quorum, Record, Wanted
+from confd.services.database.supervision.moving import arrived, parted, with_move
 
 NODES = (11, 12, 13)
+SERVERS = (*NODES, 14)
+"""The last one has no copy until one moves there."""
+
 quorums = st.builds(
     lambda members, acks: Quorum(tuple(sorted(members)), min(acks, len(members))) if members and acks else Quorum(),
     st.sets(st.sampled_from((12, 13, 14, 15))),
@@ -101,7 +106,11 @@ class Database(RuleBasedStateMachine):
     def begin(self, redundancy: int, create_new: bool, running: bool) -> None:
         self.redundancy = redundancy
         self.record = Record(next_generation="g1", create_new=create_new, volume="v")
-        self.servers = {node: Server(Instance(node=node, state=InstanceState.EMPTY)) for node in NODES}
+        self.servers = {node: Server(Instance(node=node, state=InstanceState.EMPTY)) for node in SERVERS}
+        self.home = NODES
+        self.move: tuple[int, int] | None = None
+        self.left: set[int] = set()
+        self.doomed: set[int] = set()
         self.busy: dict[int, NodeAction] = {}
         self.systems = itertools.count(1)
         self.commits = itertools.count(1)
@@ -121,7 +130,8 @@ class Database(RuleBasedStateMachine):
 
     @property
     def spec(self) -> Spec:
-        return Spec(tuple(node for node in NODES if node not in self.record.suspended), (), self.redundancy)
+        active = tuple(node for node in self.home if node not in self.record.suspended)
+        return with_guests(Spec(active, (), self.redundancy), self.record, self.redundancy)
 
     @rule(wanted=st.sampled_from(Wanted), accept_loss=st.booleans())
     def want(self, wanted: Wanted, accept_loss: bool = False) -> None:
@@ -132,12 +142,63 @@ class Database(RuleBasedStateMachine):
             accept_loss=accept_loss and wanted is Wanted.RUNNING,
         )
 
-    @rule(node=st.sampled_from(NODES), suspended=st.booleans())
+    @rule(node=st.sampled_from(SERVERS), suspended=st.booleans())
     def suspend(self, node: int, suspended: bool) -> None:
         """An administrator takes a node from the database, or gives it back; he may be wrong about its being dead."""
         nodes = {*self.record.suspended} | {node} if suspended else {*self.record.suspended} - {node}
-        if len(nodes) < len(NODES):
+        if node in self.home and set(self.home) - nodes:
             self.record = msgspec.structs.replace(self.record, suspended=tuple(sorted(nodes)))
+
+    @rule(source=st.sampled_from(SERVERS), guest=st.sampled_from(SERVERS))
+    def begin_move(self, source: int, guest: int) -> None:
+        """The copy of a node is to move to one that has none."""
+        free = guest not in self.home and guest not in self.left and not self.servers[guest].dead
+        if self.move is None and source in self.home and free and self.record.wanted is Wanted.RUNNING:
+            self.move = source, guest
+            self.record = with_move(self.record, (guest,), ())
+
+    @precondition(lambda self: self.move)
+    @rule()
+    def go_on_moving(self) -> None:
+        """The guest follows: the source is not relied on any more; then the configuration changes."""
+        assert self.move is not None
+        (source, guest), now = self.move, self.situation()
+        if self.record.leaving == (guest,) or not arrived(now, guest):
+            return
+        if not self.record.leaving:
+            self.record = with_move(self.record, (guest,), (source,))
+        elif parted(self.record, source):
+            self.home = tuple(guest if node == source else node for node in self.home)
+            self.end_move(source)
+
+    @precondition(lambda self: self.move)
+    @rule()
+    def take_move_back(self) -> None:
+        """The move is undone, at any moment; the guest is sent away once nothing relies on it."""
+        assert self.move is not None
+        guest = self.move[1]
+        if self.record.leaving == (guest,) and parted(self.record, guest):
+            self.end_move(guest)
+        else:
+            self.record = with_move(self.record, (guest,), (guest,))
+
+    def end_move(self, left: int) -> None:
+        self.record = with_move(self.record, (), ())
+        self.left.add(left)
+        self.move = None
+
+    @rule()
+    def destroy_what_was_left(self) -> None:
+        """Decided when nothing relies on it any more, done at some time after."""
+        for node in sorted(self.doomed):
+            server = self.servers[node]
+            if server.online and node not in self.busy:
+                self.ghosts_end(node)
+                server.data = Instance(node=node, state=InstanceState.EMPTY)
+                server.log, server.slots = (), set()
+                self.left.discard(node)
+                self.by_hand.discard(node)
+        self.doomed = {node for node in self.left if parted(self.record, node)}
 
     @rule()
     def decide(self) -> None:
@@ -177,7 +238,7 @@ class Database(RuleBasedStateMachine):
         if not self.servers[node].dead and not self.servers[node].online:
             self.servers[node].ghosts.append(action)
 
-    @rule(node=st.sampled_from(NODES))
+    @rule(node=st.sampled_from(SERVERS))
     def ghosts_end(self, node: int) -> None:
         """What the master has given up happens after all."""
         ghosts, self.servers[node].ghosts = self.servers[node].ghosts, []
@@ -206,12 +267,12 @@ class Database(RuleBasedStateMachine):
         self.times.clear()
         self.unable = frozenset()
 
-    @rule(node=st.sampled_from(NODES))
+    @rule(node=st.sampled_from(SERVERS))
     def cut(self, node: int) -> None:
         """The master does not reach a node any more, or again; its server runs on."""
         self.servers[node].online ^= not self.servers[node].dead
 
-    @rule(node=st.sampled_from(NODES))
+    @rule(node=st.sampled_from(SERVERS))
     def kill(self, node: int) -> None:
         """All processes of a node die, or a dead node comes back."""
         server = self.servers[node]
@@ -221,14 +282,14 @@ class Database(RuleBasedStateMachine):
             server.ghosts.clear()
             self.crash(node)
 
-    @rule(node=st.sampled_from(NODES))
+    @rule(node=st.sampled_from(SERVERS))
     def crash(self, node: int) -> None:
         server = self.servers[node]
         if server.data.running:
             server.ended = False
             server.data = msgspec.structs.replace(server.data, state=InstanceState.STOPPED, follows=None)
 
-    @rule(nodes=st.sets(st.sampled_from(NODES)))
+    @rule(nodes=st.sets(st.sampled_from(SERVERS)))
     def cannot_start(self, nodes: set[int]) -> None:
         self.unable = frozenset(nodes)
 
@@ -239,15 +300,15 @@ class Database(RuleBasedStateMachine):
         if primary is None or not self.servers[primary].writable:
             return
         following = set(self.followers(primary))
-        self.late = frozenset(NODES) - following - {primary}
-        for node in NODES:
+        self.late = frozenset(self.spec.nodes) - following - {primary}
+        for node in self.spec.nodes:
             if node in following:
                 self.stuck.pop(node, None)
                 self.times.pop(node, None)
             elif self.servers[node].data.state is InstanceState.READY and self.servers[node].data.follows == primary:
                 self.stuck[node] = self.times[node] = self.times.get(node, 0) + 1
 
-    @rule(node=st.sampled_from(NODES))
+    @rule(node=st.sampled_from(SERVERS))
     def promote_by_hand(self, node: int) -> None:
         server = self.servers[node]
         if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
@@ -256,14 +317,14 @@ class Database(RuleBasedStateMachine):
                 server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
             )
 
-    @rule(node=st.sampled_from(NODES))
+    @rule(node=st.sampled_from(SERVERS))
     def run_out_of_wal(self, node: int) -> None:
         """The primary could not keep WAL any longer for a standby that does not follow."""
         primary = self.record.primary
         if primary is not None and node not in self.followers(primary):
             self.servers[primary].slots.discard(node)
 
-    @rule(node=st.sampled_from(NODES), chance=st.randoms(use_true_random=False))
+    @rule(node=st.sampled_from(SERVERS), chance=st.randoms(use_true_random=False))
     def write(self, node: int, chance: random.Random) -> None:
         """A client commits on what is writable; acknowledged once as many followers have it as are asked for."""
         server = self.servers[node]
@@ -313,8 +374,10 @@ class Database(RuleBasedStateMachine):
         self.unable = frozenset()
         self.record = msgspec.structs.replace(self.record, suspended=())
         for _ in range(80):
+            if self.move is not None and self.record.wanted is Wanted.RUNNING:
+                self.take_move_back()
             decided = self.plan()
-            if decided.reached or decided.blocked:
+            if (decided.reached and self.move is None) or decided.blocked:
                 break
             self.decide()
             for node in list(self.busy):
@@ -323,27 +386,33 @@ class Database(RuleBasedStateMachine):
         assert self.plan().reached or self.plan().blocked
         running = [node for node, server in self.servers.items() if server.data.running]
         if self.plan().reached:
-            assert running == (list(NODES) if self.record.wanted is Wanted.RUNNING else [])
+            assert running == (sorted(self.home) if self.record.wanted is Wanted.RUNNING else [])
 
     def plan(self) -> Plan:
-        seen = {node: self.see(node) for node, server in self.servers.items() if server.online}
+        return plan(self.situation())
+
+    def situation(self) -> Situation:
+        concerned = {*self.spec.nodes, *self.record.copies, *self.record.quorum.standbys, self.record.primary}
+        seen = {
+            node: self.see(node)
+            for node, server in self.servers.items()
+            if server.online and (node in concerned or server.data.running)
+        }
         states = {
             node: NodeState.ONLINE if server.online else NodeState.OFFLINE for node, server in self.servers.items()
         }
-        return plan(
-            Situation(
-                database="db",
-                spec=self.spec,
-                record=self.record,
-                nodes=states,
-                seen=seen,
-                busy=dict(self.busy),
-                failed=dict(self.failed),
-                gone=frozenset(node for node, server in self.servers.items() if server.dead),
-                late=self.late,
-                stuck=dict(self.stuck),
-                unable=self.unable,
-            )
+        return Situation(
+            database="db",
+            spec=self.spec,
+            record=self.record,
+            nodes=states,
+            seen=seen,
+            busy=dict(self.busy),
+            failed=dict(self.failed),
+            gone=frozenset(node for node, server in self.servers.items() if server.dead),
+            late=self.late,
+            stuck=dict(self.stuck),
+            unable=self.unable,
         )
 
     def see(self, node: int) -> Instance:
@@ -384,6 +453,8 @@ class Database(RuleBasedStateMachine):
         server = self.servers[action.node]
         assert server.online
         assert action.node not in self.busy or isinstance(action, StopInstance)
+        known = (self.record.primary, *self.record.quorum.standbys, *self.record.copies, *self.record.suspended)
+        assert action.node in (*self.spec.nodes, *known) or isinstance(action, StopInstance)
         writable = [
             node for node, other in self.servers.items() if other.online and other.writable and node != action.node
         ]
@@ -509,16 +580,18 @@ TestDatabase.settings = settings(max_examples=150, stateful_step_count=40, deadl
 
 
 def story(seed: int, steps: int) -> None:
-    """Run a random story in which primaries are lost over and over, checking the invariants after every step."""
+    """Run a random story in which primaries are lost over and over, and copies move in half of them, checking the invariants after every step."""
     chance = random.Random(seed)
     database = Database()
     database.begin(chance.choice((1, 2, 2, 3, 3)), chance.random() < 0.2, True)
+    moves = chance.choice((0, 12))
     for _ in range(steps):
-        node = chance.choice(NODES)
+        node = chance.choice(SERVERS)
         event = chance.choices(
-            ("commit", "work", "kill", "cut", "crash", "ghosts", "end", "time", "master", "suspend", "want", "start"),
-            (30, 30, 8, 5, 5, 4, 12, 8, 2, 2, 1, 2),
-        )[0]
+            ("commit", "work", "kill", "cut", "crash", "ghosts", "end", "time", "master", "suspend", "want", "start",
+             "move", "back"),
+            (30, 30, 8, 5, 5, 4, 12, 8, 2, 2, 1, 2, moves, moves / 6),
+        )[0]  # fmt: skip
         match event:
             case "commit":
                 database.write(database.record.primary or node if chance.random() < 0.8 else node, chance)
@@ -541,6 +614,15 @@ def story(seed: int, steps: int) -> None:
                 database.suspend(node, chance.random() < 0.4)
             case "want":
                 database.want(chance.choice(list(Wanted)), chance.random() < 0.1)
+            case "move":
+                if database.move is None:
+                    database.begin_move(node, chance.choice([one for one in SERVERS if one not in database.home]))
+                else:
+                    database.go_on_moving()
+                database.destroy_what_was_left()
+            case "back":
+                if database.move is not None:
+                    database.take_move_back()
             case "start":
                 database.cannot_start({node} if chance.random() < 0.5 else set())
         database.record_is_true_of_acknowledged_commits()
@@ -552,7 +634,7 @@ SEEDS = range(20_000 if os.environ.get("TORTURE") else 600)
 
 
 def test_primaries_are_lost_over_and_over() -> None:
-    """Whoever dies, is cut off, returns or is given up when: no acknowledged commit is lost, one is writable."""
+    """Whoever dies, is cut off, returns, moves or is given up when: no acknowledged commit is lost, one is writable."""
     for seed in SEEDS:
         try:
             story(seed, 80)

@@ -1,0 +1,53 @@
+"""Moving a play between stores, and going on from a survivor."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import Any, Final
+
+from confd.daemon.recovering import permission, permit
+from confd.model.errors import NodeError, NodeOffline, TimedOut
+from confd.play import processes
+from confd.play.calls import job_ended, start_job
+from confd.play.record import PlayNode
+
+_PATIENCE: Final = 180.0
+_LOOK: Final = 0.2
+_JOB: Final = "store_move"
+
+
+def move(node: PlayNode, params: dict[str, Any]) -> str:
+    """Move the cluster of a node into another store; what was compared.
+
+    :raises ConfDError: it was not moved, and why.
+    """
+    job_id = start_job(node.socket, _JOB, params)
+    until = time.monotonic() + _PATIENCE
+    while True:
+        ended, result = job_ended(node.socket, _JOB, job_id)
+        if ended:
+            return str(result)
+        if time.monotonic() > until:
+            raise TimedOut(f"job {job_id} goes on; see it with confd_client job_info job_id: {job_id}")
+        time.sleep(_LOOK)
+
+
+def recover(node: PlayNode) -> str:
+    """Have a node go on alone; what may be missing.
+
+    :raises NodeOffline: its daemon does not run.
+    :raises NodeError: it does not go on, and why.
+    """
+    if processes.daemon(node) is None:
+        raise NodeOffline(f"the daemon of {node.name} does not run; start it, then recover from there")
+    permit(node.root)
+    try:
+        done = subprocess.run(
+            [*processes.program(), "--root", str(node.root), "--take-over"], capture_output=True, text=True, check=False
+        )
+    finally:
+        permission(node.root).unlink(missing_ok=True)
+    if done.returncode:
+        raise NodeError(done.stderr.strip().removeprefix("confd: ") or f"{node.name} did not go on")
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Processes that outlive the daemon: keepers of databases and workers of backups."""
