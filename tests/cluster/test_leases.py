@@ -85,6 +85,7 @@ def job_works(running: Cluster, node: int) -> bool:
     return True
 
 
+@pytest.mark.skipif("TORTURE" not in os.environ, reason="supervision/test_leases tries it without daemons")
 def test_daemon_of_the_primary_freezes(running: Cluster, writer: Writer) -> None:
     """Its keeper stops the instance at the deadline, another one takes over; it rejoins when the daemon goes on."""
     lost = primary(running)
@@ -96,6 +97,7 @@ def test_daemon_of_the_primary_freezes(running: Cluster, writer: Writer) -> None
     os.kill(running.pid(lost), signal.SIGCONT)
 
 
+@pytest.mark.skipif("TORTURE" not in os.environ, reason="supervision/test_leases tries it without daemons")
 def test_etcd_is_gone(running: Cluster, writer: Writer) -> None:
     """The primary stops by itself; when etcd is back all goes on by itself, with the same primary."""
     lost = primary(running)
