@@ -378,9 +378,13 @@ def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
     except UnknownJob:
         everything = (lambda conf, values: [Lock(_EVERYTHING)],)
         return registry.Job(
-            name, intent, "", "", {}, (), registry.Allow(), (),
-            "", False, False, interrupt, everything, None, frozenset(), {}, ) def _gone(ticket: Ticket) -> NoMaster: return NoMaster(f"this master is going down; the next one goes on with job {ticket.id}",
+            name, intent, "", "", {}, (), registry.Allow(), (), "", False, False, interrupt, everything, None,
+            frozenset(), {},
         )  # fmt: skip
+
+
+def _gone(ticket: Ticket) -> NoMaster:
+    return NoMaster(f"this master is going down; the next one goes on with job {ticket.id}")
 
 
 def _finished(outcome: Outcome) -> Finished:
