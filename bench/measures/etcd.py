@@ -13,7 +13,7 @@ from bench.table import Report, Row, at_most, percentile, spread
 from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient
 from tests.cluster.harness import Cluster, until
-from tests.cluster.test_lost_majority import kill_everything, masters
+from tests.cluster.test_etcd_outages import kill_everything, masters
 
 _PUTS: Final = 3.0
 _TAKEN_SECONDS: Final = 5.0

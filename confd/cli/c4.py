@@ -324,9 +324,9 @@ def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ..
     """Move a running cluster into etcd, with its history."""
     from confd.play.storing import move
 
-    _, node, _ = _find(target, play_id)
+    found, node, _ = _find(target, play_id)
     params = {name: value for name, value in given.items() if value is not None}
-    _say(move(node, {"kind": "etcd", "endpoints": list(endpoints), **params}))
+    _say(move(found, node, {"kind": "etcd", "endpoints": list(endpoints), **params}))
 
 
 @store.command("sqlite")
@@ -335,8 +335,8 @@ def store_sqlite(target: str | None, play_id: str | None) -> None:
     """Move a running cluster into the embedded store, with its history."""
     from confd.play.storing import move
 
-    _, node, _ = _find(target, play_id)
-    _say(move(node, {"kind": "sqlite"}))
+    found, node, _ = _find(target, play_id)
+    _say(move(found, node, {"kind": "sqlite"}))
 
 
 @store.command("recover")

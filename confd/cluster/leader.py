@@ -18,7 +18,6 @@ import structlog
 
 from confd import __version__
 from confd.cluster.agent import Reply, reply_of
-from confd.cluster.doubt import Doubt, Majority
 from confd.cluster.member import Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
@@ -69,7 +68,6 @@ class Leader:
         self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
-        self._majority = Majority(time.monotonic())
         store.watch(self._durable)
         replica.watch(self._on_written)
         self._follow_conf()
@@ -113,10 +111,6 @@ class Leader:
         quorum = quorum_of(self.states())
         if not quorum.held:
             raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
-
-    def doubt(self) -> Doubt | None:
-        """Return how old answers of this master may be, having no quorum; None while it has one."""
-        return self._majority.doubt(time.monotonic())
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -220,7 +214,6 @@ class Leader:
             if self._left:
                 self._follow_conf()
             present = self.states()
-            self._majority.seen(present, time.monotonic())
             if present != known:
                 changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
                 log.info("node_states", states=changed, nodes=len(present))

@@ -21,7 +21,7 @@ from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
 from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NodeError, NodeOffline, NoMaster, WrongState
+from confd.model.errors import ConfDError, NodeError, NoMaster, WrongState
 from confd.services.nodes.mastership import affinities
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError
@@ -31,7 +31,8 @@ from confd.store.protocol import Gap, StaleTerm, StoreFailed
 
 log = structlog.get_logger("candidacy")
 
-_ASK_SECONDS: Final = 3.0
+_ASK_SECONDS: Final = 10.0
+_ENTER_SECONDS: Final = 6.0
 _SURVEY_SECONDS: Final = 1.0
 _FINISH_SECONDS: Final = 8.0
 _COPY_SECONDS: Final = 5.0
@@ -207,7 +208,7 @@ class Candidacy:
                 return
             log.warning("mastership_too_late", term=term)
         except (StoreFailed, StaleTerm, Gap, EtcdError, ConfDError) as error:
-            self._went_back = isinstance(error, WentBack)
+            self._went_back = self._went_back or isinstance(error, WentBack)
             self._say(f"n{self._node} cannot be master: {error}")
         except Exception:
             log.exception("not_leading", term=term)
@@ -266,8 +267,6 @@ class Candidacy:
         master = self._seat.mastership
         if master is None:
             raise NoMaster(f"n{self._node} is not the master")
-        if node not in self._candidate.alive:
-            raise NodeOffline(f"n{node} does not run; start it, or choose another one")
         conf = self._conf()
         where = (conf.require_node(node).private_ip, conf.global_.cored_port)
         await self._connector.call(*where, "may_lead", {"software": __version__, "term": master.term}, _ASK_SECONDS)
@@ -301,8 +300,11 @@ class Candidacy:
             raise WrongState(
                 f"n{self._node} runs version {__version__}, the master {body['software']}; update it first"
             )
-        if self.trouble or not self._ready:
-            raise WrongState(self.trouble or f"n{self._node} is starting")
+        until = self._loop.time() + _ENTER_SECONDS
+        while self._node not in self._candidate.alive and self._loop.time() < until:  # noqa: ASYNC110 - is polled
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self.trouble or self._node not in self._candidate.alive:
+            raise WrongState(self.trouble or f"n{self._node} has no lease in etcd yet; wait until it has started")
         return {}
 
     async def _trim(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Container
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from confd.api.authentication import Authentication
 from confd.api.methods import Methods
 from confd.cluster.agent import Agent
 from confd.cluster.counter import Counter
+from confd.cluster.doubt import Doubt, Majority
 from confd.cluster.host import Cluster, Host
 from confd.cluster.identity import NodeFiles
 from confd.cluster.leader import Leader
@@ -74,14 +76,13 @@ class Mastership:
         connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
     ) -> None:  # fmt: skip
         self.term = term
+        self._majority = Majority(time.monotonic())
         self._host, self._store, self._files = host, tenure(store), files
         store = self._store
         self.head = Head(store, load_conf(store, vault), store.runtime())
         self.leader = Leader(host.node, term, store, replica, connector, address=host.address)
         self.view = ClusterView(host, self.head, self.leader, agent)
-        around = Surroundings(
-            store, self.head, self.view, self.view, vault, self.view.service, __version__, self.leader.doubt
-        )
+        around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__, self.doubt)
         self.scheduler = Scheduler(around, self._check_may_change)
         self.view.submitting = Submitting(host.node, counter, self.scheduler).submit
         authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
@@ -141,12 +142,17 @@ class Mastership:
         self._host.leases.neglect()
         reach(Failpoint.RESIGNED)
 
+    def doubt(self) -> Doubt | None:
+        """Return how old answers of this master may be, having no quorum; None while it has one."""
+        return self._majority.doubt(time.monotonic())
+
     def _check_may_change(self) -> None:
         self.leader.check_quorum()
         self._store.check_room()
 
     async def _beat(self) -> None:
         while True:
+            self._majority.seen(self.leader.states(), time.monotonic())
             try:
                 await asyncio.to_thread(self.view.refresh_own_status)
             except Exception:

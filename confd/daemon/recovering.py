@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from confd.cluster.identity import write_private
@@ -22,6 +23,7 @@ from confd.exaconf import Conf
 from confd.model.errors import NodeError, WrongState
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.plan import load_plan
+from confd.store.etcd.candidate import Next
 from confd.store.etcd.errors import EtcdError
 from confd.store.etcd.state import read_state, state_of, write
 from confd.store.etcd.store import EtcdStore
@@ -114,6 +116,12 @@ class Recovery:
                 await fetch(self._store, self._connector, self._conf(), one)
 
     def _put_right(self, term: int) -> None:
+        """Have etcd hold the longest journal, and this node be the one that tries to lead first."""
+        self._fill(term)
+        authority = self._store.authority
+        authority.client.put(authority.keys.next, msgspec.json.encode(Next(self._node)))
+
+    def _fill(self, term: int) -> None:
         store, authority = self._store, self._store.authority
         known, head = authority.read_head()
         term = max(term, known.term + TERMS)

@@ -8,10 +8,10 @@ from confd.cluster.operations import MASTER
 from confd.exaconf import Volume
 from confd.jobs import locks
 from confd.jobs.observing import database_state, require_idle
-from confd.jobs.shelves import backups_on, find_backup, node_for
+from confd.jobs.shelves import backups_on, find_backup, node_for, readable
 from confd.jobs.types import DatabaseName, VolumeName
 from confd.model.durations import parse_duration
-from confd.model.errors import ConfDError, NodeOffline, NotFound, StorageCorrupted, WrongState
+from confd.model.errors import NodeOffline, NotFound, StorageCorrupted, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
@@ -23,7 +23,7 @@ from confd.services.backup.order import BackupOrder
 from confd.services.backup.orders import start, stop
 from confd.services.backup.restoring.verification import links_of
 from confd.services.backup.running import verify
-from confd.services.backup.targets import archive_volume, archive_volumes
+from confd.services.backup.targets import archive_volume
 from confd.services.database.record import Record
 from confd.services.database.supervision.supervision import Supervision
 
@@ -148,20 +148,8 @@ def db_backup_list(ctx: Context, db_name: DatabaseName, *, show_foreign: bool = 
     """
     ctx.conf.require_database(db_name)
     shown: list[dict[str, Any]] = []
-    unread: list[ConfDError] = []
-    volumes = archive_volumes(ctx.conf)
-    for volume in volumes:
-        try:
-            found = backups_on(ctx, volume, None if show_foreign else db_name)
-        except ConfDError as error:
-            unread.append(error)
-            continue
+    for _, found in readable(ctx, None if show_foreign else db_name):
         shown += describe_backups(found, db_name, ctx.now(), foreign=show_foreign)
-    if unread and len(unread) == len(volumes):
-        # An empty list would say that there are none.
-        raise type(unread[0])("; ".join(one.message for one in unread))
-    for missed in unread:
-        ctx.warn(f"{missed.message}; what it holds is not listed")
     return shown
 
 

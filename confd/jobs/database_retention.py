@@ -10,7 +10,7 @@ import msgspec
 from confd.cluster.operations import MASTER
 from confd.exaconf import Volume
 from confd.jobs import locks
-from confd.jobs.shelves import backups_on, node_for
+from confd.jobs.shelves import backups_on, node_for, readable
 from confd.jobs.types import DatabaseName, VolumeName
 from confd.model.errors import InUse, InvalidParameter, NodeOffline, NotFound, WrongState
 from confd.model.states import NodeState
@@ -22,7 +22,7 @@ from confd.services.backup.location import Location, parse_id, parse_set
 from confd.services.backup.retention.expiry import check_date, read_date
 from confd.services.backup.retention.removal import delete_backups, set_expiry
 from confd.services.backup.retention.rules import deletion_order, orphaned, unusable, used_by
-from confd.services.backup.targets import archive_volume, archive_volumes
+from confd.services.backup.targets import archive_volume
 from confd.services.database.record import PREFIX, Record
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -130,7 +130,8 @@ def db_backup_change_expiration(
 def db_backup_delete_unusable(ctx: Context, db_name: DatabaseName) -> None:
     """Delete the backups of a database that cannot be restored, on all archive volumes.
 
-    These are incomplete ones, and incremental ones that build on something that is missing.
+    These are incomplete ones, and incremental ones that build on something that is missing. Volumes of which a part
+    cannot be seen now are left alone, and named in a warning.
 
     :param db_name: Name of an existing database.
 
@@ -138,12 +139,21 @@ def db_backup_delete_unusable(ctx: Context, db_name: DatabaseName) -> None:
     {db_name: exa_db}
     """
     ctx.conf.require_database(db_name)
-    for volume in archive_volumes(ctx.conf):
-        known = backups_on(ctx, volume, db_name)
+    deleted, kept = False, list[str]()
+    for volume, known in readable(ctx, db_name):
         doomed = unusable(known, db_name, _used(ctx, volume))
-        if doomed:
-            _require_whole(ctx, volume)
+        if doomed and (away := _away(ctx, volume)):
+            kept.append(
+                f"{', '.join(away)} of volume {volume.name} must be online: backups that seem unusable may only be out "
+                "of reach"
+            )
+        elif doomed:
             _delete(ctx, volume, known, doomed)
+            deleted = True
+    if kept and not deleted:
+        raise NodeOffline(f"{'; '.join(kept)}; nothing was deleted")
+    for reason in kept:
+        ctx.warn(f"{reason}; nothing was deleted there")
 
 
 def _delete(ctx: Context, volume: Volume, known: Backups, doomed: list[Backup] | tuple[Backup, ...]) -> None:
@@ -172,12 +182,7 @@ def _require(known: Backups, volume: Volume, location: Location) -> Backup:
     return backup
 
 
-def _require_whole(ctx: Context, volume: Volume) -> None:
-    """Refuse when a part of a volume cannot be seen: what lies there is missing only for now."""
+def _away(ctx: Context, volume: Volume) -> list[str]:
+    """Return the nodes of a volume that cannot be seen: what lies there is missing only for now."""
     states = ctx.learn("states", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
-    away = [f"n{node}" for node in volume.nodes if states.get(str(node)) != NodeState.ONLINE]
-    if away:
-        raise NodeOffline(
-            f"{', '.join(away)} of volume {volume.name} must be online: backups that seem unusable may only be out "
-            "of reach; nothing was deleted"
-        )
+    return [f"n{node}" for node in volume.nodes if states.get(str(node)) != NodeState.ONLINE]

@@ -35,19 +35,19 @@ def check_schedule_name(name: str) -> None:
         )
 
 
-def _rule(name: str) -> Rule:
+def _rule(name: str, description: str) -> Rule:
     field = FIELDS[name]
-    return Rule(minimum=field.first, maximum=field.last, check=field.check, form=field.form)
+    return Rule(minimum=field.first, maximum=field.last, check=field.check, form=field.form, description=description)
 
 
 ScheduleName = Annotated[str, Rule(check=check_schedule_name)]
 Level = Annotated[int, Rule(minimum=0, maximum=9)]
 Lifetime = Annotated[str | int, Rule(check=check_lifetime, form="a lifetime such as '1w 3d'")]
-Minute = Annotated[str | int, _rule("minute")]
-Hour = Annotated[str | int, _rule("hour")]
-Day = Annotated[str | int, _rule("day")]
-Month = Annotated[str | int, _rule("month")]
-Weekday = Annotated[str | int, _rule("weekday")]
+Minute = Annotated[str | int, _rule("minute", "Minute, as in cron.")]
+Hour = Annotated[str | int, _rule("hour", "Hour, as in cron.")]
+Day = Annotated[str | int, _rule("day", "Day of the month, as in cron.")]
+Month = Annotated[str | int, _rule("month", "Month, as in cron.")]
+Weekday = Annotated[str | int, _rule("weekday", "Day of the week as in cron, 0 and 7 are Sunday; or its English name.")]
 
 
 @job(
@@ -84,11 +84,6 @@ def db_backup_add_schedule(
     :param backup_volume_name: Archive volume by name; may be given instead of backup_volume_id.
     :param enabled: Run it from now on; otherwise it is only stored.
     :param expire: Lifetime of the backups, such as '1w 3d'; they never expire when it is left out.
-    :param minute: Minute, as in cron.
-    :param hour: Hour, as in cron.
-    :param day: Day of the month, as in cron.
-    :param month: Month, as in cron.
-    :param weekday: Day of the week as in cron, 0 and 7 are Sunday; or its English name.
 
     Examples:
     {db_name: exa_db, backup_name: backup1, backup_volume_name: r0001, enabled: true, level: 0, expire: 1w 3d, minute: 0, hour: 0, day: '*', month: '*', weekday: 0}
@@ -127,11 +122,6 @@ def db_backup_modify_schedule(
     :param db_name: Database that it belongs to.
     :param enabled: Whether it runs.
     :param expire: New lifetime of the backups, such as '1w 3d'; empty: they never expire.
-    :param minute: Minute, as in cron.
-    :param hour: Hour, as in cron.
-    :param day: Day of the month, as in cron.
-    :param month: Month, as in cron.
-    :param weekday: Day of the week as in cron, 0 and 7 are Sunday; or its English name.
 
     Examples:
     {db_name: exa_db, backup_name: backup1, enabled: true}
@@ -181,11 +171,6 @@ def db_snapshot_backup_add_schedule(
     :param db_name: Database with a snapshot volume.
     :param enabled: Run it from now on; otherwise it is only stored.
     :param expire: Lifetime of the snapshots, such as '1w 3d'; they never expire when it is left out.
-    :param minute: Minute, as in cron.
-    :param hour: Hour, as in cron.
-    :param day: Day of the month, as in cron.
-    :param month: Month, as in cron.
-    :param weekday: Day of the week as in cron, 0 and 7 are Sunday; or its English name.
 
     Examples:
     {db_name: exa_db, backup_name: snapshot1, enabled: true, expire: 1w 3d, minute: '0', hour: '*', day: '*', month: '*', weekday: '*'}
@@ -217,11 +202,6 @@ def db_snapshot_backup_modify_schedule(
     :param backup_name: Schedule to change.
     :param db_name: Database that it belongs to.
     :param enabled: Whether it runs.
-    :param minute: Minute, as in cron.
-    :param hour: Hour, as in cron.
-    :param day: Day of the month, as in cron.
-    :param month: Month, as in cron.
-    :param weekday: Day of the week as in cron, 0 and 7 are Sunday; or its English name.
 
     Examples:
     {db_name: exa_db, backup_name: snapshot1, day: '*', hour: '*', minute: '15', month: '*'}

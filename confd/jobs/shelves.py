@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from confd.exaconf import Database, Volume
 from confd.jobs.observing import ask
-from confd.model.errors import ConfDError, NodeOffline, NotFound
+from confd.model.errors import ConfDError, InvalidParameter, NodeOffline, NotFound
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.services.archive.layout import is_archive
@@ -15,7 +16,7 @@ from confd.services.backup.location import parse_id
 from confd.services.backup.running import read
 from confd.services.backup.snapshots.operations import list_snapshots
 from confd.services.backup.snapshots.snapshot import Snapshot, parse_snapshot_id, require_snapshot_volume
-from confd.services.backup.targets import archive_volume
+from confd.services.backup.targets import archive_volume, archive_volumes
 from confd.services.database.planning.situation import names
 
 
@@ -61,13 +62,36 @@ def warn_of_backups(ctx: Context, volume: Volume) -> None:
         ctx.warn(f"backups of {', '.join(hidden)} on volume {volume.name} could not be read now; they go as well")
 
 
+def readable(ctx: Context, database: str | None = None) -> Iterator[tuple[Volume, Backups]]:
+    """Yield the archive volumes that can be read now with their backups; a warning names each of the others.
+
+    :raises ConfDError: there are volumes, and none can be read: to say that there are no backups would be wrong.
+    """
+    volumes = archive_volumes(ctx.conf)
+    unread: list[ConfDError] = []
+    for volume in volumes:
+        try:
+            found = backups_on(ctx, volume, database)
+        except ConfDError as error:
+            unread.append(error)
+            continue
+        yield volume, found
+    if unread and len(unread) == len(volumes):
+        raise type(unread[0])("; ".join(one.message for one in unread))
+    for missed in unread:
+        ctx.warn(f"{missed.message}; what it holds is left out")
+
+
 def find_backup(ctx: Context, backup_id: str) -> tuple[Volume, Backups, Backup]:
     """Return the volume and the backup that an id names, with the others of its database there.
 
     :raises InvalidParameter: it is no id.
     :raises NotFound: there is no such volume or backup.
     """
-    number, location = parse_id(backup_id)
+    try:
+        number, location = parse_id(backup_id)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"backup_id: {error.message}") from None
     volume = archive_volume(ctx.conf, None, number, "backup_id")
     backups = backups_on(ctx, volume, location.database)
     backup = backups.find(location.path)

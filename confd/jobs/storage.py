@@ -22,8 +22,8 @@ from confd.jobs.types import (
     Port,
     Priority,
     Size,
+    VolumeAlias,
     VolumeId,
-    VolumeName,
 )
 from confd.jobs.volumes import (
     align,
@@ -156,12 +156,11 @@ def st_volume_info(
     ctx: Context,
     vid: Annotated[VolumeId, Rule(also=(ALL_VOLUMES,))] | None,
     *,
-    vname: VolumeName | None = None,
+    vname: VolumeAlias | None = None,
 ) -> dict[str, Any]:
     """Describe a volume with its segments.
 
     :param vid: Id of the volume; 'all_volumes' describes all of them, by id.
-    :param vname: Name of the volume; may be given instead of vid.
 
     Examples:
     {vname: DataVolume1}
@@ -191,14 +190,12 @@ def st_volume_list(ctx: Context) -> list[dict[str, Any]]:
 
 
 @job(MODIFY, allow=_STORAGE, locks=locks.volume("vname", "vid"), substitutes=[_NUMBER_OR_NAME])
-def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeName | None = None) -> None:
+def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeAlias | None = None) -> None:
     """Delete a volume with all it holds and free its space.
 
     Only its owner, root and members of exaadm may do so. A volume that something uses is kept; backups go with an
     archive volume, and a warning names the databases that could have been restored from them (dry_run shows it before).
 
-    :param vid: Id of the volume.
-    :param vname: Name of the volume; may be given instead of vid.
 
     Examples:
     {vname: DataVolume1}

@@ -11,12 +11,12 @@ from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Database, Volume
 from confd.jobs import locks
 from confd.jobs.observing import ask, free_devices
-from confd.jobs.types import Count, NodeId, NodeIds, VolumeId, VolumeName
+from confd.jobs.types import Count, NodeId, NodeIds, VolumeAlias, VolumeId
 from confd.jobs.volumes import check_disk, find_volume
 from confd.model.errors import InvalidParameter, WrongState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
-from confd.scheduler.registry import MODIFY, Allow, Substitute, job
+from confd.scheduler.registry import MODIFY, Allow, LockRule, Substitute, job
 from confd.services.database.instance.departure import open_access
 from confd.services.database.planning.seats import seats
 from confd.services.database.record import PREFIX, Record, Wanted
@@ -31,6 +31,12 @@ _STORAGE: Final = Allow(users=("root",), groups=("root", "exastoradm", "exaadm")
 _NUMBER_OR_NAME: Final = Substitute("vid", "vname")
 OwnNodeId = Annotated[NodeId, Rule(own=True)]
 _VOLUME: Final = ("vname", "vid")
+_SHAPE: Final = [locks.volume(*_VOLUME), locks.databases_of_volume(*_VOLUME, share=True)]
+
+
+def _room(nodes: str) -> list[LockRule]:
+    """What a job claims that reserves space of a volume on further nodes."""
+    return [locks.space_of_volume(nodes, *_VOLUME), locks.node(nodes, share=True)]
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -54,24 +60,20 @@ class Use(msgspec.Struct, frozen=True):
     MODIFY,
     allow=_STORAGE,
     locks=[
-        locks.volume(*_VOLUME),
-        locks.databases_of_volume(*_VOLUME, share=True),
-        locks.space_of_volume("node_ids", *_VOLUME),
-        locks.node("node_ids", share=True),
+        *_SHAPE,
+        *_room("node_ids"),
     ],
     substitutes=[_NUMBER_OR_NAME],
 )
 def st_volume_append_node(
-    ctx: Context, vid: VolumeId | None, node_num: Count, node_ids: NodeIds, *, vname: VolumeName | None = None
+    ctx: Context, vid: VolumeId | None, node_num: Count, node_ids: NodeIds, *, vname: VolumeAlias | None = None
 ) -> None:
     """Add nodes to a data volume; its space is reserved on them at once.
 
     A running database is not disturbed: it uses the nodes once db_enlarge makes them active.
 
-    :param vid: Id of the volume.
     :param node_num: How many of the nodes get master segments; the others hold further copies.
     :param node_ids: Ids of the new nodes, at least as many as the redundancy of the volume.
-    :param vname: Name of the volume; may be given instead of vid.
 
     Examples:
     {vid: 0, node_ids: [12], node_num: 1}
@@ -90,23 +92,20 @@ def st_volume_append_node(
     locks=[
         locks.volume(*_VOLUME),
         locks.databases_of_volume(*_VOLUME),
-        locks.space_of_volume("dst_nodes", *_VOLUME),
-        locks.node("dst_nodes", share=True),
+        *_room("dst_nodes"),
     ],
     substitutes=[_NUMBER_OR_NAME],
 )
 def st_volume_move_node(
-    ctx: Context, vid: VolumeId | None, src_nodes: NodeIds, dst_nodes: NodeIds, *, vname: VolumeName | None = None
+    ctx: Context, vid: VolumeId | None, src_nodes: NodeIds, dst_nodes: NodeIds, *, vname: VolumeAlias | None = None
 ) -> None:
     """Move the segments of a data volume to other nodes; a running database goes on meanwhile.
 
     Its copies are made on the destinations first; what the sources hold is destroyed at the end. In the databases of
     the volume each destination takes the place of its source; a reserve node changes places with it.
 
-    :param vid: Id of the volume.
     :param src_nodes: Ids of the nodes to leave; they may be offline.
     :param dst_nodes: Ids of the nodes to go to, as many.
-    :param vname: Name of the volume; may be given instead of vid.
 
     Examples:
     {vname: DataVolume1, src_nodes: [11], dst_nodes: [12]}
@@ -134,24 +133,20 @@ def st_volume_move_node(
     MODIFY,
     allow=_STORAGE,
     locks=[
-        locks.volume(*_VOLUME),
-        locks.databases_of_volume(*_VOLUME, share=True),
-        locks.space_of_volume("nodes", *_VOLUME),
-        locks.node("nodes", share=True),
+        *_SHAPE,
+        *_room("nodes"),
     ],
     substitutes=[_NUMBER_OR_NAME],
 )
 def st_volume_increase_redundancy(
-    ctx: Context, vid: VolumeId | None, delta: Count, *, nodes: NodeIds | None = None, vname: VolumeName | None = None
+    ctx: Context, vid: VolumeId | None, delta: Count, *, nodes: NodeIds | None = None, vname: VolumeAlias | None = None
 ) -> None:
     """Raise the redundancy of a data volume: commits of its database then reach more nodes.
 
     The job ends when the space is reserved; while copies are made the volume is RECOVERING, then ONLINE.
 
-    :param vid: Id of the volume.
     :param delta: Number of levels to add.
     :param nodes: Ids of nodes for the further copies, a multiple of the master nodes; the volume's own when left out.
-    :param vname: Name of the volume; may be given instead of vid.
 
     Examples:
     {vname: DataVolume1, delta: 1}
@@ -166,7 +161,7 @@ def st_volume_increase_redundancy(
 @job(
     MODIFY,
     allow=_STORAGE,
-    locks=[locks.volume(*_VOLUME), locks.databases_of_volume(*_VOLUME, share=True)],
+    locks=_SHAPE,
     substitutes=[_NUMBER_OR_NAME],
 )
 def st_volume_decrease_redundancy(
@@ -175,14 +170,12 @@ def st_volume_decrease_redundancy(
     delta: Count,
     *,
     nid: OwnNodeId | None = None,
-    vname: VolumeName | None = None,
+    vname: VolumeAlias | None = None,
 ) -> None:
     """Lower the redundancy of a data volume and free its redundancy segments, where there are any.
 
-    :param vid: Id of the volume.
     :param delta: Number of levels to drop; one must be left.
     :param nid: Id of a node whose redundancy segment goes; those that stand last when left out.
-    :param vname: Name of the volume; may be given instead of vid.
 
     Examples:
     {vname: DataVolume1, delta: 1}

@@ -50,8 +50,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 def look(play: Play) -> list[NodeStatus]:
     """Look at every node of a play now."""
-    here = {node.node: node for node in present(play)}
-    seen = [_look_at(play, here.get(node.node, node), node.node not in here) for node in play.nodes]
+    there = {node.node: node for node in present(play)}
+    seen = [_look_at(play, there.get(node.node, node), node.node not in there) for node in play.nodes]
     if any(status.stage == _DATABASE for status in seen):
         return [_beside_database(play, status) for status in seen]
     return seen

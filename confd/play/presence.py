@@ -8,8 +8,6 @@ from typing import Final
 
 import msgspec
 
-from confd.exaconf import Conf, parse
-from confd.model.errors import ConfDError
 from confd.play.record import Play, PlayNode
 
 _REVISION: Final = re.compile(r"^\s*Revision = ([0-9]+)\s*$", re.MULTILINE)
@@ -31,17 +29,8 @@ def present(play: Play) -> tuple[PlayNode, ...]:
 
 
 def removed(play: Play) -> set[int]:
-    """Return the nodes of a play that were removed from its cluster."""
+    """Return the nodes of a play that its newest EXAConf does not have."""
     return {node.node for node in play.nodes} - {node.node for node in present(play)}
-
-
-def read_conf(node: PlayNode) -> Conf | None:
-    """Return the configuration in the file of a node; None when there is none that can be read."""
-    try:
-        document = parse(_text(node))
-    except ConfDError:
-        return None
-    return Conf(document.revision, document.sections)
 
 
 def _at(node: PlayNode, found: re.Match[str] | None) -> PlayNode:

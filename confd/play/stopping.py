@@ -8,7 +8,7 @@ from contextlib import suppress
 from confd.model.errors import ConfDError, InUse
 from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
-from confd.play.presence import read_conf, removed
+from confd.play.presence import removed
 from confd.play.record import Play, PlayNode
 
 _STOP_SECONDS = 60.0
@@ -70,5 +70,11 @@ def discard_node(play: Play, node: PlayNode) -> None:
 
 
 def _not_started_again(node: PlayNode) -> list[str]:
-    conf = read_conf(node)
-    return [] if conf is None else [name for name, database in conf.databases.items() if not database.auto_start]
+    from confd.exaconf import Conf, parse
+
+    try:
+        document = parse((node.root / "etc/EXAConf").read_text())
+    except (OSError, ConfDError):
+        return []
+    databases = Conf(document.revision, document.sections).databases
+    return [name for name, database in databases.items() if not database.auto_start]

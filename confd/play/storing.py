@@ -9,28 +9,36 @@ from typing import Any, Final
 from confd.daemon.recovering import permission, permit
 from confd.model.errors import NodeError, NodeOffline, TimedOut
 from confd.play import processes
-from confd.play.calls import job_ended, start_job
-from confd.play.record import PlayNode
+from confd.play.calls import is_ready, job_ended, start_job
+from confd.play.record import Play, PlayNode
+from confd.store.choice import load_choice
 
 _PATIENCE: Final = 180.0
 _LOOK: Final = 0.2
 _JOB: Final = "store_move"
 
 
-def move(node: PlayNode, params: dict[str, Any]) -> str:
-    """Move the cluster of a node into another store; what was compared.
+def move(play: Play, node: PlayNode, params: dict[str, Any]) -> str:
+    """Move a play into another store, asking one of its nodes; what was compared. All nodes that run are ready then.
 
     :raises ConfDError: it was not moved, and why.
     """
     job_id = start_job(node.socket, _JOB, params)
-    until = time.monotonic() + _PATIENCE
+    until, ended, result = time.monotonic() + _PATIENCE, False, None
     while True:
-        ended, result = job_ended(node.socket, _JOB, job_id)
-        if ended:
+        if not ended:
+            ended, result = job_ended(node.socket, _JOB, job_id)
+        if ended and all(_has_moved(one, params["kind"]) for one in play.nodes):
             return str(result)
         if time.monotonic() > until:
             raise TimedOut(f"job {job_id} goes on; see it with confd_client job_info job_id: {job_id}")
         time.sleep(_LOOK)
+
+
+def _has_moved(node: PlayNode, kind: str) -> bool:
+    if processes.daemon(node) is None:
+        return True
+    return load_choice(node.root).kind == kind and is_ready(node.socket)
 
 
 def recover(node: PlayNode) -> str:

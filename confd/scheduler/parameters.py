@@ -54,7 +54,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """What a value must fulfil beyond its type.
 
     ``check`` gets the cast value and raises ``InvalidParameter`` (or ``ValueError``) without naming the
-    parameter: the registry puts the name in front. ``also`` lists texts accepted besides the type.
+    parameter: the registry puts the name in front. ``also`` lists texts accepted besides the type. ``description``
+    says what the parameter is where a job's docstring does not: for what means the same in several jobs.
     """
 
     minimum: int | None = None
@@ -68,6 +69,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     live: Live | None = None
     aliases: tuple[str, ...] = ()
     own: bool = False
+    description: str = ""
 
 
 class Parameter(msgspec.Struct, frozen=True):

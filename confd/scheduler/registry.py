@@ -254,9 +254,11 @@ def _parameters(function: Callable[..., Any], described: Mapping[str, str]) -> d
     for argument in names:
         kinds, nullable, rules = types_of(hints[argument.name])
         default = MISSING if argument.default is argument.empty else argument.default
-        if argument.name not in described:
+        known = (rule.description for rule in rules if rule.description)
+        description = described.get(argument.name) or next(known, "")
+        if not description:
             raise ValueError(f"{function.__name__}: the docstring does not describe {argument.name}")
-        found[argument.name] = Parameter(argument.name, kinds, described[argument.name], default, nullable, rules)
+        found[argument.name] = Parameter(argument.name, kinds, description, default, nullable, rules)
     return found
 
 

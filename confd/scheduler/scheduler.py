@@ -378,8 +378,8 @@ def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
     except UnknownJob:
         everything = (lambda conf, values: [Lock(_EVERYTHING)],)
         return registry.Job(
-            name, intent, "", "", {}, (), registry.Allow(), (), "", False, False, interrupt, everything, None,
-            frozenset(), {},
+            name, intent, "", "", {}, (), registry.Allow(), (),
+            "", False, False, interrupt, everything, None, frozenset(), {},
         )  # fmt: skip
 
 

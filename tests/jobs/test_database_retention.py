@@ -186,8 +186,19 @@ def test_what_is_out_of_reach_is_not_unusable(site: Stage) -> None:
     write(open_target(site.host(11), "Archive"), Location("DB1", 5, 0, 0, STAMP), whole=False)
     site.put(msgspec.structs.replace(site.conf.volumes["Archive"], nodes=(11, 12)))
     site.states[12] = NodeState.OFFLINE
-    with pytest.raises(NodeOffline):
+    with pytest.raises(NodeOffline, match=r"n12 of volume Archive .* nothing was deleted"):
         site.run("db_backup_delete_unusable", db_name="DB1")
+
+
+def test_a_volume_that_is_away_does_not_keep_the_others(site: Stage) -> None:
+    """Unusable backups go where all can be seen; the warning names where nothing was deleted."""
+    site.run("st_volume_create", name="Far", type="archive", disk="disk1", size="1 MiB", nodes=[12], redundancy=1)
+    torn = Location("DB1", 5, 0, 0, STAMP)
+    write(open_target(site.host(11), "Archive"), torn, whole=False)
+    site.states[12] = NodeState.OFFLINE
+    ran = site.run("db_backup_delete_unusable", db_name="DB1")
+    assert settled(ran) == [torn.path]
+    assert [warning.partition(":")[0] for warning in ran.warnings] == ["the backups on volume Far cannot be read"]
 
 
 def test_a_volume_goes_with_its_backups(site: Stage) -> None:

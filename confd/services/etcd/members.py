@@ -22,6 +22,7 @@ from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_
 from confd.store.choice import StoreKind, load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
 from confd.store.etcd.errors import EtcdError, EtcdNotFound
+from confd.store.etcd.gateway import learn_endpoints
 
 log = structlog.get_logger("etcd")
 
@@ -90,11 +91,12 @@ def end_member(host: Host) -> None:
 
 @operation("etcd.know_endpoints")
 def know_endpoints(host: Host, endpoints: tuple[str, ...], port: int) -> None:
-    """Reach etcd by other endpoints from the next start on; those of now are left as they are until then."""
+    """Reach etcd by these endpoints; those that are no members any more are forgotten with the next start."""
     choice = load_choice(host.root)
     if choice.etcd is not None and set(choice.etcd.endpoints) != set(endpoints):
         access = msgspec.structs.replace(choice.etcd, endpoints=nearest_first(endpoints, host.address, port))
         save_choice(host.root, msgspec.structs.replace(choice, etcd=access))
+        learn_endpoints(access)
 
 
 class EtcdMembers:
@@ -105,6 +107,7 @@ class EtcdMembers:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="etcd-members", daemon=True)
         self._told: dict[int, tuple[str, ...]] = {}
+        self._cleared: set[int] = set()
 
     def start(self) -> None:
         """Begin."""
@@ -137,6 +140,7 @@ class EtcdMembers:
             return
         rows = self._call(list_members.on(through))
         present = [Member(row.id, _node_of(row, conf, members.port), bool(row.name)) for row in rows]
+        self._tell(rows, states, members.port)
         step = next_step(present, states, _data_nodes(conf))
         if isinstance(step, Remove):
             self._remove(through, step, {one.id: one.node for one in present}, states)
@@ -144,7 +148,6 @@ class EtcdMembers:
             self._add(through, step.node, members, rows)
         else:
             self._end_left_overs(present, states)
-            self._tell(rows, states, members.port)
 
     def _add(self, through: int, node: int, members: Members, rows: list[MemberRow]) -> None:
         conf = self._cluster.conf()
@@ -165,8 +168,11 @@ class EtcdMembers:
         """End servers on nodes that returned after their member was taken out."""
         taken = {one.node for one in present}
         for node, state in states.items():
-            if state is NodeState.ONLINE and node not in taken and node not in self._told:
+            if state is not NodeState.ONLINE or node in taken:
+                self._cleared.discard(node)
+            elif node not in self._cleared:
                 self._call(end_member.on(node))
+                self._cleared.add(node)
 
     def _tell(self, rows: list[MemberRow], states: dict[int, NodeState], port: int) -> None:
         endpoints = tuple(sorted(url for row in rows for url in row.clients))

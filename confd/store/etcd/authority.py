@@ -200,9 +200,8 @@ class Authority:
             if known.writer != head.writer:
                 if term is None or term.value != self._term:
                     raise StaleTerm(_decoded(term, Term, Term(0, 0)).term)
-                raise StoreFailed(
-                    f"etcd's records end at {known.n}, not at {self._head.n}: somebody else added to them"
-                )
+                what = "somebody else added to them" if known.n > self._head.n else "an old backup of it was restored"
+                raise StoreFailed(f"etcd's records end at {known.n}, not at {self._head.n}: {what}")
             # An earlier attempt took effect, though its answer was lost.
             at = there.modified if there else 0
         self._head, self._head_at = head, at

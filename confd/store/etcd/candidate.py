@@ -28,7 +28,7 @@ _RENEW_SECONDS: Final = 0.8
 _CALL_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.5
 _RANK_SECONDS: Final = 0.3
-_NEXT_SECONDS: Final = 3.0
+_NEXT_SECONDS: Final = 6.0
 _MARGIN_SECONDS: Final = 0.3
 _WATCH_SECONDS: Final = 10.0
 
@@ -78,6 +78,8 @@ class Candidate:
         self._lease, self._deadline, self._renewed = 0, 0.0, 0.0
         self._leading: Term | None = None
         self._pausing = 0.0
+        self._resigned = 0
+        self._chosen: int | None = None
         self._vacant_since: float | None = None
         self._alive: frozenset[int] = frozenset()
         self._seen: frozenset[int] = frozenset()
@@ -114,15 +116,19 @@ class Candidate:
         with self._lock:
             leading, self._leading = self._leading, None
             self._pausing = self._clock() + pause
-        if leading is None:
-            return
-        keys = self._keys
-        steps = [delete(keys.master)] + ([] if to is None else [put(keys.next, msgspec.json.encode(Next(to)))])
+            if leading is None:
+                return
+            self._resigned, self._chosen = leading.term, to
         try:
-            self._client.txn([value_is(keys.master, msgspec.json.encode(leading))], steps, timeout=_CALL_SECONDS)
+            self._free(leading)
         except EtcdError as error:
-            log.warning("mastership_not_freed", error=str(error), lapses_in=TTL_SECONDS)
+            log.warning("mastership_not_freed_yet", error=str(error))
         self._news.set()
+
+    def _free(self, leading: Term) -> None:
+        keys, to = self._keys, self._chosen
+        steps = [delete(keys.master)] + ([] if to is None else [put(keys.next, msgspec.json.encode(Next(to)))])
+        self._client.txn([value_is(keys.master, msgspec.json.encode(leading))], steps, timeout=_CALL_SECONDS)
 
     def close(self) -> None:
         """End: the lease goes, and with it what this node was."""
@@ -207,7 +213,10 @@ class Candidate:
         if master == self._leading:
             return
         self._lose(f"n{master.node} is master with term {master.term}")
-        if master.node == self._node and lease == self._lease:
+        if master.node == self._node and master.term == self._resigned:
+            # The request that frees it is on its way, or was lost.
+            self._free(master)
+        elif master.node == self._node and lease == self._lease:
             # Won by a request whose answer was lost.
             self._win(master)
         elif master.node != self._node:

@@ -149,7 +149,8 @@ class EtcdClient:
     ) -> Answer:  # fmt: skip
         """Do ``then`` when all comparisons hold, ``otherwise`` when not; one or the other, as a whole."""
         body = {"compare": list(compare), "success": list(then), "failure": list(otherwise)}
-        answer = self.gateway.call("/v3/kv/txn", body, changes=True, timeout=timeout)
+        changes = any("request_range" not in step for step in (*then, *otherwise))
+        answer = self.gateway.call("/v3/kv/txn", body, changes=changes, timeout=timeout)
         responses = [one["response_range"] for one in answer.get("responses", ()) if "response_range" in one]
         reads = tuple(tuple(_key_value(row) for row in one.get("kvs", ())) for one in responses)
         return Answer(bool(answer.get("succeeded", False)), reads, _revision(answer))

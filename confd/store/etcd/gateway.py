@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +41,16 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
+_GATEWAYS: Final[weakref.WeakSet[Gateway]] = weakref.WeakSet()
+
+
+def learn_endpoints(access: EtcdAccess) -> None:
+    """Have all of this process that reach the same etcd try these endpoints, too; those of before stay to be tried."""
+    for gateway in list(_GATEWAYS):
+        if msgspec.structs.replace(gateway.access, endpoints=()) == msgspec.structs.replace(access, endpoints=()):
+            gateway.learn(access.endpoints)
+
+
 class Gateway:
     """The way to one etcd cluster; may be used from any thread.
 
@@ -62,6 +72,13 @@ class Gateway:
         self._open: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
         self._token: str | None = None
         self._lock = threading.Lock()
+        _GATEWAYS.add(self)
+
+    def learn(self, urls: Iterable[str]) -> None:
+        """Try further endpoints from now on."""
+        with self._lock:
+            # They are known by their place in the list, so nothing in it ever moves.
+            self.endpoints += [one for one in map(Endpoint.of, urls) if one not in self.endpoints]
 
     def call(
         self, path: str, body: Any, *, changes: bool = False, timeout: float = CALL_SECONDS, at: int | None = None
