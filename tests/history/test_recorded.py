@@ -15,7 +15,7 @@ from tests.history.recording import Daemons, record
 from tests.servers import ETCD, require
 
 TORTURE = bool(os.environ.get("TORTURE"))
-SECONDS = 60.0 if TORTURE else 6.0
+SECONDS = 60.0 if TORTURE else 4.0
 KEPT = [
     int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines() if line[0] != "#"
 ]
