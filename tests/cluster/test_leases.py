@@ -62,7 +62,7 @@ def keeper(running: Cluster, node: int) -> KeeperStatus | None:
     """Ask the keeper of a node's instance."""
     root = running.root(node)
     process = next(one for one in processes_of(running, node) if any("keeper.keeper" in word for word in one.cmdline()))
-    socket = next(word for word in process.cmdline() if word.endswith(".keeper"))
+    socket = next(word for word in process.cmdline() if word.startswith("/") and word.endswith(".keeper"))
     return KeeperClient(root / "metadata/dwad" / NAME, Path(socket)).status()
 
 
