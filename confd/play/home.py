@@ -6,8 +6,9 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -64,6 +65,14 @@ def make_runtime(nodes: Iterable[PlayNode]) -> None:
         base = node.runtime.parent.parent
         if base.stat().st_uid != os.getuid():
             raise Unsupported(f"{base} belongs to another user, who could read what is said there; have it deleted")
+
+
+def clear_runtime(nodes: Iterable[PlayNode]) -> None:
+    """Delete the runtime directories of nodes; other nodes of their cluster may have theirs beside them."""
+    for node in nodes:
+        shutil.rmtree(node.runtime, ignore_errors=True)
+        with suppress(OSError):
+            node.runtime.parent.rmdir()
 
 
 def plays() -> list[Play]:

@@ -131,10 +131,9 @@ class _Joining:
 
     def _undo(self) -> None:
         processes.stop([self._node])
-        shutil.rmtree(self._node.runtime, ignore_errors=True)
+        home.clear_runtime([self._node])
         if self._before is None:
             shutil.rmtree(self._play.directory, ignore_errors=True)
-            shutil.rmtree(self._node.runtime.parent, ignore_errors=True)
         else:
             shutil.rmtree(self._node.root, ignore_errors=True)
             self._before.save()

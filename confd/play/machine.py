@@ -124,7 +124,7 @@ def make(part: Part) -> MadePart:
             make_node(part.kit, node, ground)
             _with_node(play, part, node, ground).save()
         except BaseException:
-            shutil.rmtree(node.runtime, ignore_errors=True)
+            home.clear_runtime([node])
             shutil.rmtree(node.root if play else place, ignore_errors=True)
             raise
     room = usable(ground.sectors * _SECTOR) if part.kit.disk else 0

@@ -40,7 +40,7 @@ def remove(play: Play) -> None:
         processes.stop(play.nodes)
         if processes.remains(play.nodes):
             raise InUse(f"processes of play {play.number} still run; nothing was deleted")
-        shutil.rmtree(play.nodes[0].runtime.parent, ignore_errors=True)
+        home.clear_runtime(play.nodes)
         shutil.rmtree(play.directory)
 
 
@@ -64,7 +64,7 @@ def discard_node(play: Play, node: PlayNode) -> None:
         return
     with home.alone(), home.alone(play.directory):
         processes.stop([node])
-        shutil.rmtree(node.runtime, ignore_errors=True)
+        home.clear_runtime([node])
         play.without(node).save()
         shutil.rmtree(node.root)
 

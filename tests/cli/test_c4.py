@@ -26,7 +26,7 @@ def c4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ("words", "status", "text"),
     [
         (["host", "play", "CCC_PLAY_WTH_DB=no"], 2, "did you mean CCC_PLAY_WITH_DB?"),
-        (["host", "play", "CCC_HOST_ADDRS=10.0.0.1"], 1, "comes with SSH, not yet"),
+        (["host", "play", "CCC_HOST_ADDRS=10.0.0.1"], 2, "is reached over SSH"),
         (["host", "play", "-i", "/nothere"], 2, "cannot read /nothere"),
         (["host", "play", "CCC_PLAY_DATABASE_NAME=a/b"], 2, "a/b"),
         (["connect"], 2, "which play? give -t"),

@@ -9,7 +9,7 @@ import pytest
 from confd.model.errors import InvalidParameter, NodeError, NotFound
 from confd.play import home as place
 from confd.play.home import Target
-from confd.play.record import FILE, Progress, load
+from confd.play.record import FILE, PlayNode, Progress, load
 from tests.play.conftest import make_play
 
 
@@ -93,3 +93,21 @@ def test_passable(tmp_path: Path):
         path.stat().st_mode & 0o777 for path in (tmp_path / "old", tmp_path / "old/new", tmp_path / "old/new/deep")
     ]
     assert modes == [0o700, 0o711, 0o711]
+
+
+def test_other_nodes_keep_their_runtime_directories(tmp_path: Path) -> None:
+    """What is deleted of one node touches no other node of its cluster, whoever made that; the last one leaves nothing."""
+    mine, other = (
+        PlayNode(
+            node=number, address=f"127.0.0.{number}", root=tmp_path / f"n{number}", runtime=tmp_path / f"r/n{number}"
+        )
+        for number in (11, 12)
+    )
+    for node in (mine, other):
+        node.runtime.mkdir(parents=True)
+        node.socket.touch()
+    place.clear_runtime([mine])
+    assert other.socket.exists()
+    assert not mine.runtime.exists()
+    place.clear_runtime([mine, other])
+    assert not other.runtime.parent.exists()
