@@ -181,8 +181,8 @@ class Leader:
         if self._closed:
             return
         self._tail.extend(records)
-        # Only for a new revision somebody waits; the rest goes along with it, or a little later.
-        awaited = any(record.kind is Kind.FINISHED for record in records)
+        # For a new revision somebody waits, and what is so now counts when this master dies; the rest may be later.
+        awaited = any(record.kind in (Kind.FINISHED, Kind.RUNTIME) for record in records)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake if awaited else self._wake_later)
 

@@ -56,6 +56,8 @@ def test_one_of_two_nodes_is_lost(pair: Saved) -> None:
     pair.cluster.start()
     until(lambda: whole(pair, 11), "n12 follows again")
     rows = pair.sql("SELECT count(*) FROM t")[0]
+    # A job that is committed is on both nodes, with everything the master recorded before it.
+    pair.run("group_create", groupname="after", groupid=62_000)
     kill_node(pair.cluster, 11)
     assert not takes_rows(pair)
     take_over(pair.cluster, 12)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,28 @@ def _daemon_runs(root: str) -> bool:
     """Tell whether a daemon holds its lock on a root, by whatever name it was told of it."""
     # Not by trying to lock: a daemon that starts at this moment would not get it.
     try:
-        lock = Path(root, "spool/confd.lock").stat().st_ino
+        lock = Path(root, "spool/confd.lock").stat()
         locks = Path("/proc/locks").read_text().splitlines()
     except FileNotFoundError:
         return False
-    return any("FLOCK" in line and any(word.endswith(f":{lock}") for word in line.split()) for line in locks)
+    held = (line.split() for line in locks if " FLOCK " in line)
+    return any(words[-3].endswith(f":{lock.st_ino}") and _has_open(words[-4], lock) for words in held)
+
+
+def _has_open(pid: str, file: os.stat_result) -> bool:
+    """Tell whether a process has a file open: another file system may have one of the same number.
+
+    One that cannot be looked into counts as having it open.
+    """
+    try:
+        opened = list(os.scandir(f"/proc/{pid}/fd"))
+    except OSError:
+        return True
+    for descriptor in opened:
+        with suppress(OSError):
+            if os.path.samestat(Path(descriptor.path).stat(), file):
+                return True
+    return False
 
 
 def _programs_below(root: str) -> Iterator[int]:

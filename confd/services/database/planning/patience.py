@@ -13,6 +13,9 @@ _LATE_AFTER: Final = 5.0
 _STUCK_AFTER: Final = 10.0
 """Seconds until a standby that is up, follows the primary and does not stream is made anew."""
 
+_TRIES: Final = 3
+"""Starts of a standby that fail in a row until it is made anew: its history may have parted from the primary's."""
+
 
 class Patience:
     """Remembers since when standbys do not stream; forgets it when their primary does not serve."""
@@ -62,6 +65,11 @@ class Patience:
     def _give_up(self, node: int) -> None:
         if node not in self._stuck:
             self._times[node] = self._stuck[node] = self._times.get(node, 0) + 1
+
+    def falls(self, node: int, times: int) -> None:
+        """Take note that a standby's server does not come up, the so many-th time in a row."""
+        if times >= _TRIES:
+            self._give_up(node)
 
     def streams(self, node: int) -> None:
         """Forget what was held against a node."""

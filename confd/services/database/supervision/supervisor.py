@@ -37,6 +37,7 @@ from confd.services.database.planning.situation import (
     Situation,
     Spec,
     StartPrimary,
+    StartStandby,
     describe,
 )
 from confd.services.database.record import PREFIX, Record, read_record, write_record
@@ -300,7 +301,9 @@ class Supervisor:
             if error is None:
                 self.failures.pop(action.node, None)
             else:
-                self.failures[action.node] = self._failure(action, since, error)
+                failure = self.failures[action.node] = self._failure(action, since, error)
+                if isinstance(action, StartStandby):
+                    self._patience.falls(action.node, failure.times)
             self.changed.notify_all()
         self._wake.set()
 

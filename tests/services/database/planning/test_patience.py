@@ -67,3 +67,18 @@ def test_while_the_primary_does_not_serve_nobody_is_blamed() -> None:
     hall.patience.look(11, {}, (11, 12))
     hall.look(9, InstanceState.READY)
     assert hall.patience.stuck == {}
+
+
+def test_who_does_not_come_up_is_stuck() -> None:
+    """After three starts in a row that failed; the copy that is made then has three tries again."""
+    hall = Hall()
+    for times in (1, 2):
+        hall.patience.falls(12, times)
+    assert hall.patience.stuck == {}
+    hall.patience.falls(12, 3)
+    assert hall.patience.stuck == {12: 1}
+    hall.patience.remade(12)
+    hall.patience.falls(12, 1)
+    assert hall.patience.stuck == {}
+    hall.patience.falls(12, 3)
+    assert hall.patience.stuck == {12: 2}
