@@ -145,7 +145,16 @@ class Server:
             return InstanceState.CRASHED
         if not self.place.data.exists():
             return InstanceState.EMPTY
-        return InstanceState.STOPPING if processes_in(self.place.data) else InstanceState.STOPPED
+        return InstanceState.STOPPING if self.is_orphaned() else InstanceState.STOPPED
+
+    def is_orphaned(self) -> bool:
+        """Tell whether a server of this database works on the data without its keeper.
+
+        Databases may share a volume as long as one of them runs: what works on another one's data is its own.
+        """
+        content = read_content(self.place.data)
+        owned = content is None or content.marker.database in ("", self.database.name)
+        return owned and bool(processes_in(self.place.data))
 
     @property
     def passwords(self) -> Path:

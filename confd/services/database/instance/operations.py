@@ -143,7 +143,9 @@ def stop(host: Host, database: str, immediate: bool, patience: float) -> None:
     KeeperClient(place.state, place.keeper).leave("immediate" if immediate else "fast", patience)
     # Without the database or its segment here there is no data that an orphan could work on.
     with suppress(NotFound, StorageNotFound):
-        clear(Server(host, database).place.data)
+        server = Server(host, database)
+        if server.is_orphaned():
+            clear(server.place.data)
 
 
 def _mark_end(host: Host, database: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -121,7 +122,9 @@ def test_initialise_killed_in_the_middle(rig: Rig) -> None:
     until(lambda: bool(processes_in(unfinished)))
     while thread.is_alive():
         for pid in processes_in(unfinished):
-            os.kill(pid, signal.SIGKILL)
+            # It may end by itself before.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         thread.join(0.01)
     assert errors
     assert run(rig, instance.observe).state is InstanceState.EMPTY

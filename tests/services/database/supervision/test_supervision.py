@@ -14,6 +14,7 @@ import pytest
 
 from confd.model.errors import Canceled, InUse, NodeError, NodeOffline, TimedOut, WrongState
 from confd.model.states import DatabaseState
+from confd.services.database.instance import operations
 from confd.services.database.keeper.processes import wait_gone
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.record import PREFIX, Wanted, read_record
@@ -222,6 +223,10 @@ def test_data_of_another_database_is_not_touched(started: Rig) -> None:
     started.database("other")
     with pytest.raises(InUse, match=NAME):
         supervision.want("other", Wanted.RUNNING)
+    status = started.keeper(11).status()
+    assert started.cluster.call(operations.observe.on(11, "other")).state is InstanceState.STOPPED
+    started.cluster.call(operations.stop.on(11, "other", immediate=True, patience=1.0))
+    assert started.keeper(11).status() == status
     supervision.want(NAME, Wanted.STOPPED)
     with pytest.raises(WrongState, match="create_new_db"):
         supervision.want("other", Wanted.RUNNING)
