@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 _MEMORY: Final = Path("/dev/shm")
-_ENOUGH: Final = 6 << 30
+_ENOUGH: Final = 14 << 30  # each of five nodes of a play must see 2 GiB of its own
 _LONG: Final = ("cluster", "services", "play")
 
 

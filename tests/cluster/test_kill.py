@@ -46,7 +46,9 @@ class Writer(threading.Thread):
         """Write until told to end; any error is a problem: the database must not notice."""
         try:
             with self.connect() as connection:
-                connection.execute("CREATE TABLE IF NOT EXISTS written (n bigint primary key)")
+                # Another test of the same cluster may have left its rows.
+                connection.execute("DROP TABLE IF EXISTS written")
+                connection.execute("CREATE TABLE written (n bigint primary key)")
                 for number in itertools.count(1):
                     if self._ended.wait(0.005):
                         return
