@@ -296,14 +296,13 @@ class Leader:
             reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
-        pause = member.beat + self._timing.beat - time.monotonic()
-        if pause <= 0:
+        if time.monotonic() >= member.beat + self._timing.beat:
             member.beat = time.monotonic()
+            # Wakes who waits below; a time limit for every wait would be made anew for each record.
+            self._loop.call_later(self._timing.beat, member.news.set)
             self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await member.news.wait()
+        await member.news.wait()
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
         stamped = {"term": self.term, "master": self.node, "address": self._address, **body}
