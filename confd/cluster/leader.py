@@ -302,10 +302,10 @@ class Leader:
             reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
-        if time.monotonic() >= member.beat + self._timing.beat:
-            member.beat = time.monotonic()
+        if member.beat_due:
+            member.beat_due = False
             # Wakes who waits below; a time limit for every wait would be made anew for each record.
-            self._loop.call_later(self._timing.beat, member.news.set)
+            self._loop.call_later(self._timing.beat, member.call_for_beat)
             self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
         await member.news.wait()
