@@ -251,6 +251,12 @@ class SqliteStore(History):
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._reserve.spend():
                 raise
             self._insert(records)
+        self._announce(records)
+
+    def _announce(self, records: Sequence[Record]) -> None:
+        """Have records counted as durable, and everybody told who watches; those that were announced already are not."""
+        if not records or records[-1].n <= self._head.n:
+            return
         self._head = records[-1].position
         self._n = max(self._n, self._head.n)
         for watcher in self._watchers:

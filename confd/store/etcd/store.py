@@ -137,6 +137,9 @@ class EtcdStore(SqliteStore):
                         raise self._failure
                     reach(Failpoint.ETCD_DUE)
                     self.authority.append(part)
+                    with self._write_lock:
+                        # They are durable: the nodes may have them sent while this one's file takes them in.
+                        self._announce(part.records)
                 except BaseException as error:
                     _refuse(own, error)
                     raise
