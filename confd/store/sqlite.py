@@ -254,7 +254,7 @@ class SqliteStore(History):
         self._announce(records)
 
     def _announce(self, records: Sequence[Record]) -> None:
-        """Have records counted as durable, and everybody told who watches; those that were announced already are not."""
+        """Have records counted as durable, and everybody told who watches; once."""
         if not records or records[-1].n <= self._head.n:
             return
         self._head = records[-1].position
