@@ -1,6 +1,6 @@
 """The master's side of the cluster: who is there, how far each node is, and who waits for it.
 
-What each node is told is a ``Feed`` of its own; commands go by the ``Dispatch``.
+Who the nodes are is the ``Membership``, what each is told a ``Feed`` of its own; commands go by the ``Dispatch``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import structlog
 
 from confd.cluster.agent import Reply
 from confd.cluster.dispatch import Dispatch
-from confd.cluster.feed import Feed, Source
+from confd.cluster.feed import Source
 from confd.cluster.member import Member, Timing
+from confd.cluster.membership import Membership
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
 from confd.cluster.quorum import quorum_of
@@ -34,7 +35,6 @@ log = structlog.get_logger("leader")
 
 _GATHER_SECONDS: Final = 0.02
 _LATER_SECONDS: Final = 0.1
-_FAREWELL_SECONDS: Final = 60.0
 
 
 class Leader:
@@ -51,22 +51,20 @@ class Leader:
         address: str = "",
     ) -> None:
         self.node, self.term, self._timing = node, term, timing or Timing()
-        self._store, self._replica, self._connector = store, replica, connector
+        self._store, self._replica = store, replica
         self._loop = asyncio.get_running_loop()
-        self._members: dict[int, Member] = {}
-        self._feeds: dict[int, Feed] = {}
-        self._partings: set[asyncio.Task[None]] = set()
-        self._left: dict[int, float] = {}
         self._tail = Tail(store)
-        self._source = Source(node, term, address, store, replica, self._tail, connector, self._timing)
-        self._dispatch = Dispatch(self._source, self._members, self._reported)
+        source = Source(node, term, address, store, replica, self._tail, connector, self._timing)
+        self._membership = Membership(source, self._heard)
+        self._members = self._membership.members
+        self._dispatch = Dispatch(source, self._members, self._reported)
         self._alarm: asyncio.TimerHandle | None = None
         self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
         self._closed = False
         store.watch(self._durable)
         replica.watch(self._on_written)
-        self._follow_conf()
+        self._membership.follow()
         self._clock = self._loop.create_task(self._tick())
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -137,8 +135,8 @@ class Leader:
         """Stop all tasks."""
         self._closed = True
         self._clock.cancel()
-        ending = [feed.stop() for feed in self._feeds.values()]
-        await asyncio.gather(self._clock, *ending, return_exceptions=True)
+        await self._membership.close()
+        await asyncio.gather(self._clock, return_exceptions=True)
         self._look()
 
     def _state(self, node: Node) -> NodeState:
@@ -148,29 +146,6 @@ class Leader:
             return NodeState.SUSPENDED
         member = self._members.get(node.id)
         return NodeState.ONLINE if member is not None and member.online else NodeState.OFFLINE
-
-    def _follow_conf(self) -> None:
-        conf = self._replica.conf
-        wanted = {node.id: node for node in conf.nodes.values() if node.id != self.node}
-        for gone in self._feeds.keys() - wanted.keys():
-            # Who was removed is still told to clean up; then it falls silent.
-            since = self._left.setdefault(gone, time.monotonic())
-            if not self._members[gone].online or time.monotonic() - since > _FAREWELL_SECONDS:
-                self._feeds.pop(gone).stop()
-                self._part_from(self._members.pop(gone))
-                del self._left[gone]
-        for node in wanted.values():
-            if node.id not in self._feeds:
-                member = self._members[node.id] = Member(
-                    node.id, node.private_ip, conf.global_.cored_port, self._timing.offline
-                )
-                self._feeds[node.id] = Feed(member, self._source, self._heard)
-
-    def _part_from(self, member: Member) -> None:
-        """Close the link to a node that was removed."""
-        parting = self._loop.create_task(self._connector.leave(member.address, member.port))
-        self._partings.add(parting)
-        parting.add_done_callback(self._partings.discard)
 
     def _durable(self, records: Sequence[Record]) -> None:
         if self._closed:
@@ -197,7 +172,7 @@ class Leader:
             self._loop.call_soon_threadsafe(self._on_replica)
 
     def _on_replica(self) -> None:
-        self._follow_conf()
+        self._membership.follow()
         self._waits.settle(self._replica.written)
 
     async def _tick(self) -> None:
@@ -206,8 +181,8 @@ class Leader:
         while True:
             await asyncio.sleep(self._timing.beat / 2)
             self._look()
-            if self._left:
-                self._follow_conf()
+            if self._membership.parting:
+                self._membership.follow()
             present = self.states()
             if present != known:
                 changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
