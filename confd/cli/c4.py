@@ -14,9 +14,10 @@ from confd.cli.c4_store import store
 from confd.cli.c4_target import configured, find_play, machines_of, say, with_target
 from confd.model.errors import ConfDError, RequestError
 
+# What a command needs is loaded by it: what is for other machines takes longer than most commands do.
 if TYPE_CHECKING:
     from confd.play.listing import NodeStatus
-    from confd.play.record import Play
+    from confd.play.record import Play, PlayNode
 
 _USAGE = 2
 
@@ -56,9 +57,13 @@ main.add_command(store)
 
 
 def _look(play: Play) -> list[NodeStatus]:
-    from confd.play import listing, remote
+    if play.ssh is None:
+        from confd.play import listing
 
-    return listing.look(play) if play.ssh is None else remote.look(play, machines_of(play))
+        return listing.look(play)
+    from confd.play import remote
+
+    return remote.look(play, machines_of(play))
 
 
 @main.command()
@@ -107,12 +112,14 @@ def wait(target: str | None, play_id: str | None, name: str | None, stage: str |
 @with_target
 def stop(target: str | None, play_id: str | None) -> None:
     """Stop the daemons and databases of a play; nothing is deleted."""
-    from confd.play import remote, stopping
-
     found, _, _ = find_play(target, play_id)
     if found.ssh is None:
+        from confd.play import stopping
+
         stopping.stop(found)
     else:
+        from confd.play import remote
+
         remote.stop(found, machines_of(found))
     say(f"play {found.number} is stopped; start it with: c4 start -t {found.number}")
 
@@ -121,10 +128,15 @@ def stop(target: str | None, play_id: str | None) -> None:
 @with_target
 def start(target: str | None, play_id: str | None) -> None:
     """Start what does not run of a play; databases that ran come back with it."""
-    from confd.play import remote, starting
-
     found, _, _ = find_play(target, play_id)
-    started = starting.start(found) if found.ssh is None else remote.start(found, machines_of(found))
+    if found.ssh is None:
+        from confd.play import starting
+
+        started = starting.start(found)
+    else:
+        from confd.play import remote
+
+        started = remote.start(found, machines_of(found))
     names = ", ".join(node.name for node in started)
     say(f"play {found.number}: started {names}" if started else f"play {found.number} runs already")
 
@@ -137,23 +149,39 @@ def rm(target: str | None, play_id: str | None, yes: bool) -> None:
 
     With a node (-t 1.14) only the files of that node, which the cluster must not have any more (job node_remove).
     """
-    from confd.play import home, remote, stopping
+    from confd.play import home
 
     found, place, _ = find_play(target, play_id)
     if target is not None and home.parse_target(target).node is not None:
-        if found.ssh is not None:
-            remote.remove_node(found, place, machines_of(found))
-        else:
-            stopping.remove_node(found, place)
+        _remove_node(found, place)
         say(f"{place.name} of play {found.number} is deleted")
         return
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete play {found.number} ({found.id}) with all its data in {found.directory}?", abort=True)
+    _remove(found)
+    say(f"play {found.number} is deleted")
+
+
+def _remove(found: Play) -> None:
     if found.ssh is None:
+        from confd.play import stopping
+
         stopping.remove(found)
     else:
+        from confd.play import remote
+
         remote.remove(found, machines_of(found))
-    say(f"play {found.number} is deleted")
+
+
+def _remove_node(found: Play, place: PlayNode) -> None:
+    if found.ssh is None:
+        from confd.play import stopping
+
+        stopping.remove_node(found, place)
+    else:
+        from confd.play import remote
+
+        remote.remove_node(found, place, machines_of(found))
 
 
 @main.command()

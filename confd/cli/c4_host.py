@@ -106,7 +106,7 @@ def join(token: str) -> None:
 @click.argument("node")
 def make_token(target: str | None, lifetime: int, node: str) -> None:
     """Print a token with which a machine joins as NODE, which was added with node_add; it is good once."""
-    from confd.play import home, processes, remote
+    from confd.play import home, processes
     from confd.play.calls import run_job
 
     known = home.plays()
@@ -114,6 +114,8 @@ def make_token(target: str | None, lifetime: int, node: str) -> None:
     wanted = home.parse_target(f"{found.number}.{node}").node
     params = {"nid": wanted, "lifetime": lifetime}
     if found.ssh is not None:
+        from confd.play import remote
+
         print(remote.run_job(found, machines_of(found), "node_token", params, 60.0))
         return
     running = [one for one in (place, *found.nodes) if processes.daemon(one)]
