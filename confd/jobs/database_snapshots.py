@@ -17,7 +17,7 @@ from confd.services.backup.location import Location, stamp_of
 from confd.services.backup.retention.expiry import check_lifetime, expires
 from confd.services.backup.snapshots.operations import remove_expired, remove_snapshots, take_snapshot
 from confd.services.backup.snapshots.snapshot import describe_snapshots, parse_snapshot_id, require_snapshot_volume
-from confd.services.database.planning.situation import names
+from confd.services.database.planning.actions import names
 from confd.services.database.supervision.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))

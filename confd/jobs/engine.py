@@ -11,8 +11,8 @@ from confd.scheduler.context import Context
 from confd.services.database.engine.checking import Draft, check
 from confd.services.database.engine.memory import reduction
 from confd.services.database.engine.upgrading import check_version, memory_of_node
+from confd.services.database.planning.actions import names
 from confd.services.database.planning.seats import seats
-from confd.services.database.planning.situation import names
 from confd.services.database.record import PREFIX
 
 

@@ -17,7 +17,7 @@ from confd.services.backup.running import read
 from confd.services.backup.snapshots.operations import list_snapshots
 from confd.services.backup.snapshots.snapshot import Snapshot, parse_snapshot_id, require_snapshot_volume
 from confd.services.backup.targets import archive_volume, archive_volumes
-from confd.services.database.planning.situation import names
+from confd.services.database.planning.actions import names
 
 
 def node_for(ctx: Context, volume: Volume) -> int:

@@ -10,7 +10,8 @@ import msgspec
 from confd.exaconf import Database, Volume
 from confd.model.errors import InvalidParameter, WrongState
 from confd.model.states import NodeState
-from confd.services.database.planning.situation import Situation, names
+from confd.services.database.planning.actions import names
+from confd.services.database.planning.situation import Situation
 from confd.services.database.record import Move, Wanted
 
 MOVE_DELAY: Final = 600
