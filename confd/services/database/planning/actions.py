@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
+from confd.model.naming import names
 from confd.services.backup.order import RestoreOrder, VirtualOrder
 from confd.services.database.record import Quorum, Record
 
@@ -141,11 +140,6 @@ NodeAction = (
     | CloseVirtual
 )
 Action = NodeAction | Remember
-
-
-def names(nodes: Iterable[int]) -> str:
-    """Return nodes as people read them."""
-    return ", ".join(f"n{node}" for node in nodes)
 
 
 def describe(action: NodeAction) -> str:
