@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -53,7 +52,8 @@ class Feed:
         self._store, self._tail = source.store, source.tail
         self._stamp = {"term": source.term, "master": source.node, "address": source.address}
         self._stopped = False
-        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._keep())
 
     def stop(self) -> asyncio.Task[None]:
         """Say nothing more; the task that is returned ends then."""
@@ -134,14 +134,13 @@ class Feed:
             reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
-        pause = member.beat + self._timing.beat - time.monotonic()
-        if pause <= 0:
+        if time.monotonic() >= member.beat + self._timing.beat:
             member.beat = time.monotonic()
+            # Wakes who waits below; a time limit for every wait would be made anew for each record.
+            self._loop.call_later(self._timing.beat, member.news.set)
             self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await member.news.wait()
+        await member.news.wait()
 
     async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
         limit = self._timing.offline if timeout is None else timeout

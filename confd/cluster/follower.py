@@ -136,7 +136,7 @@ class Follower:
         self._hear(body)
         records = [Record(r[0], r[1], Kind(r[2]), r[3], r[4], msgspec.Raw(r[5])) for r in body["records"]]
         try:
-            await self._loop.run_in_executor(None, self._store.copy, records)
+            await self._loop.run_in_executor(None, self._replica.take_in, lambda: self._store.copy(records))
         except (StaleTerm, Gap) as error:
             raise Conflict(str(error)) from None
         except StoreFailed as error:

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 import structlog
@@ -24,6 +25,8 @@ from confd.store.protocol import Kind, Record, Store
 from confd.store.records import Finished
 
 log = structlog.get_logger("replica")
+
+_RETRY_SECONDS: Final = 1.0
 
 
 def load_conf(store: Store, vault: Vault, revision: int | None = None) -> Conf:
@@ -41,6 +44,8 @@ class Replica:
         self._renderer = Renderer()
         self._changed = threading.Condition()
         self._written, self._digest, self._closing = 0, b"", False
+        self._writing = threading.Lock()
+        self._held = 0
         self._watchers: list[Callable[[], None]] = []
         store.watch(self._take)
         self._writer = threading.Thread(target=self._write_newest, name="exaconf", daemon=True)
@@ -67,6 +72,21 @@ class Replica:
             # The revision with this number may be another one than the one that was written.
             self._written = 0
             self._changed.notify()
+
+    def take_in(self, records: Callable[[], None]) -> None:
+        """Have the journal take in records, and write EXAConf in the same thread: who waits is spared a change of them.
+
+        A file that cannot be written is left to the writer, which tries again.
+        """
+        with self._changed:
+            self._held += 1
+        try:
+            records()
+        finally:
+            self._write_here()
+            with self._changed:
+                self._held -= 1
+                self._changed.notify()
 
     def text(self) -> str:
         """Return the text that belongs into the file now."""
@@ -99,17 +119,30 @@ class Replica:
     def _write_newest(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._conf.revision != self._written)
+                self._changed.wait_for(lambda: self._closing or (self._behind() and not self._held))
                 if self._closing:
                     return
-                conf = self._conf
-            self._write(conf)
-            for watcher in self._watchers:
-                watcher()
+            if not self._write_here():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, timeout=_RETRY_SECONDS)
 
-    def _write(self, conf: Conf) -> None:
-        content = self._renderer.render(conf).encode()
+    def _behind(self) -> bool:
+        return self._conf.revision != self._written
+
+    def _write_here(self) -> bool:
+        """Write the file unless it is as it should be; False when that fails."""
+        with self._writing:
+            conf = self._conf
+            if conf.revision == self._written:
+                return True
+            written = self._write(conf)
+        for watcher in self._watchers:
+            watcher()
+        return written
+
+    def _write(self, conf: Conf) -> bool:
         try:
+            content = self._renderer.render(conf).encode()
             self._keep_edited(content)
             reach(Failpoint.EXACONF_DUE)
             # Made anew from the store at the next start, so an old file after a power failure does no harm.
@@ -119,12 +152,11 @@ class Replica:
         except Exception as error:
             # The node stays behind, and says so by not confirming the revision; the next one is tried again.
             log.error("exaconf_not_written", revision=conf.revision, error=str(error))
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, timeout=1.0)
-            return
+            return False
         with self._changed:
             replaced = conf is not self._conf and conf.revision == self._conf.revision
             self._written = 0 if replaced else conf.revision
+        return True
 
     def _keep_edited(self, content: bytes) -> None:
         try:

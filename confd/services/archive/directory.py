@@ -116,10 +116,11 @@ class Directory:
                 (self._files.gone / file).unlink(missing_ok=True)
 
     def written_paths(self) -> list[str]:
-        """Return the paths of uploads whose writers live."""
+        """Return the paths of new files whose writers live; a copy that is repaired is none."""
         with self._files.changing():
             writing, _ = self._files.uploading()
-            return sorted(read_upload(self._files.uploads / name).path for name in writing)
+            uploads = [read_upload(self._files.uploads / name) for name in writing]
+        return sorted(upload.path for upload in uploads if not upload.repair)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -18,6 +18,7 @@ import structlog
 
 from confd.cluster.identity import NodeFiles
 from confd.model.errors import NodeError
+from confd.services.database.keeper.processes import works_in
 from confd.services.etcd.binary import any_peer
 from confd.services.etcd.plan import DATA, LOG, PLAN_FILE, MemberPlan, load_plan, save_plan
 from confd.services.etcd.process import last_words, server_of, stop_server
@@ -51,10 +52,14 @@ class EtcdServer:
         self._lock = threading.RLock()
         self._child: subprocess.Popen[bytes] | None = None
         self._failures, self._try_at, self._started = 0, 0.0, 0.0
+        self._known: int | None = None
 
     def pid(self) -> int | None:
         """Return the process id of the running server."""
-        return server_of(self._files.root)
+        # Asked twice a second: all processes are gone through only when the known one is not it any more.
+        if self._known is None or not works_in(self._known, self.directory):
+            self._known = server_of(self._files.root)
+        return self._known
 
     def join(self, plan: MemberPlan) -> None:
         """Run a new member; what an earlier one left is deleted. One that has this plan already stays."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from confd.model.errors import NodeOffline, StorageCorrupted, StorageNotFound
+from confd.services.archive.index import Upload
 from tests.contract.target import content, get, put
 from tests.services.archive.rig import MIB, Rig, layout
 
@@ -139,3 +140,16 @@ def test_what_only_an_absent_node_has_is_away(tmp_path: Path) -> None:
         get(rig.archive(), "b")
     rig.switches[12].away = False
     assert {file.away for file in rig.archive().files()} == {""}
+
+
+def test_only_new_files_count_as_being_written(tmp_path: Path) -> None:
+    """A volume may be deleted while a copy is repaired, but not while a new file comes."""
+    shelf = Rig(tmp_path, layout()).switches[11].shelf
+    for upload, paths in (
+        (Upload(id="1", path="new", nodes=(11,)), ["new"]),
+        (Upload(id="2", path="old", nodes=(), repair=True), []),
+    ):
+        lease = shelf.begin(upload)
+        assert shelf.written_paths() == paths
+        lease.close()
+    assert shelf.written_paths() == []

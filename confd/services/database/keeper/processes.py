@@ -23,17 +23,24 @@ def start_time(pid: int) -> int | None:
 def processes_in(directory: Path) -> list[int]:
     """Return the live processes that work in a directory."""
     wanted = os.path.realpath(directory)
-    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit() and _works_in(entry.name, wanted)]
+    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+    return [pid for pid in pids if _works_in(pid, wanted)]
 
 
-def _works_in(pid: str, directory: str) -> bool:
-    place = Path(f"/proc/{pid}")
+def works_in(pid: int, directory: Path) -> bool:
+    """Tell whether a process lives and works in a directory."""
+    return _works_in(pid, os.path.realpath(directory))
+
+
+def _works_in(pid: int, directory: str) -> bool:
     try:
-        if str((place / "cwd").readlink()) != directory or place.stat().st_uid != Path(directory).stat().st_uid:
+        if os.readlink(f"/proc/{pid}/cwd") != directory:  # noqa: PTH115 - asked of every process of the machine
+            return False
+        if Path(f"/proc/{pid}").stat().st_uid != Path(directory).stat().st_uid:
             return False
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-    fields = _fields(int(pid))
+    fields = _fields(pid)
     return bool(fields) and fields[_TERMINAL] == "0"
 
 
@@ -49,7 +56,7 @@ def postmaster_of(data: Path) -> int | None:
     """Return the live postmaster that the lock file of a data directory names."""
     lines = postmaster_file(data)
     pid = int(lines[0]) if lines and lines[0].isdigit() else 0
-    return pid if pid and _works_in(str(pid), os.path.realpath(data)) else None
+    return pid if pid and works_in(pid, data) else None
 
 
 def postmaster_file(data: Path) -> list[str]:
