@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -134,10 +133,10 @@ class Feed:
             reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
-        if time.monotonic() >= member.beat + self._timing.beat:
-            member.beat = time.monotonic()
+        if member.due:
+            member.due = False
             # Wakes who waits below; a time limit for every wait would be made anew for each record.
-            self._loop.call_later(self._timing.beat, member.news.set)
+            self._loop.call_later(self._timing.beat, member.remind)
             self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
         await member.news.wait()

@@ -21,7 +21,7 @@ from confd.cluster.member import Member, Timing
 from confd.cluster.membership import Membership
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
-from confd.cluster.quorum import quorum_of
+from confd.cluster.quorum import Quorum, quorum_of
 from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.cluster.waiting import Wait, Waits
@@ -61,6 +61,7 @@ class Leader:
         self._alarm: asyncio.TimerHandle | None = None
         self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
+        self._quorum: Quorum | None = None
         self._closed = False
         store.watch(self._durable)
         replica.watch(self._on_written)
@@ -102,7 +103,11 @@ class Leader:
 
         :raises NoQuorum: names the nodes that are missing.
         """
-        quorum = quorum_of(self.states())
+        # Asked for each job, and worth a look at every node only a few times a second.
+        quorum = self._quorum
+        if quorum is None:
+            # Other threads forget it at any moment.
+            quorum = self._quorum = quorum_of(self.states())
         if not quorum.held:
             raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
 
@@ -172,6 +177,7 @@ class Leader:
             self._loop.call_soon_threadsafe(self._on_replica)
 
     def _on_replica(self) -> None:
+        self._quorum = None
         self._membership.follow()
         self._waits.settle(self._replica.written)
 
@@ -180,6 +186,7 @@ class Leader:
         known = self.states()
         while True:
             await asyncio.sleep(self._timing.beat / 2)
+            self._quorum = None
             self._look()
             if self._membership.parting:
                 self._membership.follow()
@@ -200,6 +207,7 @@ class Leader:
             member.behind = False
         self._waits.heard(member, self._replica.written)
         if returned:
+            self._quorum = None
             self._tell()
         if "status" in answer:
             self._reported(member, answer["status"])
@@ -218,8 +226,11 @@ class Leader:
                 log.exception("watcher_failed")
 
     def _wait_for(self, revision: int, done: Future[list[int]]) -> None:
+        if self._closed:
+            done.set_exception(_gone())
+            return
         self._waits.add(Wait(revision, time.monotonic() + self._timing.written, done), self._members.values())
-        self._look()
+        self._waits.settle(self._replica.written)
 
     def _look(self) -> None:
         if self._closed:

@@ -49,8 +49,9 @@ class Waits:
     def settle(self, reached: int) -> None:
         """End the waits for which nobody is missing any more."""
         ended = [wait for wait in self._open if not wait.late and reached >= wait.revision]
-        if ended:
-            self._open = [wait for wait in self._open if wait not in ended]
+        if not ended:
+            return
+        self._open = [wait for wait in self._open if wait.late or reached < wait.revision]
         for wait in ended:
             wait.done.set_result([])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -40,16 +40,30 @@ class Conf(Configuration):
 
     def with_changes(self, changes: Mapping[str, Section | None], revision: int) -> Conf:
         """Return the configuration after a revision; None removes a section."""
-        sections = dict(self._sections)
+        after = Conf(revision, self._sections)
+        removed: list[Section] = []
         for key, section in changes.items():
-            if section is None:
-                sections.pop(key, None)
-            else:
-                sections[key] = section
-        after = Conf(revision, sections)
-        touched = {type(sections.get(key) or self._sections.get(key)) for key in changes}
-        after._views = {kind: view for kind, view in self._views.items() if kind not in touched}
+            if section is not None:
+                after._sections[key] = section
+            elif (known := after._sections.pop(key, None)) is not None:
+                removed.append(known)
+        present = [section for section in changes.values() if section is not None]
+        after._views = {kind: _renewed(view, kind, removed, present) for kind, view in self._views.items()}
         return after
 
     def __repr__(self) -> str:
         return f"Conf(revision={self.revision}, {len(self._sections)} sections)"
+
+
+def _renewed(
+    view: Mapping[Any, Section], kind: type[Section], removed: Sequence[Section], present: Sequence[Section]
+) -> Mapping[Any, Section]:
+    """Return a view after changes: making it anew would cost a look at every section for each revision."""
+    if not any(isinstance(section, kind) for section in (*removed, *present)):
+        return view
+    members = dict(view)
+    for section in removed:
+        if isinstance(section, kind):
+            members.pop(name_of(section), None)
+    members |= {name_of(section): section for section in present if isinstance(section, kind)}
+    return MappingProxyType(members)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from confd.exaconf import Conf, Database, Group, Node, Ssl, User, Volume
 from confd.model.errors import NotFound
 from tests.exaconf.conftest import put
+from tests.exaconf.strategies import configurations
 
 
 def test_views(conf: Conf) -> None:
@@ -94,3 +97,18 @@ def test_cannot_be_changed(conf: Conf) -> None:
 def test_repr_is_short(conf: Conf) -> None:
     """Printing a configuration shows its size, not its content."""
     assert repr(conf) == "Conf(revision=16, 24 sections)"
+
+
+@given(st.data())
+def test_views_follow_changes(data: st.DataObject) -> None:
+    """A view that is carried through changes is what would be made anew."""
+    made = Conf(0, data.draw(configurations()))
+    kinds = {type(section) for section in made.sections.values()}
+    for revision in range(1, data.draw(st.integers(1, 3)) + 1):
+        for kind in kinds:
+            made.view(kind)
+        removed = data.draw(st.lists(st.sampled_from([*made.sections, "DB : none"])))
+        made = made.with_changes({**data.draw(configurations()), **dict.fromkeys(removed)}, revision)
+        anew = Conf(revision, made.sections)
+        for kind in kinds:
+            assert list(made.view(kind).items()) == list(anew.view(kind).items())
