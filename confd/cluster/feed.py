@@ -133,10 +133,10 @@ class Feed:
             reach(Failpoint.APPEND_DUE)
             self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
             return
-        if member.due:
-            member.due = False
+        if member.beat_due:
+            member.beat_due = False
             # Wakes who waits below; a time limit for every wait would be made anew for each record.
-            self._loop.call_later(self._timing.beat, member.remind)
+            self._loop.call_later(self._timing.beat, member.call_for_beat)
             self._heard(member, await self._call(member, "beat", {"complete": True}))
             return
         await member.news.wait()

@@ -34,21 +34,21 @@ class Member:
     def __init__(self, node: int, address: str, port: int, offline: float = OFFLINE_SECONDS) -> None:
         self.node, self.address, self.port, self._offline = node, address, port, offline
         self.heard = float("-inf")
+        self.beat_due = True
         self.n = -1
         self.written = 0
         self.booted: float | None = None
         self.behind = False
         self.refusal = ""
         self.status: dict[str, Any] = {}
-        self.due = True
         self.news = asyncio.Event()
-
-    def remind(self) -> None:
-        """Have the next heartbeat sent. The clock does not tell when: a timer may go off before its time by it."""
-        self.due = True
-        self.news.set()
 
     @property
     def online(self) -> bool:
         """True while heartbeats are answered."""
         return time.monotonic() - self.heard < self._offline
+
+    def call_for_beat(self) -> None:
+        """Have the next heartbeat sent now."""
+        self.beat_due = True
+        self.news.set()
