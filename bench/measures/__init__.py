@@ -11,6 +11,7 @@ from bench.measures.etcd import etcd
 from bench.measures.failover import failover
 from bench.measures.fanout import fanout
 from bench.measures.history import history
+from bench.measures.joining import joining
 from bench.measures.latency import latency
 from bench.measures.masters import masters
 from bench.measures.play import play
@@ -25,6 +26,7 @@ MEASURES: Final[dict[str, Callable[[Settings], Report]]] = {
     "throughput": throughput,
     "history": history,
     "play": play,
+    "joining": joining,
     "database": databases,
     "backup": backups,
     "failover": failover,

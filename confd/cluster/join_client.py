@@ -12,7 +12,7 @@ import msgspec
 
 from confd import __version__
 from confd.cluster.certificates import fingerprint
-from confd.cluster.joining import PATH, Hall, JoinAnswer, JoinRequest, Refusal
+from confd.cluster.join_messages import PATH, Hall, JoinAnswer, JoinRequest, Refusal
 from confd.cluster.tokens import Token, cluster_uuid
 from confd.model.errors import ConfDError, NodeOffline, PermissionDenied, WrongState, error_from
 

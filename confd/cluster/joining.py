@@ -1,7 +1,6 @@
 """The door for nodes that join: the one part of the node port that is open without a certificate.
 
-``GET /join`` gives the certificate of the cluster's authority, which is no secret, with the time and the version;
-``POST /join`` takes a ``JoinRequest`` in JSON and gives a ``JoinAnswer`` to who brings a token, an error to others.
+What is said there: ``join_messages``.
 """
 
 from __future__ import annotations
@@ -18,57 +17,17 @@ import structlog
 from aiohttp import web
 
 from confd import __version__
+from confd.cluster.join_messages import Hall, JoinRequest, Refusal
 from confd.model.errors import ConfDError, Internal, InvalidParameter, TimedOut
 
 log = structlog.get_logger("joining")
 
-PATH: Final = "/join"
 _MOST_BYTES: Final = 16 * 1024
 _READ_SECONDS: Final = 5.0
 _MOST_AT_ONCE: Final = 4
 
 Admit = Callable[[Any], Awaitable[Any]]
 """Lets a node in: takes and gives what travels, as built-in values."""
-
-
-class Hall(msgspec.Struct, frozen=True, kw_only=True):
-    """What anybody may know: the authority's certificate (PEM), the time here (UTC seconds), the software."""
-
-    authority: str
-    now: float
-    version: str
-
-
-class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node brings; the secret is hexadecimal, the request PEM."""
-
-    node: int
-    secret: str
-    cluster: str
-    request: str
-    address: str
-    version: str
-    clock: int
-
-
-class JoinAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node gets.
-
-    ``members`` are the UUIDs of the nodes it may believe before it has a configuration; ``files`` are further private
-    files below its root, by relative path.
-    """
-
-    certificate: str
-    data_key: bytes
-    members: tuple[str, ...]
-    files: dict[str, bytes] = {}
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """An error, as it travels."""
-
-    code: int
-    message: str
 
 
 class Door:

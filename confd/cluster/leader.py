@@ -1,7 +1,6 @@
-"""The master's side of the cluster: streams the journal to every node, hears heartbeats, sends commands.
+"""The master's side of the cluster: who is there, how far each node is, and who waits for it.
 
-One task per node keeps a link, sends records as they become durable (many in one message when there are
-many), and learns from each answer how far the node has got.
+Who the nodes are is the ``Membership``, what each is told a ``Feed`` of its own; commands go by the ``Dispatch``.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-import msgspec
 import structlog
 
-from confd import __version__
-from confd.cluster.agent import Reply, reply_of
+from confd.cluster.agent import Reply
+from confd.cluster.dispatch import Dispatch
+from confd.cluster.feed import Source
 from confd.cluster.member import Member, Timing
+from confd.cluster.membership import Membership
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
 from confd.cluster.quorum import Quorum, quorum_of
@@ -26,21 +26,15 @@ from confd.cluster.replica import Replica
 from confd.cluster.tail import Tail
 from confd.cluster.waiting import Wait, Waits
 from confd.exaconf import Node
-from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, NoQuorum, WrongState
+from confd.model.errors import NoMaster, NoQuorum
 from confd.model.failpoints import Failpoint, reach
 from confd.model.states import NodeState
-from confd.store.protocol import Kind, Position, Record, Store
+from confd.store.protocol import Kind, Record, Store
 
 log = structlog.get_logger("leader")
 
-_RESTORE_SECONDS: Final = 600.0
-_RETRY_SECONDS: Final = 0.2
 _GATHER_SECONDS: Final = 0.02
 _LATER_SECONDS: Final = 0.1
-_FAREWELL_SECONDS: Final = 60.0
-
-EVEN_SUSPENDED: Final = "nodes."
-"""What commands are called that also a suspended node carries out: they concern the node itself."""
 
 
 class Leader:
@@ -57,13 +51,13 @@ class Leader:
         address: str = "",
     ) -> None:
         self.node, self.term, self._timing = node, term, timing or Timing()
-        self._store, self._replica, self._connector, self._address = store, replica, connector, address
+        self._store, self._replica = store, replica
         self._loop = asyncio.get_running_loop()
-        self._members: dict[int, Member] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._partings: set[asyncio.Task[None]] = set()
-        self._left: dict[int, float] = {}
         self._tail = Tail(store)
+        source = Source(node, term, address, store, replica, self._tail, connector, self._timing)
+        self._membership = Membership(source, self._heard)
+        self._members = self._membership.members
+        self._dispatch = Dispatch(source, self._members, self._reported)
         self._alarm: asyncio.TimerHandle | None = None
         self._waits = Waits(node, self._counts)
         self._watchers: list[Callable[[], None]] = []
@@ -71,7 +65,7 @@ class Leader:
         self._closed = False
         store.watch(self._durable)
         replica.watch(self._on_written)
-        self._follow_conf()
+        self._membership.follow()
         self._clock = self._loop.create_task(self._tick())
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -110,15 +104,16 @@ class Leader:
         :raises NoQuorum: names the nodes that are missing.
         """
         # Asked for each job, and worth a look at every node only a few times a second.
-        if self._quorum is None:
-            self._quorum = quorum_of(self.states())
         quorum = self._quorum
+        if quorum is None:
+            # Other threads forget it at any moment.
+            quorum = self._quorum = quorum_of(self.states())
         if not quorum.held:
             raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
-        return asyncio.run_coroutine_threadsafe(self._send(key, command), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._dispatch.send(key, command), self._loop)
 
     def written(self, revision: int) -> Future[list[int]]:
         """Complete when every live node has written a revision; with those that did not in time."""
@@ -143,11 +138,10 @@ class Leader:
 
     async def close(self) -> None:
         """Stop all tasks."""
-        tasks = [self._clock, *self._tasks.values()]
         self._closed = True
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._clock.cancel()
+        await self._membership.close()
+        await asyncio.gather(self._clock, return_exceptions=True)
         self._look()
 
     def _state(self, node: Node) -> NodeState:
@@ -157,29 +151,6 @@ class Leader:
             return NodeState.SUSPENDED
         member = self._members.get(node.id)
         return NodeState.ONLINE if member is not None and member.online else NodeState.OFFLINE
-
-    def _follow_conf(self) -> None:
-        conf = self._replica.conf
-        wanted = {node.id: node for node in conf.nodes.values() if node.id != self.node}
-        for gone in self._tasks.keys() - wanted.keys():
-            # Who was removed is still told to clean up; then it falls silent.
-            since = self._left.setdefault(gone, time.monotonic())
-            if not self._members[gone].online or time.monotonic() - since > _FAREWELL_SECONDS:
-                self._tasks.pop(gone).cancel()
-                self._part_from(self._members.pop(gone))
-                del self._left[gone]
-        for node in wanted.values():
-            if node.id not in self._tasks:
-                member = self._members[node.id] = Member(
-                    node.id, node.private_ip, conf.global_.cored_port, self._timing.offline
-                )
-                self._tasks[node.id] = self._loop.create_task(self._keep(member))
-
-    def _part_from(self, member: Member) -> None:
-        """Close the link to a node that was removed."""
-        parting = self._loop.create_task(self._connector.leave(member.address, member.port))
-        self._partings.add(parting)
-        parting.add_done_callback(self._partings.discard)
 
     def _durable(self, records: Sequence[Record]) -> None:
         if self._closed:
@@ -207,7 +178,7 @@ class Leader:
 
     def _on_replica(self) -> None:
         self._quorum = None
-        self._follow_conf()
+        self._membership.follow()
         self._waits.settle(self._replica.written)
 
     async def _tick(self) -> None:
@@ -217,103 +188,14 @@ class Leader:
             await asyncio.sleep(self._timing.beat / 2)
             self._quorum = None
             self._look()
-            if self._left:
-                self._follow_conf()
+            if self._membership.parting:
+                self._membership.follow()
             present = self.states()
             if present != known:
                 changed = {f"n{node}": str(state) for node, state in present.items() if known.get(node) is not state}
                 log.info("node_states", states=changed, nodes=len(present))
                 known = present
                 self._tell()
-
-    async def _keep(self, member: Member) -> None:
-        """Keep a node informed, connecting again whenever the link breaks."""
-        # A cancellation may get lost in a library, so the loops also end by themselves.
-        while self._keeps(member):
-            try:
-                await self._greet(member)
-                while self._keeps(member):
-                    await self._inform(member)
-            except WrongState as error:
-                member.n = -1
-                if member.refusal != error.message:
-                    member.refusal = error.message
-                    log.error("node_refuses", node=member.node, error=error.message)
-            except ConfDError as error:
-                member.n = -1
-                log.debug("node_unreachable", node=member.node, error=error.message)
-                member.address = self._present_address(member)
-            except Exception:
-                member.n = -1
-                log.exception("node_failed", node=member.node)
-            await asyncio.sleep(_RETRY_SECONDS)
-
-    def _present_address(self, member: Member) -> str:
-        """Return where a node is to be found that is not where it was: it may have come up at its new address."""
-        node = self._replica.conf.nodes.get(member.node)
-        return node.private_ip if node is not None else member.address
-
-    def _keeps(self, member: Member) -> bool:
-        return not self._closed and self._members.get(member.node) is member
-
-    async def _greet(self, member: Member) -> None:
-        revision = self._replica.conf.revision
-        body = {"revision": revision, "version": __version__, "to": member.node}
-        answer = await self._call(member, "hello", body)
-        member.n, member.booted = answer["n"], answer["booted"]
-        head = self._store.head()
-        if answer["term"] < self.term and (answer["n"] > head.n or self._went_another_way(answer)):
-            # Its last records are of an earlier master that nobody else got; they are kept there, in a file.
-            log.warning("node_set_right", node=member.node, n=answer["n"], term=answer["term"])
-            await self._call(member, "set_aside", {}, _RESTORE_SECONDS)
-            self._heard(member, {**answer, **await self._send_everything(member)})
-            return
-        if answer["n"] > head.n:
-            # Its journal holds what this master lost: overwriting it would lose it for good.
-            log.error("node_ahead", node=member.node, n=answer["n"], own=head.n)
-            raise Conflict(f"n{member.node} has a longer journal than the master; it must take over")
-        if self._went_another_way(answer):
-            log.error("node_diverged", node=member.node, n=answer["n"], term=answer["term"])
-            raise Conflict(f"n{member.node} has records that this master does not know; they must be saved first")
-        if answer["n"] < self._store.pruned():
-            answer = {**answer, **await self._send_everything(member)}
-        self._heard(member, answer)
-
-    def _went_another_way(self, answer: dict[str, Any]) -> bool:
-        """Tell whether a node's last record is another one than the one with this number here."""
-        own = self._store.read(Position(0, answer["n"] - 1), 1)
-        return bool(own) and own[0].n == answer["n"] and own[0].term != answer["term"]
-
-    async def _send_everything(self, member: Member) -> dict[str, Any]:
-        log.info("node_restored", node=member.node, n=member.n)
-        chunks = await self._loop.run_in_executor(None, lambda: list(self._store.export()))
-        for position, chunk in enumerate(chunks):
-            flags = {"first": position == 0, "last": position == len(chunks) - 1}
-            # A second snapshot must not be sent while the node still takes in the first: it gets much time.
-            answer: dict[str, Any] = await self._call(member, "restore", {"chunk": chunk, **flags}, _RESTORE_SECONDS)
-        return answer
-
-    async def _inform(self, member: Member) -> None:
-        member.news.clear()
-        records = self._tail.after(member.n)
-        head = self._store.head().n
-        if records:
-            body = {"records": records, "complete": records[-1][1] >= head}
-            reach(Failpoint.APPEND_DUE)
-            self._heard(member, await self._call(member, "append", body, self._timing.written * 2))
-            return
-        if member.beat_due:
-            member.beat_due = False
-            # Wakes who waits below; a time limit for every wait would be made anew for each record.
-            self._loop.call_later(self._timing.beat, member.call_for_beat)
-            self._heard(member, await self._call(member, "beat", {"complete": True}))
-            return
-        await member.news.wait()
-
-    async def _call(self, member: Member, method: str, body: dict[str, Any], timeout: float | None = None) -> Any:
-        stamped = {"term": self.term, "master": self.node, "address": self._address, **body}
-        limit = self._timing.offline if timeout is None else timeout
-        return await self._connector.call(member.address, member.port, method, stamped, limit)
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
@@ -359,51 +241,6 @@ class Leader:
     def _counts(self, member: Member) -> bool:
         node = self._replica.conf.nodes.get(member.node)
         return member.online and not member.behind and node is not None and not node.suspended
-
-    async def _send(self, key: tuple[str, int], command: Command[Any]) -> Reply:
-        member = self._members.get(command.node)
-        body = {"job": key[0], "number": key[1], "name": command.name, "arguments": command.arguments}
-        while True:
-            if lack := self._lack(member, command):
-                return reply_of(NodeOffline(f"n{command.node} {lack}; {command.name} was not run there"))
-            assert member is not None
-            try:
-                # No time limit: a command may be long. A node that dies is noticed by its heartbeat.
-                answer = await self._run(member, body)
-                self._reported(member, answer["status"])
-                return msgspec.convert(answer["reply"], Reply)
-            except NodeOffline:
-                await asyncio.sleep(_RETRY_SECONDS)
-            except ConfDError as error:
-                return reply_of(error)
-            except Exception as error:
-                log.exception("command_not_sent", name=command.name, node=command.node)
-                return reply_of(error)
-
-    def _lack(self, member: Member | None, command: Command[Any]) -> str:
-        """Say why a node takes no commands; empty when it does."""
-        node = self._replica.conf.nodes.get(command.node)
-        if node is not None and node.suspended and not command.name.startswith(EVEN_SUSPENDED):
-            return "is suspended"
-        if member is None or not member.online:
-            return "is offline"
-        return "is catching up" if member.behind else ""
-
-    async def _run(self, member: Member, body: dict[str, Any]) -> Any:
-        call = self._loop.create_task(self._connected_run(member, body))
-        try:
-            while True:
-                done, _ = await asyncio.wait({call}, timeout=self._timing.beat)
-                if done:
-                    return call.result()
-                if not member.online:
-                    raise NodeOffline(f"n{member.node} fell silent")
-        finally:
-            call.cancel()
-
-    async def _connected_run(self, member: Member, body: dict[str, Any]) -> Any:
-        link = await self._connector.link(member.address, member.port)
-        return await link.call("run", {"term": self.term, "master": self.node, **body})
 
 
 def _gone() -> NoMaster:

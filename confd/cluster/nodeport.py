@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from confd.cluster.host import Host
-from confd.cluster.joining import PATH as JOIN
+from confd.cluster.join_messages import PATH as JOIN
 from confd.cluster.joining import Door
 from confd.cluster.link import MAX_FRAME, Link, Method
 from confd.cluster.stream_server import StreamServer

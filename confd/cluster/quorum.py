@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from confd.model import naming
 from confd.model.states import NodeState
 
 
@@ -42,4 +43,4 @@ def suspending(states: Mapping[int, NodeState], nodes: Collection[int]) -> dict[
 
 def names(nodes: Collection[int]) -> str:
     """Return nodes as people read them."""
-    return ", ".join(f"n{node}" for node in sorted(nodes))
+    return naming.names(sorted(nodes))

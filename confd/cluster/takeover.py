@@ -16,6 +16,7 @@ from confd.cluster.handover import pending
 from confd.cluster.nodeport import Connector
 from confd.exaconf import Conf, Node
 from confd.model.errors import ConfDError, WrongState
+from confd.model.naming import names
 from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store
 
 log = structlog.get_logger("takeover")
@@ -45,10 +46,9 @@ class Taken(msgspec.Struct, frozen=True):
         end = f"the journal goes on after record {self.position.n} of term {self.position.term}"
         if not self.silent:
             return f"{end}; all other nodes were asked, nothing is missing"
-        names = ", ".join(f"n{node}" for node in self.silent)
         return (
-            f"{end}; {names} could not be asked: what only these nodes know is missing, such as jobs of the master's "
-            "last moments that were not finished; when they return it is kept there in a file and logged"
+            f"{end}; {names(self.silent)} could not be asked: what only these nodes know is missing, such as jobs of "
+            "the master's last moments that were not finished; when they return it is kept there in a file and logged"
         )
 
 

@@ -13,6 +13,7 @@ from confd.jobs import locks
 from confd.jobs.observing import require_idle, require_stopped
 from confd.jobs.types import DatabaseName, NodeId
 from confd.model.errors import AlreadyExists, InvalidParameter, NotFound, WrongState
+from confd.model.naming import names
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Live, Rule
@@ -58,7 +59,7 @@ def db_add_reserve_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRef
     suspended = _suspended(ctx, db_name)
     known = [node for node in nodes if node in database.nodes and node not in suspended]
     if known:
-        raise AlreadyExists(f"node_list: {_names(known)} belongs to database {db_name} already; leave it out")
+        raise AlreadyExists(f"node_list: {names(known)} belongs to database {db_name} already; leave it out")
     if back := [node for node in nodes if node in suspended]:
         ctx.run(resume.on(MASTER, database=db_name, nodes=back), undo=suspend.on(MASTER, database=db_name, nodes=back))
     added = tuple(node for node in nodes if node not in database.nodes)
@@ -79,8 +80,8 @@ def db_remove_reserve_nodes(ctx: Context, db_name: DatabaseName, node_list: Node
     database, nodes = ctx.conf.require_database(db_name), _nodes(ctx.conf, node_list)
     if wrong := [node for node in nodes if node not in database.reserve_nodes]:
         raise NotFound(
-            f"node_list: {_names(wrong)} is not a reserve node of database {db_name}; "
-            f"it has {_names(database.reserve_nodes) or 'none'}"
+            f"node_list: {names(wrong)} is not a reserve node of database {db_name}; "
+            f"it has {names(database.reserve_nodes) or 'none'}"
         )
     if back := [node for node in nodes if node in _suspended(ctx, db_name)]:
         ctx.run(resume.on(MASTER, database=db_name, nodes=back), undo=suspend.on(MASTER, database=db_name, nodes=back))
@@ -107,7 +108,7 @@ def db_suspend_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) -
     """
     database, nodes = ctx.conf.require_database(db_name), _nodes(ctx.conf, node_list)
     if strange := [node for node in nodes if node not in database.nodes]:
-        raise NotFound(f"node_list: {_names(strange)} is not a node of database {db_name}")
+        raise NotFound(f"node_list: {names(strange)} is not a node of database {db_name}")
     require_idle(ctx, db_name, undoing=True)
     gone = {*_suspended(ctx, db_name), *nodes}
     changed = _without(ctx, database, nodes, gone)
@@ -131,7 +132,7 @@ def db_resume_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) ->
     nodes, suspended = _nodes(ctx.conf, node_list), _suspended(ctx, db_name)
     if wrong := [node for node in nodes if node not in suspended]:
         raise WrongState(
-            f"node_list: {_names(wrong)} is not suspended in database {db_name}; {_names(suspended) or 'no node'} is"
+            f"node_list: {names(wrong)} is not suspended in database {db_name}; {names(suspended) or 'no node'} is"
         )
     ctx.run(resume.on(MASTER, database=db_name, nodes=nodes), undo=suspend.on(MASTER, database=db_name, nodes=nodes))
 
@@ -242,7 +243,3 @@ def _suspended(ctx: Context, name: str) -> tuple[int, ...]:
 def _record(ctx: Context, name: str) -> Record:
     stored = ctx.record(PREFIX + name)
     return Record() if stored is None else msgspec.convert(stored, Record)
-
-
-def _names(nodes: Sequence[int]) -> str:
-    return ", ".join(f"n{node}" for node in nodes)

@@ -9,6 +9,7 @@ from confd.jobs import locks
 from confd.jobs.shelves import snapshots_on
 from confd.jobs.types import DatabaseName
 from confd.model.errors import InvalidParameter, NodeOffline, NotFound, WrongState
+from confd.model.naming import names
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
@@ -17,7 +18,6 @@ from confd.services.backup.location import Location, stamp_of
 from confd.services.backup.retention.expiry import check_lifetime, expires
 from confd.services.backup.snapshots.operations import remove_expired, remove_snapshots, take_snapshot
 from confd.services.backup.snapshots.snapshot import describe_snapshots, parse_snapshot_id, require_snapshot_volume
-from confd.services.database.planning.situation import names
 from confd.services.database.supervision.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))

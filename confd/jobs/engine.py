@@ -5,6 +5,7 @@ from __future__ import annotations
 from confd.exaconf import Database
 from confd.jobs.observing import ask
 from confd.model.errors import NodeOffline
+from confd.model.naming import names
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
@@ -12,7 +13,6 @@ from confd.services.database.engine.checking import Draft, check
 from confd.services.database.engine.memory import reduction
 from confd.services.database.engine.upgrading import check_version, memory_of_node
 from confd.services.database.planning.seats import seats
-from confd.services.database.planning.situation import names
 from confd.services.database.record import PREFIX
 
 

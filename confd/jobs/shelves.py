@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from confd.exaconf import Database, Volume
 from confd.jobs.observing import ask
 from confd.model.errors import ConfDError, InvalidParameter, NodeOffline, NotFound
+from confd.model.naming import names
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.services.archive.layout import is_archive
@@ -17,7 +18,6 @@ from confd.services.backup.running import read
 from confd.services.backup.snapshots.operations import list_snapshots
 from confd.services.backup.snapshots.snapshot import Snapshot, parse_snapshot_id, require_snapshot_volume
 from confd.services.backup.targets import archive_volume, archive_volumes
-from confd.services.database.planning.situation import names
 
 
 def node_for(ctx: Context, volume: Volume) -> int:
@@ -28,7 +28,7 @@ def node_for(ctx: Context, volume: Volume) -> int:
     states = ctx.cluster.node_states()
     online = [node for node in volume.nodes if states.get(node) is NodeState.ONLINE]
     if not online:
-        raise NodeOffline(f"no node of volume {volume.name} is online; start one of {_names(volume)}")
+        raise NodeOffline(f"no node of volume {volume.name} is online; start one of {names(volume.nodes)}")
     return ctx.learn("node", lambda: online[0])
 
 
@@ -134,7 +134,3 @@ def find_snapshot(ctx: Context, database: Database, given: str) -> tuple[Volume,
     if away:
         raise NodeOffline(f"{text} on the nodes that answer; it may be on {names(away)}")
     raise NotFound(f"{text}; db_snapshot_backup_list shows all")
-
-
-def _names(volume: Volume) -> str:
-    return ", ".join(f"n{node}" for node in volume.nodes)

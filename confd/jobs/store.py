@@ -12,8 +12,7 @@ from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.nodes.stores import FAILED, Moving, move_store, probe_store
 from confd.store.choice import StoreChoice, StoreKind
-from confd.store.etcd.access import Endpoint, EtcdAccess
-from confd.store.etcd.keys import DEFAULT_PREFIX
+from confd.store.etcd.access import DEFAULT_PREFIX, Endpoint, EtcdAccess
 
 
 def check_endpoint(endpoint: str) -> None:

@@ -8,15 +8,12 @@ from typing import Final
 
 import msgspec
 
-from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, at_home, write_private
-from confd.exaconf import Conf
 from confd.model.errors import InsufficientSpace
 from confd.play import home
 from confd.play.firstconf import DEVICE, DISK, new_uuid
 from confd.play.record import PlayNode
 from confd.services.database.engine.installation import Installation
-from confd.services.storage.devices import NewDevice, add_device
 
 _SHARE: Final = 0.8
 _SECTOR: Final = 4096
@@ -102,6 +99,11 @@ def share_of_disk(place: Path, nodes: int) -> int:
 
 
 def _add_device(node: PlayNode, ground: Ground) -> None:
+    # Loaded where a disk is made: a node that joins gets its device by the cluster.
+    from confd.cluster.host import Host
+    from confd.exaconf import Conf
+    from confd.services.storage.devices import NewDevice, add_device
+
     engines = (Path(ground.engine.prefix),)
     host = Host(node.node, node.address, node.root, node.runtime, ground.user, engines, lambda: Conf(0, {}))
     device = NewDevice(name=DEVICE, disk=DISK, uuid=new_uuid(), sector_size=_SECTOR, sectors=ground.sectors)

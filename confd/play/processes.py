@@ -16,7 +16,7 @@ from confd.model.errors import TimedOut
 from confd.play.record import Play, PlayNode
 from confd.services.database.keeper.processes import send, start_time, wait_gone
 from confd.services.etcd.plan import DATA as ETCD
-from confd.services.etcd.server import server_of
+from confd.services.etcd.process import server_of
 
 _OWN_VARIABLES: Final = ("CCC_", "EXA_ROOT", "CONFD_SOCKET")
 _OUTPUT: Final = "logs/logd/confd.out"

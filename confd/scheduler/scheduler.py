@@ -13,7 +13,7 @@ import structlog
 
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
-from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, NoQuorum, UnknownJob
+from confd.model.errors import ConfDError, Internal, Interrupted, NoQuorum, UnknownJob
 from confd.model.failpoints import Failpoint, reach
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
@@ -24,16 +24,15 @@ from confd.scheduler.gate import Gate
 from confd.scheduler.jobfile import JobFile, fold
 from confd.scheduler.locks import Lock, LockTable
 from confd.scheduler.pipeline import Pipeline, Surroundings
-from confd.scheduler.steps import LiveSteps, PlannedSteps, WantsMore
+from confd.scheduler.reading import Reading
+from confd.scheduler.steps import PlannedSteps
 from confd.scheduler.ticket import Ticket
 from confd.store.protocol import Kind, StoreFailed
-from confd.store.records import Finished, ReadJob, Submitted
+from confd.store.records import Submitted
 
 log = structlog.get_logger("scheduler")
 
 _WORKERS = 64
-_READERS = 16
-_WAITERS = 256
 _EVERYTHING = "all"
 _REMEMBERED = 10_000
 
@@ -62,14 +61,11 @@ class Scheduler:
         self._tickets: dict[str, Ticket] = {}
         self._locks, self._mutex = LockTable(), threading.Lock()
         self._waiting: dict[str, Callable[[], None]] = {}
-        self._asking: set[str] = set()
         self._retried: dict[str, None] = {}
-        self._reading: set[Ticket] = set()
         self.gate = Gate()
         self._closed = False
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
-        self._readers = ThreadPoolExecutor(_READERS, "read")
-        self._waiters = ThreadPoolExecutor(_WAITERS, "wait")
+        self._reading = Reading(around, self._end_started)
         self.events = Events()
 
     def admit(self, admission: Admission) -> Ticket:
@@ -92,16 +88,13 @@ class Scheduler:
             self._queue(ticket, None)
         elif admission.start:
             self._submit(ticket, wait=True)
-            self._read(ticket, self._run_started_read)
-        elif job.name in self._asking or not self._answer_at_once(ticket):
-            self._read(ticket, self._run_read)
+            self._reading.start(ticket)
+        else:
+            self._reading.answer(ticket)
         if self._closed:
             # It came in while this master gave its place away: too late to be told with the others.
-            ticket.leave(_gone(ticket))
+            ticket.leave()
         return ticket
-
-    def _pool(self, job: registry.Job) -> ThreadPoolExecutor:
-        return self._waiters if job.waits else self._readers
 
     def _check_may_change(self, job: registry.Job) -> None:
         try:
@@ -114,8 +107,8 @@ class Scheduler:
         """End a call before it became a job; it has an id and a place in the history like any other."""
         ticket = Ticket(admission.job_id, None, {}, admission.caller, admission.request)
         ticket.done.set_result(outcome := failure(error))
-        shown = masking.hide_given(dict(admission.given), _unsafe(admission))
-        ticket.durable = self._append_read(ticket, str(admission.name)[:80], shown, outcome, lazy=not admission.start)
+        name, shown = str(admission.name)[:80], masking.hide_given(dict(admission.given), _unsafe(admission))
+        ticket.durable = self._reading.record(ticket, name, shown, outcome, lazy=not admission.start)
         return ticket
 
     def plan(self, admission: Admission) -> Outcome:
@@ -169,10 +162,9 @@ class Scheduler:
         self._closed = True
         self._store.resign()
         self._workers.shutdown(wait=False, cancel_futures=True)
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        self._waiters.shutdown(wait=False, cancel_futures=True)
-        for ticket in (*self._tickets.copy().values(), *self._reading.copy()):
-            ticket.leave(_gone(ticket))
+        self._reading.close()
+        for ticket in self._tickets.copy().values():
+            ticket.leave()
 
     def _is_repeated(self, admission: Admission) -> bool:
         """Tell whether a call may have been here before; a first try that was held up comes after its repetition."""
@@ -214,7 +206,7 @@ class Scheduler:
             try:
                 self._workers.submit(self._run_modify, ticket, names, past)
             except RuntimeError as closed:
-                self._leave(ticket, closed)
+                ticket.leave(closed)
 
         def start() -> None:
             self.gate.begin(ticket.id, submit)
@@ -241,32 +233,12 @@ class Scheduler:
             outcome = Pipeline(self._around, ticket, self._reached).run(locks, past)
         except Exception as error:
             # Only the loss of the journal or of mastership gets here: the job stays for the next master.
-            self._leave(ticket, error)
+            ticket.leave(error)
             return
         finally:
             self.gate.ended(ticket.id)
             self._release(ticket)
         self._end(ticket, outcome)
-
-    def _read(self, ticket: Ticket, run: Callable[[Ticket], None]) -> None:
-        self._reading.add(ticket)
-        try:
-            assert ticket.job is not None
-            self._pool(ticket.job).submit(self._answer, ticket, run)
-        except RuntimeError as closed:
-            self._reading.discard(ticket)
-            self._leave(ticket, closed)
-
-    def _answer(self, ticket: Ticket, run: Callable[[Ticket], None]) -> None:
-        try:
-            run(ticket)
-        finally:
-            self._reading.discard(ticket)
-
-    @staticmethod
-    def _leave(ticket: Ticket, error: Exception) -> None:
-        log.warning("job_left", job_id=ticket.id, error=str(error))
-        ticket.leave(_gone(ticket))
 
     def _release(self, ticket: Ticket) -> None:
         with self._mutex:
@@ -274,68 +246,13 @@ class Scheduler:
         for start in granted:
             start()
 
-    def _end(self, ticket: Ticket, outcome: Outcome) -> None:
-        self._tickets.pop(ticket.id, None)
-        ticket.end(outcome)
-
-    def _answer_at_once(self, ticket: Ticket) -> bool:
-        """Answer a read job that wants nothing but the configuration; False when it has to wait for something."""
-        assert ticket.job is not None
-        try:
-            outcome = self._outcome_of_read(ticket, self._around.conf_only(ticket))
-        except WantsMore:
-            self._asking.add(ticket.job.name)
-            return False
-        ticket.end(outcome)
-        self._journal_read(ticket, outcome)
-        return True
-
-    def _run_read(self, ticket: Ticket) -> None:
-        outcome = self._outcome_of_read(ticket)
-        ticket.end(outcome)
-        self._journal_read(ticket, outcome)
-
-    def _run_started_read(self, ticket: Ticket) -> None:
-        outcome = self._outcome_of_read(ticket)
-        try:
-            self._store.append(Kind.FINISHED, ticket.id, _finished(outcome)).result()
-        except Exception as error:
-            self._leave(ticket, error)
-            return
+    def _end_started(self, ticket: Ticket, outcome: Outcome) -> None:
         self._reached(ticket, Stage.FINISHED)
         self._end(ticket, outcome)
 
-    def _outcome_of_read(self, ticket: Ticket, at_once: Context | None = None) -> Outcome:
-        assert ticket.job is not None
-        ctx = at_once
-        if ctx is None:
-            steps = LiveSteps(self._around.dispatch.send, ticket.id)
-            ctx = self._around.context(ticket, self._head.conf, steps)
-        try:
-            output = ticket.job.function(ctx, **ticket.values)
-        except WantsMore:
-            raise
-        except ConfDError as error:
-            return failure(error)
-        except Exception as error:
-            log.exception("job_failed", job_id=ticket.id, job=ticket.job.name)
-            return failure(Internal(f"{ticket.job.name} failed inside ConfD: {type(error).__name__}: {error}"))
-        if (doubt := self._around.doubt()) is not None:
-            return success(output, warnings=(*ctx.warnings, doubt.text), stale=doubt.age)
-        return success(output, warnings=tuple(ctx.warnings))
-
-    def _journal_read(self, ticket: Ticket, outcome: Outcome) -> None:
-        assert ticket.job is not None
-        params = masking.hide_given(ticket.values, ticket.job.secrets)
-        self._append_read(ticket, ticket.job.name, params, outcome, lazy=True)
-
-    def _append_read(self, ticket: Ticket, name: str, params: dict[str, Any], outcome: Outcome, *, lazy: bool) -> Any:
-        result = outcome.output if outcome.has_output else None
-        body = ReadJob(
-            name, ticket.caller.name, ticket.caller.uid, ticket.request, params,
-            ticket.stages[Stage.SUBMITTED], self._head.conf.revision, outcome.code, outcome.message, result,
-        )  # fmt: skip
-        return self._store.append(Kind.READ, ticket.id, body, lazy=lazy)
+    def _end(self, ticket: Ticket, outcome: Outcome) -> None:
+        self._tickets.pop(ticket.id, None)
+        ticket.end(outcome)
 
     def _recover(self, file: JobFile) -> None:
         job = _job_or_stand_in(file.submitted.name, Intent(file.submitted.intent))
@@ -350,7 +267,7 @@ class Scheduler:
         if job.intent is Intent.MODIFY:
             self._queue(ticket, file)
         else:
-            self._read(ticket, self._run_started_read)
+            self._reading.start(ticket)
 
     def _reached(self, ticket: Ticket, stage: Stage) -> None:
         ticket.reach(stage)
@@ -381,11 +298,3 @@ def _job_or_stand_in(name: str, intent: Intent) -> registry.Job:
             name, intent, "", "", {}, (), registry.Allow(), (),
             "", False, False, interrupt, everything, None, frozenset(), {},
         )  # fmt: skip
-
-
-def _gone(ticket: Ticket) -> NoMaster:
-    return NoMaster(f"this master is going down; the next one goes on with job {ticket.id}")
-
-
-def _finished(outcome: Outcome) -> Finished:
-    return Finished(outcome.code, outcome.message, outcome.output, outcome.has_output, warnings=list(outcome.warnings))

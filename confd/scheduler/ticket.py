@@ -7,10 +7,15 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
+import structlog
+
 from confd.model.envelope import Outcome
+from confd.model.errors import NoMaster
 from confd.model.states import Stage
 from confd.scheduler.caller import Caller
 from confd.scheduler.registry import Job, Values
+
+log = structlog.get_logger("scheduler")
 
 
 class Ticket:
@@ -33,7 +38,12 @@ class Ticket:
         with suppress(InvalidStateError):
             self.done.set_result(outcome)
 
-    def leave(self, error: Exception) -> None:
-        """Tell whoever waits that this master does not go on with the job; fine when it ended already."""
+    def leave(self, why: Exception | None = None) -> None:
+        """Tell whoever waits that this master does not go on with the job; fine when it ended already.
+
+        :param why: what came in between, for the log.
+        """
+        if why is not None:
+            log.warning("job_left", job_id=self.id, error=str(why))
         with suppress(InvalidStateError):
-            self.done.set_exception(error)
+            self.done.set_exception(NoMaster(f"this master is going down; the next one goes on with job {self.id}"))

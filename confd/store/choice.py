@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from confd.store.etcd.access import EtcdAccess
-from confd.store.etcd.keys import DEFAULT_PREFIX
+from confd.store.etcd.access import DEFAULT_PREFIX, EtcdAccess
 
 STORE_FILE = "etc/cluster/store.json"
 

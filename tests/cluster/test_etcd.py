@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from confd.services.etcd.server import server_of
+from confd.services.etcd.process import server_of
 from tests.cluster.documented import blocks
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, kill_node

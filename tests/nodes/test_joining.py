@@ -18,7 +18,8 @@ from confd import __version__
 from confd.cluster.certificates import Pair, fingerprint, new_authority, new_request
 from confd.cluster.identity import NodeFiles
 from confd.cluster.join_client import Way, find_way, knock
-from confd.cluster.joining import Door, Hall, JoinAnswer
+from confd.cluster.join_messages import Hall, JoinAnswer
+from confd.cluster.joining import Door
 from confd.cluster.nodeport import NodePort
 from confd.cluster.tokens import Token, cluster_uuid
 from confd.model.errors import Internal, InvalidParameter, NodeOffline, PermissionDenied, WrongState

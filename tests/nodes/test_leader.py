@@ -383,6 +383,23 @@ def test_what_only_a_deposed_node_knows_is_kept_in_a_file(files: Files) -> None:
     run(test())
 
 
+def test_an_idle_node_is_asked_on_and_on(files: Files) -> None:
+    """Heartbeats do not stop where timers go off before their time, as those of the daemon's loop do by a little."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        in_time = loop.call_later
+        loop.call_later = lambda delay, *called, **context: in_time(delay * 0.9, *called, **context)
+        async with cluster_of(files, 12) as cluster:
+            await cluster.same(12)
+            member = cluster.leader._members[12]
+            for _ in range(20):
+                heard = member.heard
+                await until(lambda heard=heard: member.heard > heard)
+
+    run(test())
+
+
 def test_a_silent_node_is_offline_and_comes_back(files: Files) -> None:
     """States follow; without more than half of the nodes no changes are accepted."""
 

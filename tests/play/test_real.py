@@ -144,7 +144,7 @@ def test_daemon_that_dies_while_starting(terminal: Terminal):
 
 def test_failure_leaves_no_files(terminal: Terminal, monkeypatch: pytest.MonkeyPatch):
     """What cannot be made leaves nothing behind."""
-    monkeypatch.setattr("confd.play.kit.add_device.function", lambda host, device: 1 / 0)
+    monkeypatch.setattr("confd.services.storage.devices.add_device.function", lambda host, device: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Workshop(settle(merge({"CCC_HOST_ADDRS": f"{NET}.41"}))).make()
     assert place.plays() == []

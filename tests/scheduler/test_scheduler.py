@@ -328,7 +328,7 @@ def test_a_read_job_is_in_the_history(world: World) -> None:
     for given, code in (({}, 0), ({"failing": True}, 901)):
         ticket = master.admit("own_things", username="root", **given)
         assert ticket.done.result(PATIENCE).code == code
-    master.scheduler._readers.shutdown(wait=True)
+    master.scheduler._reading._readers.shutdown(wait=True)
     master.real.flush()
     assert [(row.name, row.code) for row in master.real.jobs(JobQuery())] == [("own_things", 901), ("own_things", 0)]
 

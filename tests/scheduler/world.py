@@ -237,6 +237,6 @@ class Master:
         self.life.dead.set()
         self.scheduler.close()
         self.scheduler._workers.shutdown(wait=True)
-        self.scheduler._readers.shutdown(wait=True)
-        self.scheduler._waiters.shutdown(wait=True)
+        self.scheduler._reading._readers.shutdown(wait=True)
+        self.scheduler._reading._waiters.shutdown(wait=True)
         self.real.close()

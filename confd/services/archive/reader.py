@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from confd.model.errors import ConfDError, NodeOffline, StorageCorrupted
+from confd.model.naming import names
 from confd.services.archive.index import Index
 from confd.services.archive.layout import Layout
 from confd.services.archive.shelf import Copy, Shelf, Source
@@ -162,8 +163,8 @@ class PartReader:
         away = [node for node, error in self._failed.items() if isinstance(error, NodeOffline)]
         away += [node for node in self._layout.shares[self._part.share].nodes if node not in self._waiting]
         if away:
-            return NodeOffline(f"{where} has a copy on {_nodes(away)}, which cannot be reached; start these nodes")
-        reasons = [f"damaged on {_nodes(sorted(self._bad))}"] if self._bad else []
+            return NodeOffline(f"{where} has a copy on {names(away)}, which cannot be reached; start these nodes")
+        reasons = [f"damaged on {names(sorted(self._bad))}"] if self._bad else []
         reasons += [error.message for error in self._failed.values()]
         return StorageCorrupted(
             f"no good copy of {where} is left at byte {self._offset} of part {self._copy.number} "
@@ -193,7 +194,3 @@ class _OpenCopy:
         if self._source is not None:
             self._source.close()
             self._source = None
-
-
-def _nodes(nodes: list[int]) -> str:
-    return ", ".join(f"n{node}" for node in nodes)

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from confd.cluster.identity import NodeFiles
 from confd.model.errors import NodeError
-from confd.services.database.keeper.processes import processes_in, send, wait_gone, works_in
+from confd.services.database.keeper.processes import works_in
 from confd.services.etcd.binary import any_peer
 from confd.services.etcd.plan import DATA, LOG, PLAN_FILE, MemberPlan, load_plan, save_plan
+from confd.services.etcd.process import last_words, server_of, stop_server
 
 log = structlog.get_logger("etcd")
 
@@ -31,7 +30,6 @@ _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 10.0
 _PROVEN_SECONDS: Final = 10.0
 _LARGEST_LOG: Final = 16 << 20
-_LAST_LINES: Final = 3
 
 _TIMES: Final = ("--heartbeat-interval=100", "--election-timeout=500")
 """Milliseconds. Short, because a cluster whose master and etcd leader die together waits for both."""
@@ -181,29 +179,6 @@ def arguments(plan: MemberPlan, files: NodeFiles) -> list[str]:
         _HASHING,
         *any_peer(plan.binary),
     ]
-
-
-def server_of(root: Path) -> int | None:
-    """Return the process id of a node's etcd server, None when it does not run."""
-    directory = root / DATA
-    return next(iter(processes_in(directory)), None) if directory.exists() else None
-
-
-def stop_server(root: Path, patience: float = _STOP_SECONDS) -> None:
-    """Stop a node's etcd server, by force when it takes too long."""
-    if (pid := server_of(root)) is None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        send(pid, number)
-        if wait_gone(pid, patience):
-            return
-    raise NodeError(f"the etcd server of {root}, process {pid}, does not end, not even when killed")
-
-
-def last_words(root: Path) -> str:
-    """Return the last lines that a node's etcd server wrote."""
-    path = root / LOG
-    return " ".join(path.read_text(errors="replace").splitlines()[-_LAST_LINES:]) if path.exists() else ""
 
 
 def _environment() -> dict[str, str]:

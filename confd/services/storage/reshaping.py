@@ -13,6 +13,7 @@ import msgspec
 
 from confd.exaconf import Volume, VolumeType
 from confd.model.errors import InvalidParameter, StorageDuplicate, StorageNotFound, Unsupported
+from confd.model.naming import names
 
 
 def check_data(volume: Volume) -> None:
@@ -55,7 +56,7 @@ def moved(volume: Volume, pairs: Mapping[int, int]) -> Volume:
     """
     for source in pairs:
         if source not in volume.nodes:
-            raise StorageNotFound(f"n{source} has no segment of volume {volume.name}; it has {_names(volume.nodes)}")
+            raise StorageNotFound(f"n{source} has no segment of volume {volume.name}; it has {names(volume.nodes)}")
     _check_new(volume, list(pairs.values()))
     return msgspec.structs.replace(volume, nodes=exchanged(volume.nodes, pairs))
 
@@ -96,7 +97,7 @@ def decreased(volume: Volume, delta: int, node: int | None, active: Collection[i
     spare = [one for one in redundant_nodes(volume, active) if one != node]
     if node is not None and node not in redundant_nodes(volume, active):
         raise InvalidParameter(
-            f"nid: n{node} has no redundancy segment of volume {volume.name}; those are on {_names(spare) or 'no node'}"
+            f"nid: n{node} has no redundancy segment of volume {volume.name}; those are on {names(spare) or 'no node'}"
         )
     first = [] if node is None else [node]
     gone = [*first, *reversed(spare)][:delta]
@@ -117,8 +118,4 @@ def exchanged(nodes: Sequence[int], pairs: Mapping[int, int]) -> tuple[int, ...]
 def _check_new(volume: Volume, nodes: Sequence[int]) -> None:
     there = [node for node in nodes if node in volume.nodes]
     if there:
-        raise StorageDuplicate(f"{_names(there)} is part of volume {volume.name} already; give other nodes")
-
-
-def _names(nodes: Sequence[int]) -> str:
-    return ", ".join(f"n{node}" for node in nodes)
+        raise StorageDuplicate(f"{names(there)} is part of volume {volume.name} already; give other nodes")

@@ -26,9 +26,10 @@ from confd.services.backup.order import RestoreOrder, WalOrder
 from confd.services.backup.taking.taking import Ticker
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
-from confd.services.database.engine.data import Workshop, write_owned
+from confd.services.database.engine.data import write_owned
 from confd.services.database.engine.layout import make_directory
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.wal.segment import SIZE, SUFFIX, Segment, directory, last_number, number_at, parse
 from confd.services.wal.shipping import end_of
 

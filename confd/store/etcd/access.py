@@ -1,4 +1,4 @@
-"""How an etcd cluster is reached: endpoints, TLS, user."""
+"""How an etcd cluster is reached: endpoints, TLS, user; and where in it a cluster of ours lies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+
+DEFAULT_PREFIX = "/openconfd/"
+"""What all keys begin with."""
 
 
 class EtcdAccess(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,9 +19,8 @@
 
 from __future__ import annotations
 
+from confd.store.etcd.access import DEFAULT_PREFIX
 from confd.store.etcd.client import prefix_end
-
-DEFAULT_PREFIX = "/openconfd/"
 
 
 class Keys:

@@ -31,7 +31,8 @@ from confd.services.etcd.plan import (
     save_choice,
     save_plan,
 )
-from confd.services.etcd.server import EtcdServer, last_words, server_of
+from confd.services.etcd.process import last_words, server_of
+from confd.services.etcd.server import EtcdServer
 from confd.store.choice import load_choice
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient

@@ -10,9 +10,10 @@ from confd.cluster.operations import operation
 from confd.services.backup.order import VirtualOrder
 from confd.services.backup.restoring.operations import make
 from confd.services.backup.taking.taking import Ticker
-from confd.services.database.engine.data import Workshop, read_content, remove, write_owned
+from confd.services.database.engine.data import read_content, remove, write_owned
 from confd.services.database.engine.layout import DataPlace, layout, make_directory
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.database.keeper.client import KeeperClient
 from confd.services.database.keeper.processes import clear
 from confd.services.database.observed import InstanceState, Role

@@ -26,10 +26,11 @@ from confd.services.backup.taking.taking import MANIFEST, Ticker
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.engine.configuration import REPLICATION, SYS, identifier, literal
-from confd.services.database.engine.data import Marker, Workshop, read_content, write_marker
+from confd.services.database.engine.data import Marker, read_content, write_marker
 from confd.services.database.engine.installation import Capability
 from confd.services.database.engine.layout import DataPlace, make_directory
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.database.scram import make_verifier
 from confd.services.wal.recovery import recover
 

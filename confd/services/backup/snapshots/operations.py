@@ -31,8 +31,9 @@ from confd.services.backup.restoring.copying import Room, as_storage_error, copy
 from confd.services.backup.snapshots.data import copy_running
 from confd.services.backup.snapshots.snapshot import Snapshot
 from confd.services.backup.taking.taking import Ticker
-from confd.services.database.engine.data import Workshop, remove, sync_directory, used
+from confd.services.database.engine.data import remove, sync_directory, used
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.storage.segments import segment_directory
 
 _SHELF: Final = "snapshots"

@@ -13,6 +13,7 @@ import msgspec
 
 from confd.exaconf import Configuration, Database, ObjectVolume, Volume, VolumeType
 from confd.model.errors import InUse, InvalidParameter, Unsupported, WrongState
+from confd.model.naming import names
 from confd.services.backup.listing import format_minute
 from confd.services.backup.location import Location, parse_path, time_of
 from confd.services.backup.order import Link, RestoreOrder
@@ -114,10 +115,9 @@ def check_snapshot_volume(conf: Configuration, name: str, data_volume: str, acti
         )
     missing = [node for node in active_nodes if node not in volume.nodes]
     if missing:
-        names = ", ".join(f"n{node}" for node in missing)
         raise InvalidParameter(
-            f"snapshot_sync_volume: {name!r} has no segment on {names}; snapshots are taken where the primary is, "
-            "so each active node needs one"
+            f"snapshot_sync_volume: {name!r} has no segment on {names(missing)}; snapshots are taken where the "
+            "primary is, so each active node needs one"
         )
 
 

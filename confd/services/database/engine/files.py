@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from confd.model.errors import NotFound, Unsupported
 from confd.model.sizes import Bytes, parse_size
@@ -19,16 +17,14 @@ from confd.services.database.engine.installation import Capability, find
 from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.engine.ldap import parse_servers
 from confd.services.database.engine.memory import maximum
+from confd.services.database.engine.setup import Setup
 from confd.services.database.options import read_options
 from confd.services.database.params import effective, parse_params
-
-if TYPE_CHECKING:
-    from confd.services.database.engine.server import Server
 
 _LEAST_SLOT = 256 << 20
 
 
-def write_files(server: Server, role_file: str, maintenance: bool) -> None:
+def write_files(server: Setup, role_file: str, maintenance: bool) -> None:
     """Write everything that a server reads when it starts.
 
     :raises Unsupported: its installation cannot do what its configuration asks for.
@@ -48,14 +44,14 @@ def write_files(server: Server, role_file: str, maintenance: bool) -> None:
         _copy_authority(server, authority)
 
 
-def environment(server: Server) -> dict[str, str]:
+def environment(server: Setup) -> dict[str, str]:
     """Return the environment of a server: who signs the certificates of LDAP servers is said there."""
     trusted = server.layout.config / LDAP_AUTHORITY
     wanted = read_options(parse_params(server.database.params)).ldap_ca_file
     return {"LC_ALL": "C.UTF-8", "PATH": os.defpath} | ({"LDAPTLS_CACERT": str(trusted)} if wanted else {})
 
 
-def _copy_authority(server: Server, path: str) -> None:
+def _copy_authority(server: Setup, path: str) -> None:
     try:
         text = server.host.path(path).read_text()
     except OSError as error:
@@ -63,19 +59,19 @@ def _copy_authority(server: Server, path: str) -> None:
     write_owned(server.layout.config / LDAP_AUTHORITY, text, server.layout.account)
 
 
-def write_access(server: Server, maintenance: bool) -> None:
+def write_access(server: Setup, maintenance: bool) -> None:
     """Write whom the present configuration lets in; in force once the server reads its files again."""
     text = access.access_file(access_facts(server, maintenance))
     write_owned(server.layout.config / "pg_hba.conf", text, server.layout.account)
 
 
-def write_certificate(server: Server, certificate: Certificate) -> None:
+def write_certificate(server: Setup, certificate: Certificate) -> None:
     """Copy the node's certificate to where the server may read it; its key is closed to everybody else."""
     for name, text in ((KEY, certificate.key.reveal()), (CERTIFICATE, certificate.chain)):
         write_owned(server.layout.config / name, text, server.layout.account)
 
 
-def shows(server: Server, certificate: Certificate) -> bool:
+def shows(server: Setup, certificate: Certificate) -> bool:
     """Tell whether the server has the node's present certificate."""
     try:
         return (server.layout.config / CERTIFICATE).read_text() == certificate.chain
@@ -83,7 +79,7 @@ def shows(server: Server, certificate: Certificate) -> bool:
         return False
 
 
-def server_facts(server: Server) -> ServerFacts:
+def server_facts(server: Setup) -> ServerFacts:
     """Gather what ``postgresql.conf`` is made from."""
     database, installation = server.database, server.choice().installation
     heap = database.extra.get(HEAP_KEY)
@@ -107,7 +103,7 @@ def server_facts(server: Server) -> ServerFacts:
     )
 
 
-def access_facts(server: Server, maintenance: bool) -> AccessFacts:
+def access_facts(server: Setup, maintenance: bool) -> AccessFacts:
     """Gather who may connect.
 
     :raises Unsupported: the installation lacks what logins need.
@@ -148,21 +144,6 @@ def check_plaintext(address: str, allowed: bool) -> None:
         )
 
 
-def addresses_of(server: Server) -> Iterator[str]:
-    """Return where the server listens: where other instances look for it, and on the networks of its interfaces.
-
-    :raises NotFound: the node has no such network.
-    """
-    node = server.host.conf().require_node(server.host.node)
-    yield server.host.address
-    wanted = server.database.interfaces or ("private", *(["public"] if node.public_ip else []))
-    for network in wanted:
-        address = {"private": server.host.address, "public": node.public_ip}.get(network)
-        if not address:
-            raise NotFound(f"interfaces: {server.host.name} has no network {network!r}")
-        yield address
-
-
 def daemon_user() -> str:
     """Return the system user of this process."""
     return pwd.getpwuid(os.getuid()).pw_name
@@ -177,7 +158,7 @@ def _share(mem_size: Bytes, nodes: int) -> Bytes:
     return Bytes(min(mem_size, maximum(node_memory(), nodes)) // nodes)
 
 
-def _clients(server: Server, maintenance: bool) -> Clients:
+def _clients(server: Setup, maintenance: bool) -> Clients:
     if server.host.node not in server.seats.active:
         return Clients.NONE
     return Clients.SYS if maintenance else Clients.ALL

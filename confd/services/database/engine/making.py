@@ -7,9 +7,10 @@ import secrets
 from confd.model.errors import WrongState
 from confd.model.secret import Secret
 from confd.services.database.engine.configuration import ADMIN, SYS, bootstrap
-from confd.services.database.engine.data import Marker, Workshop, read_content, write_marker, write_owned
+from confd.services.database.engine.data import Marker, read_content, write_marker, write_owned
 from confd.services.database.engine.initial_sql import read_statements, script
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.database.keeper.processes import clear
 from confd.services.database.scram import make_verifier
 

@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from confd.cluster.host import Host
-from confd.exaconf import Database
 from confd.model.errors import NodeError, WrongState
 from confd.model.secret import Secret
 from confd.services.database.engine import configuration
-from confd.services.database.engine.certificate import Certificate, node_certificate
 from confd.services.database.engine.configuration import REPLICATION
 from confd.services.database.engine.data import read_content, remove, write_owned
-from confd.services.database.engine.files import addresses_of, environment, write_access, write_files
-from confd.services.database.engine.installation import Capability, Choice, choose, find
-from confd.services.database.engine.layout import DataPlace, data_place, layout, make_directory
+from confd.services.database.engine.files import environment, write_access, write_files
+from confd.services.database.engine.layout import make_directory
+from confd.services.database.engine.setup import Setup
 from confd.services.database.keeper.client import KeeperClient
 from confd.services.database.keeper.processes import postmaster_status, processes_in
 from confd.services.database.observed import InstanceState, Role
-from confd.services.database.planning.seats import seats
 from confd.services.database.record import Quorum
 from confd.services.wal.preparing import prepare
 
@@ -33,17 +30,11 @@ _READY_WITHIN: Final = 45.0
 _LOG_LINES: Final = 15
 
 
-class Server:
+class Server(Setup):
     """The instance of a database on one node, as the node's configuration describes it."""
 
     def __init__(self, host: Host, database: str) -> None:
-        conf = host.conf()
-        self.host = host
-        self.database: Database = conf.require_database(database)
-        self.volume = conf.require_volume(self.database.data_volume)
-        self.seats = seats(self.database, self.volume)
-        self.layout = layout(host, database)
-        self.place: DataPlace = data_place(host, self.database)
+        super().__init__(host, database)
         self.keeper = KeeperClient(self.layout.state, self.layout.keeper)
 
     @cached_property
@@ -53,24 +44,6 @@ class Server:
         from confd.services.database.engine.admin import Admin
 
         return Admin(self.layout.sockets, self.database.port)
-
-    def choice(self) -> Choice:
-        """Return the installation that runs this database."""
-        conf = self.host.conf()
-        return choose(self.database.version, find(self.host.installations), conf.global_.db_version or None)
-
-    @cached_property
-    def certificate(self) -> Certificate | None:
-        """The certificate for clients; None when the installation has no TLS or the node no certificate.
-
-        :raises NodeError: it cannot be used.
-        """
-        capable = Capability.TLS in self.choice().installation.capabilities
-        return node_certificate(self.host) if capable else None
-
-    def addresses(self) -> tuple[str, ...]:
-        """Return where the server listens."""
-        return tuple(dict.fromkeys(addresses_of(self)))
 
     def start(self, role: Role, role_file: str, maintenance: bool, lease: str = "") -> InstanceState:
         """Write the configuration and start; return READY, or STARTING when recovery takes longer.

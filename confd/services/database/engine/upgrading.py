@@ -15,12 +15,13 @@ from confd.cluster.host import Host
 from confd.cluster.operations import operation
 from confd.model.errors import NotFound, Unsupported, WrongState
 from confd.services.database.engine.configuration import ADMIN
-from confd.services.database.engine.data import Marker, Workshop, read_content, remove, write_marker, write_owned
+from confd.services.database.engine.data import Marker, read_content, remove, write_marker, write_owned
 from confd.services.database.engine.files import node_memory
 from confd.services.database.engine.installation import Installation, choose, find
 from confd.services.database.engine.layout import make_directory
 from confd.services.database.engine.making import make_empty
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.database.observed import InstanceState, Role
 
 _NAMES: Final = "SELECT datname FROM pg_database WHERE datname <> 'template0'\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.services.database.engine.data import Workshop, interrupt
 from confd.services.database.engine.layout import DataPlace, layout
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop, interrupt
 from confd.services.database.instance.operations import end_instance
 from confd.services.database.keeper.processes import clear
 from confd.services.database.observed import InstanceState

@@ -13,10 +13,11 @@ from confd.cluster.operations import operation
 from confd.model.errors import ConfDError, NodeError, NotFound, StorageNotFound
 from confd.model.secret import Secret
 from confd.services.database.engine import making, refreshing
-from confd.services.database.engine.data import Content, read_content, recover, remove, used
+from confd.services.database.engine.data import Content, read_content, remove, used
 from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.engine.layout import layout
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import recover
 from confd.services.database.instance import turns
 from confd.services.database.instance.proof import machine
 from confd.services.database.keeper.client import KeeperClient, KeeperStatus

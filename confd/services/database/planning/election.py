@@ -19,21 +19,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from confd.model.naming import names
 from confd.services.database.observed import Instance, InstanceState, Role, lsn
+from confd.services.database.planning.actions import Detach, NodeAction, Promote, Remember, StartStandby
 from confd.services.database.planning.quorum import asked_for
-from confd.services.database.planning.situation import (
-    Detach,
-    NodeAction,
-    Plan,
-    Promote,
-    Remember,
-    Situation,
-    StartStandby,
-    lease_of,
-    may_follow,
-    names,
-    no_lease,
-)
+from confd.services.database.planning.situation import Plan, Situation, lease_of, may_follow, no_lease
 from confd.services.database.record import Quorum, Record
 
 

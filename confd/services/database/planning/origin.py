@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from confd.model.naming import names
 from confd.services.database.observed import Instance, InstanceState, Role
-from confd.services.database.planning.situation import Initialise, Plan, Remember, Situation, names
+from confd.services.database.planning.actions import Initialise, Remember
+from confd.services.database.planning.situation import Plan, Situation
 from confd.services.database.record import Quorum, Record
 
 

@@ -29,21 +29,23 @@ import msgspec
 
 from confd.model.states import NodeState
 from confd.services.database.observed import Instance, InstanceState, Role
-from confd.services.database.planning.election import plan_election, plan_promotion
-from confd.services.database.planning.origin import plan_data
-from confd.services.database.planning.quorum import quorum_step
-from confd.services.database.planning.situation import (
+from confd.services.database.planning.actions import (
     Clone,
     Follow,
     NodeAction,
-    Plan,
     Remember,
     Rewind,
-    Situation,
     StartPrimary,
     StartStandby,
     StopInstance,
     Upgrade,
+)
+from confd.services.database.planning.election import plan_election, plan_promotion
+from confd.services.database.planning.origin import plan_data
+from confd.services.database.planning.quorum import quorum_step
+from confd.services.database.planning.situation import (
+    Plan,
+    Situation,
     can_follow,
     holds,
     lease_of,

@@ -13,7 +13,8 @@ from collections.abc import Collection
 import msgspec
 
 from confd.services.database.observed import Instance, InstanceState
-from confd.services.database.planning.situation import Remember, SetQuorum, Situation, may_follow
+from confd.services.database.planning.actions import Remember, SetQuorum
+from confd.services.database.planning.situation import Situation, may_follow
 from confd.services.database.record import Quorum, Record
 
 

@@ -9,8 +9,9 @@ import msgspec
 
 from confd.exaconf import Database, Volume
 from confd.model.errors import InvalidParameter, WrongState
+from confd.model.naming import names
 from confd.model.states import NodeState
-from confd.services.database.planning.situation import Situation, names
+from confd.services.database.planning.situation import Situation
 from confd.services.database.record import Move, Wanted
 
 MOVE_DELAY: Final = 600

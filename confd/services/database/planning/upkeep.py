@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from confd.services.database.observed import Instance, InstanceState
-from confd.services.database.planning.situation import Refresh, Restrict, Situation
+from confd.services.database.planning.actions import Refresh, Restrict
+from confd.services.database.planning.situation import Situation
 
 
 def plan_upkeep(now: Situation, primary: Instance) -> Iterator[Refresh | Restrict]:

@@ -10,14 +10,8 @@ import msgspec
 
 from confd.services.backup.order import VirtualOrder
 from confd.services.database.observed import InstanceState
-from confd.services.database.planning.situation import (
-    CloseVirtual,
-    OpenVirtual,
-    Plan,
-    Remember,
-    Situation,
-    StopInstance,
-)
+from confd.services.database.planning.actions import CloseVirtual, OpenVirtual, Remember, StopInstance
+from confd.services.database.planning.situation import Plan, Situation
 from confd.services.database.record import Wanted
 
 

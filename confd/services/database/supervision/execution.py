@@ -11,7 +11,7 @@ from confd.services.backup.restoring import opening
 from confd.services.backup.restoring import operations as restoring
 from confd.services.database.engine import upgrading
 from confd.services.database.instance import operations as instance
-from confd.services.database.planning.situation import (
+from confd.services.database.planning.actions import (
     Clone,
     CloseVirtual,
     Detach,

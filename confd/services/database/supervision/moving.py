@@ -18,10 +18,12 @@ import msgspec
 from confd.cluster.host import Cluster, Master
 from confd.cluster.operations import master_operation
 from confd.model.errors import ConfDError, NodeOffline, WrongState
+from confd.model.naming import names
 from confd.services.database.instance.departure import dismiss, drop_copy
 from confd.services.database.observed import InstanceState
+from confd.services.database.planning.actions import SetQuorum
 from confd.services.database.planning.quorum import without
-from confd.services.database.planning.situation import SetQuorum, Situation, names
+from confd.services.database.planning.situation import Situation
 from confd.services.database.record import Record, Wanted
 from confd.services.database.supervision.supervision import Supervision
 from confd.services.database.supervision.supervisor import Supervisor

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from confd.model.errors import ConfDError, NodeOffline, WrongState
+from confd.model.naming import names
 from confd.model.states import DatabaseState
 from confd.services.database.observed import RUNNING_STATES, Instance, InstanceState, Role
 from confd.services.database.planning.planner import plan
 from confd.services.database.planning.quorum import acks_in_force, in_force
-from confd.services.database.planning.situation import Plan, Situation, names
+from confd.services.database.planning.situation import Plan, Situation
 from confd.services.database.record import Record, Wanted
 
 

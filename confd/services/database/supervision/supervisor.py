@@ -22,24 +22,22 @@ from confd.services.backup.restoring import opening
 from confd.services.database.instance import operations as instance
 from confd.services.database.instance.proof import gone
 from confd.services.database.observed import Instance, InstanceState, Place
-from confd.services.database.planning.patience import Patience
-from confd.services.database.planning.planner import plan
-from confd.services.database.planning.quorum import cloned, confirmed
-from confd.services.database.planning.seats import seats, with_guests
-from confd.services.database.planning.situation import (
+from confd.services.database.planning.actions import (
     Action,
     Clone,
     NodeAction,
-    Plan,
     Remember,
     Rewind,
     SetQuorum,
-    Situation,
-    Spec,
     StartPrimary,
     StartStandby,
     describe,
 )
+from confd.services.database.planning.patience import Patience
+from confd.services.database.planning.planner import plan
+from confd.services.database.planning.quorum import cloned, confirmed
+from confd.services.database.planning.seats import seats, with_guests
+from confd.services.database.planning.situation import Plan, Situation, Spec
 from confd.services.database.record import PREFIX, Record, read_record, write_record
 from confd.services.database.supervision.execution import execute
 from confd.services.database.supervision.taking_over import TakingOver

@@ -12,8 +12,9 @@ import msgspec
 from confd.cluster.host import Master
 from confd.cluster.operations import master_operation
 from confd.model.errors import NodeOffline, TimedOut, WrongState
+from confd.model.naming import names
 from confd.model.states import NodeState
-from confd.services.database.planning.situation import Situation, names
+from confd.services.database.planning.situation import Situation
 from confd.services.database.record import Record, Wanted
 from confd.services.database.supervision.moving import parted
 from confd.services.database.supervision.observation import primary_serves

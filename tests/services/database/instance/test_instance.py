@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from confd.model.errors import NodeError, Unsupported, WrongState
-from confd.services.database.engine.data import Workshop
 from confd.services.database.engine.files import check_plaintext
 from confd.services.database.engine.installation import embedded, find
 from confd.services.database.engine.server import Server
+from confd.services.database.engine.workshop import Workshop
 from confd.services.database.instance import operations as instance
 from confd.services.database.keeper.processes import processes_in, start_time, wait_gone
 from confd.services.database.observed import InstanceState, Role

@@ -15,26 +15,24 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from confd.model.states import NodeState
 from confd.services.database.observed import Follower, Instance, InstanceState, Place, Role
-from confd.services.database.planning.planner import plan
-from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
-from confd.services.database.planning.seats import with_guests
-from confd.services.database.planning.situation import (
+from confd.services.database.planning.actions import (
     Clone,
     Detach,
     Follow,
     Initialise,
     NodeAction,
-    Plan,
     Promote,
     Remember,
     Rewind,
     SetQuorum,
-    Situation,
-    Spec,
     StartPrimary,
     StartStandby,
     StopInstance,
 )
+from confd.services.database.planning.planner import plan
+from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
+from confd.services.database.planning.seats import with_guests
+from confd.services.database.planning.situation import Plan, Situation, Spec
 from confd.services.database.record import Quorum, Record, Wanted
 from confd.services.database.supervision.moving import arrived, parted, with_move
 

@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 
 from confd.model.states import NodeState
 from confd.services.database.observed import Follower, Instance, InstanceState, Role
+from confd.services.database.planning.actions import Refresh, Remember, Restrict, StartPrimary, Upgrade
 from confd.services.database.planning.planner import plan
-from confd.services.database.planning.situation import (
-    Refresh,
-    Remember,
-    Restrict,
-    Situation,
-    Spec,
-    StartPrimary,
-    Upgrade,
-)
+from confd.services.database.planning.situation import Situation, Spec
 from confd.services.database.planning.upkeep import plan_upkeep
 from confd.services.database.record import Record, Wanted
 

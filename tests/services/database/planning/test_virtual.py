@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from confd.model.states import NodeState
 from confd.services.backup.order import RestoreOrder, VirtualOrder
 from confd.services.database.observed import Instance, InstanceState
+from confd.services.database.planning.actions import CloseVirtual, OpenVirtual, Remember, StopInstance
 from confd.services.database.planning.planner import plan
-from confd.services.database.planning.situation import (
-    CloseVirtual,
-    OpenVirtual,
-    Remember,
-    Situation,
-    Spec,
-    StopInstance,
-)
+from confd.services.database.planning.situation import Situation, Spec
 from confd.services.database.record import Record, Wanted
 
 ORDER = VirtualOrder(11, "v", RestoreOrder(id="", volume="A", volume_id=1, level=0, database="d", chain=()))

@@ -19,7 +19,12 @@ from tests.services.database.waiting import until
 @pytest.fixture
 def live(make_rig: Callable[..., Rig]) -> Live:
     """Two active nodes and a reserve node, all with a segment of the volume; each commit on two of them."""
-    made = Live(make_rig(11, 12, 13))
+    return with_reserve(make_rig(11, 12, 13))
+
+
+def with_reserve(rig: Rig) -> Live:
+    """Run the database on n11 and n12 with n13 in reserve, a segment of the volume on each."""
+    made = Live(rig)
     made.run(
         "st_volume_create", name="DataVolume1", type="data", disk="disk1", size="512 MiB", nodes=[11, 12, 13],
         redundancy=2, num_master_nodes=2,

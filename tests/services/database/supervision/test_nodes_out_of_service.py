@@ -9,27 +9,18 @@ import pytest
 
 from confd.model.errors import WrongState
 from confd.model.states import NodeState
-from confd.services.database.record import Record, Wanted
+from confd.services.database.record import Record
 from tests.jobs.live import Live
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.supervision.test_failover import kill_node, primary
-from tests.services.database.supervision.test_nodes_of_database import info, served_by
+from tests.services.database.supervision.test_nodes_of_database import info, served_by, with_reserve
 from tests.services.database.waiting import until
 
 
 @pytest.fixture
 def live(make_rig: Callable[..., Rig]) -> Live:
     """Two active nodes, a reserve node with a segment, and a node that is master only; each commit on two nodes."""
-    made = Live(make_rig(11, 12, 13, 14))
-    made.run(
-        "st_volume_create", name="DataVolume1", type="data", disk="disk1", size="512 MiB", nodes=[11, 12, 13],
-        redundancy=2, num_master_nodes=2,
-    )  # fmt: skip
-    made.rig.database(nodes=(11, 12, 13), active=2)
-    made.rig.define()
-    made.supervision.want(NAME, Wanted.RUNNING)
-    made.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
-    return made
+    return with_reserve(make_rig(11, 12, 13, 14))
 
 
 def replace_when_asked(live: Live) -> None:

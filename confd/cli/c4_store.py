@@ -1,0 +1,53 @@
+"""``c4 store``: where a cluster keeps its configuration and jobs."""
+
+from __future__ import annotations
+
+import click
+
+from confd.cli.c4_target import find_play, say, with_target
+
+
+@click.group()
+def store() -> None:
+    """Where a cluster keeps its configuration and jobs."""
+
+
+@store.command("etcd")
+@with_target
+@click.option("--endpoint", "endpoints", multiple=True, required=True, help="URL of a member of etcd; may be repeated.")
+@click.option("--ca", help="File with the certificates that sign etcd's, on all nodes.")
+@click.option("--certificate", help="File with the nodes' certificate towards etcd, on all nodes.")
+@click.option("--key", help="File with the key of that certificate, on all nodes.")
+@click.option("--user", help="Name of the nodes' user in etcd.")
+@click.option("--password-file", help="File with that user's password, on all nodes.")
+@click.option("--prefix", help="What all keys in etcd begin with.")
+def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ...], **given: str | None) -> None:
+    """Move a running cluster into etcd, with its history."""
+    from confd.play.storing import move
+
+    found, node, _ = find_play(target, play_id)
+    params = {name: value for name, value in given.items() if value is not None}
+    say(move(found, node, {"kind": "etcd", "endpoints": list(endpoints), **params}))
+
+
+@store.command("sqlite")
+@with_target
+def store_sqlite(target: str | None, play_id: str | None) -> None:
+    """Move a running cluster into the embedded store, with its history."""
+    from confd.play.storing import move
+
+    found, node, _ = find_play(target, play_id)
+    say(move(found, node, {"kind": "sqlite"}))
+
+
+@store.command("recover")
+@with_target
+@click.option("--yes-others-are-down", is_flag=True, help="Confirm that nothing runs on the nodes that do not answer.")
+def store_recover(target: str | None, play_id: str | None, yes_others_are_down: bool) -> None:
+    """Go on from a survivor (-t PLAY.NODE) after the loss of etcd's majority, or of its data."""
+    from confd.play.storing import recover
+
+    if not yes_others_are_down:
+        raise click.UsageError("stop what still runs on the other nodes, then confirm with --yes-others-are-down")
+    _, node, _ = find_play(target, play_id)
+    say(recover(node))
