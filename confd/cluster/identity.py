@@ -109,26 +109,28 @@ def at_home(content: bytes, root: Path) -> bytes:
     return content.replace(_ROOT, str(root).encode())
 
 
-def write_private(path: Path, content: bytes, *, rename_may_be_lost: bool = False) -> None:
-    """Write a file for the owner only, durable and in one piece: readers see the old or the new one.
-
-    :param rename_may_be_lost: a power failure may bring the old content back, whole; spares a sync.
-    """
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file for the owner only, durable and in one piece: readers see the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    replace_private(path, content, durable=True)
+    sync_directory(path.parent)
+
+
+def replace_private(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a file for the owner only in one piece; after a power failure it may be any, unless ``durable``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if not rename_may_be_lost:
-        sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

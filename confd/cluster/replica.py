@@ -7,15 +7,17 @@ somebody edited meanwhile is kept beside it as ``EXAConf.edited``.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
-from confd.cluster.identity import NodeFiles, write_private
+from confd.cluster.identity import NodeFiles, replace_private
 from confd.exaconf import Conf, Renderer, Section, from_stored
 from confd.exaconf.integrity import Trust, check
 from confd.model.errors import ConfDError
@@ -27,6 +29,7 @@ from confd.store.records import Finished
 log = structlog.get_logger("replica")
 
 _RETRY_SECONDS: Final = 1.0
+_SYNC_SECONDS: Final = 0.5
 
 
 def load_conf(store: Store, vault: Vault, revision: int | None = None) -> Conf:
@@ -46,6 +49,7 @@ class Replica:
         self._written, self._digest, self._closing = 0, b"", False
         self._writing = threading.Lock()
         self._held = 0
+        self._sync_at: float | None = None
         self._watchers: list[Callable[[], None]] = []
         store.watch(self._take)
         self._writer = threading.Thread(target=self._write_newest, name="exaconf", daemon=True)
@@ -117,14 +121,30 @@ class Replica:
         }
 
     def _write_newest(self) -> None:
-        while True:
+        closing = False
+        while not closing:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or (self._behind() and not self._held))
-                if self._closing:
-                    return
-            if not self._write_here():
+                self._changed.wait_for(lambda: self._closing or self._is_due(), self._until_sync())
+                closing, due = self._closing, self._is_due()
+            if due and not closing and not self._write_here():
                 with self._changed:
                     self._changed.wait_for(lambda: self._closing, timeout=_RETRY_SECONDS)
+            if self._sync_at is not None and (closing or time.monotonic() >= self._sync_at):
+                self._sync()
+
+    def _is_due(self) -> bool:
+        return self._behind() and not self._held
+
+    def _until_sync(self) -> float | None:
+        return None if self._sync_at is None else max(0.0, self._sync_at - time.monotonic())
+
+    def _sync(self) -> None:
+        self._sync_at = None
+        try:
+            with self._files.exaconf.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            log.error("exaconf_not_synced", error=str(error))
 
     def _behind(self) -> bool:
         return self._conf.revision != self._written
@@ -145,8 +165,8 @@ class Replica:
             content = self._renderer.render(conf).encode()
             self._keep_edited(content)
             reach(Failpoint.EXACONF_DUE)
-            # Made anew from the store at the next start, so an old file after a power failure does no harm.
-            write_private(self._files.exaconf, content, rename_may_be_lost=True)
+            # Synced a moment later: it is made anew from the store at the next start, whatever a power failure left.
+            replace_private(self._files.exaconf, content)
             self._digest = hashlib.sha256(content).digest()
             reach(Failpoint.EXACONF_WRITTEN)
         except Exception as error:
@@ -156,6 +176,9 @@ class Replica:
         with self._changed:
             replaced = conf is not self._conf and conf.revision == self._conf.revision
             self._written = 0 if replaced else conf.revision
+            if self._sync_at is None:
+                self._sync_at = time.monotonic() + _SYNC_SECONDS
+                self._changed.notify()
         return True
 
     def _keep_edited(self, content: bytes) -> None:
@@ -173,6 +196,9 @@ class Replica:
 
 def _edited(content: bytes) -> bool:
     """Tell whether somebody changed a file that an earlier daemon wrote: its checksum does not fit."""
+    if not content.strip(b"\0"):
+        # Nobody's work: a power failure came before the file was on the disk.
+        return False
     try:
         return check(content.decode()).trust in (Trust.BROKEN, Trust.COMMIT)
     except (UnicodeDecodeError, ConfDError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,20 +162,58 @@ def test_an_older_file_is_replaced_without_a_copy(node: Node) -> None:
 def test_a_file_that_cannot_be_written_is_tried_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node stays behind meanwhile, and says so by not confirming the revision."""
     failed = threading.Event()
-    real = module.write_private
+    real = module.replace_private
 
     def full(path: Path, content: bytes, **more: Any) -> None:
         failed.set()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_private", full)
+    monkeypatch.setattr(module, "replace_private", full)
     node.put(1, FIRST)
     assert failed.wait(PATIENCE)
     assert node.replica.written == 0
     assert node.replica.conf.revision == 1
-    monkeypatch.setattr(module, "write_private", real)
+    monkeypatch.setattr(module, "replace_private", real)
     node.put(2, Group(name="g", id=1))
     assert parse(node.written(2)).revision == 2
+
+
+def test_who_takes_records_in_writes_the_file(node: Node) -> None:
+    """The file is there when ``take_in`` returns; what cannot be taken in is said, and changes nothing."""
+    node.replica.take_in(lambda: node.put(1, FIRST))
+    assert (node.replica.written, parse(node.files.exaconf.read_text()).revision) == (1, 1)
+    with pytest.raises(ZeroDivisionError):
+        node.replica.take_in(lambda: 1 // 0)
+    node.put(2, Group(name="g", id=1))
+    assert parse(node.written(2)).revision == 2
+
+
+@pytest.mark.parametrize("torn", [b"", bytes(4096)])
+def test_a_torn_file_is_nobodys_work(node: Node, torn: bytes) -> None:
+    """What a power failure left instead of a file that was not on the disk yet is replaced, and not kept."""
+    node.put(1, FIRST)
+    node.written(1)
+    node.replica.close()
+    node.files.exaconf.write_bytes(torn)
+    node.start()
+    assert parse(node.written(1)).revision == 1
+    assert not node.files.exaconf.with_name("EXAConf.edited").exists()
+
+
+def test_the_file_gets_to_the_disk(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon after a revision, at the latest when the daemon ends."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def noted(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        real(file)
+
+    monkeypatch.setattr(module.os, "fsync", noted)
+    node.put(1, FIRST)
+    node.written(1)
+    node.replica.close()
+    assert str(node.files.exaconf.resolve()) in synced
 
 
 def test_a_replica_starts_from_the_journal(node: Node) -> None:
