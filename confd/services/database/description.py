@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from confd.model.sizes import Bytes, format_size
 from confd.model.states import DatabaseState
 from confd.services.database.engine.configuration import TEMP_LIMIT
 from confd.services.database.observed import Usage
+from confd.services.database.planning.seats import seats
 from confd.services.database.supervision.observation import Observation
 
 _NONE: Final = "None"
@@ -39,10 +40,11 @@ def describe_database(
     stopped = seen.state is DatabaseState.SETUP
     failed = [node for node in database.nodes if node in seen.missing or node in seen.unavailable]
     active = [node for node in database.active_nodes if node not in failed]
+    clients = [addresses[node] for node in _for_clients(database, volume, seen)]
     shown = {
         "config": describe_config(database),
         "connectible": "Yes" if seen.connectible else "No",
-        "connection string": connection_string([addresses[node] for node in active or failed], database.port),
+        "connection string": connection_string(clients, database.port),
         "info": describe_problems(database, volume, seen),
         "name": database.name,
         "nodes": {
@@ -59,6 +61,16 @@ def describe_database(
         "usage temporary": 0 if stopped else _usages(usage, TEMP_LIMIT, seen.record.temporary_volume, "temporary"),
     }
     return shown | ({"certificate fingerprint": fingerprint} if fingerprint else {})
+
+
+def _for_clients(database: Database, volume: Volume, seen: Observation) -> Sequence[int]:
+    """Return the nodes that clients are to try: those with an instance for them, as far as they answer."""
+    opened = seen.record.virtual
+    if opened is not None:
+        return (opened.node,)
+    taking = seats(database, volume, seen.record.suspended).active
+    present = [node for node in taking if node not in (*seen.missing, *seen.unavailable)]
+    return present or taking or database.active_nodes
 
 
 def describe_config(database: Database) -> dict[str, Any]:
@@ -79,6 +91,8 @@ def describe_problems(database: Database, volume: Volume, seen: Observation) -> 
     texts = [seen.info] if seen.info else []
     if seen.state is not DatabaseState.SETUP:
         texts += _displaced(database, volume, seen.unavailable)
+    if seen.record.maintenance and seen.state is DatabaseState.RUNNING:
+        texts.append("In maintenance mode: only sys gets in, until it is stopped and started.")
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
     if (last := seen.record.last) is not None and last.code:
