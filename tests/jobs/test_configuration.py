@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -11,12 +12,16 @@ from confd.exaconf import Conf, Database, ExaStorage, Group, Volume, VolumeType,
 from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.model.sizes import Bytes
+from confd.model.states import DatabaseState
 from confd.scheduler.locks import Lock
 from confd.scheduler.registry import load
+from confd.services.database.record import Record
+from confd.services.database.supervision.supervision import Supervision
 from confd.store.protocol import Kind
 from confd.store.records import Finished
 from confd.store.sqlite import SqliteStore
 from tests.jobs.stage import Stage
+from tests.jobs.test_database_schedules import database, volume
 
 VOLUME = Volume(name="V1", type=VolumeType.DATA, size=Bytes(2**20), disk="disk1", nodes=(11,), id=0)
 
@@ -71,6 +76,47 @@ def test_commit_refuses(stage: Stage, old: str, new: str, checksum: str, error: 
     with pytest.raises(error, match=message):
         stage.run("exaconf_commit", text=_file(stage, old, new, checksum))
     assert stage.conf is before
+
+
+def _database(stage: Stage, state: DatabaseState) -> None:
+    stage.put(volume("Data", 0), database("DB1"))
+    stage.conf = Conf(1, stage.conf.sections)
+    stage.services[Supervision] = SimpleNamespace(
+        observe=lambda name: SimpleNamespace(state=state), record=lambda name: Record()
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "state", "error", "message"),
+    [
+        ("Port = 8563", "Port = 8564", DatabaseState.RUNNING, WrongState, r"running; stop it .* in the file \(port\)"),
+        ("Port = 8563", "Port = 8564", DatabaseState.STARTUP, WrongState, "state startup"),
+        ("MemSize = 1 GiB", "MemSize = 1 MiB", DatabaseState.SETUP, InvalidParameter, "too little for 2 active nodes"),
+        ("Version = 18", "Version = 99", DatabaseState.SETUP, NotFound, "PostgreSQL 99"),
+        ("PrivateNet = 127.0.0.11/8", "PrivateNet = 127.0.0.99/8", DatabaseState.SETUP, WrongState, "node_ip_batch"),
+        ("Name = n11", "Name = n11\n    State = suspended", DatabaseState.SETUP, WrongState, "node_suspend"),
+    ],
+)
+def test_the_file_is_no_way_around_checks(
+    stage: Stage, old: str, new: str, state: DatabaseState, error: type[Exception], message: str
+) -> None:
+    """What db_configure and node jobs refuse is refused in the file, too: a running database kept to its old port."""
+    _database(stage, state)
+    before = stage.conf
+    with pytest.raises(error, match=message):
+        stage.run("exaconf_commit", text=_file(stage, old, new))
+    assert stage.conf is before
+
+
+def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> None:
+    """Whether it starts with the cluster does not concern a database that runs; a stopped one may get all else."""
+    _database(stage, DatabaseState.RUNNING)
+    assert stage.run("exaconf_commit", text=_file(stage, "AutoStart = True", "AutoStart = False")).result == [
+        "DB : DB1"
+    ]
+    _database(stage, DatabaseState.SETUP)
+    assert stage.run("exaconf_commit", text=_file(stage, "Port = 8563", "Port = 8564")).result == ["DB : DB1"]
+    assert stage.conf.databases["DB1"].port == 8564
 
 
 def test_commit_refuses_an_edit_of_an_old_revision(stage: Stage) -> None:
