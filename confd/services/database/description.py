@@ -54,7 +54,7 @@ def describe_database(
         },
         "operation": seen.record.operation or _NONE,
         "persistent volume": volume.name,
-        "quota": (database.volume_quota or 0) // _GIB,
+        "quota": _gibibytes(database.volume_quota or 0),
         "state": seen.state.value,
         "temporary volume": temporary_name(None if stopped else seen.record.temporary_volume),
         "usage persistent": 0 if stopped else _usages(usage, volume.size, volume.id, "persistent"),
@@ -91,6 +91,11 @@ def describe_problems(database: Database, volume: Volume, seen: Observation) -> 
     texts = [seen.info] if seen.info else []
     if seen.state is not DatabaseState.SETUP:
         texts += _displaced(database, volume, seen.unavailable)
+    if database.volume_quota and any(one.read_only and one.node == seen.record.primary for one in seen.instances):
+        texts.append(
+            f"The quota of {format_size(database.volume_quota)} is reached: only sys can write until something is "
+            "deleted (and vacuumed), or volume_quota is raised."
+        )
     if seen.record.maintenance and seen.state is DatabaseState.RUNNING:
         texts.append("In maintenance mode: only sys gets in, until it is stopped and started.")
     if seen.missing and seen.state is DatabaseState.RUNNING:
@@ -136,6 +141,11 @@ def _run(addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> str:
     if addresses[0].version == 6:
         return ",".join(map(str, addresses))
     return f"{first}..{last.rpartition('.')[2]}"
+
+
+def _gibibytes(size: int) -> int | float:
+    """Return a size as it was given to db_create, if it is whole GiB; a smaller one is not shown as none."""
+    return size // _GIB if size % _GIB == 0 else round(size / _GIB, 4)
 
 
 def _names(nodes: Iterable[int]) -> list[str]:

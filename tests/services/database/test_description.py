@@ -11,7 +11,7 @@ from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
 from confd.services.backup.order import RestoreOrder, VirtualOrder
 from confd.services.database.description import connection_string, describe_database
-from confd.services.database.observed import Instance, Usage
+from confd.services.database.observed import Instance, InstanceState, Role, Usage
 from confd.services.database.record import Record
 from confd.services.database.supervision.observation import Observation
 
@@ -120,6 +120,19 @@ def test_what_is_opened_is_reached_on_its_node() -> None:
         DATABASE, VOLUME, msgspec.structs.replace(seen(DatabaseState.RUNNING), record=record), {}, ADDRESSES
     )
     assert shown["connection string"] == "192.168.31.172:8563"
+
+
+def test_a_quota_that_is_reached_is_told() -> None:
+    """Why sessions are read-only, and what ends it; a quota below 1 GiB does not look like none."""
+    limited = msgspec.structs.replace(DATABASE, volume_quota=Bytes(512 << 20))
+    full = Instance(node=11, state=InstanceState.READY, role=Role.PRIMARY, read_only=True)
+    now = msgspec.structs.replace(seen(DatabaseState.RUNNING), record=Record(primary=11), instances=(full,))
+    shown = describe_database(limited, VOLUME, now, {}, ADDRESSES)
+    assert shown["quota"] == 0.5
+    assert shown["info"].startswith("The quota of 512 MiB is reached: only sys can write")
+    whole = msgspec.structs.replace(DATABASE, volume_quota=Bytes(3 << 30))
+    shown = describe_database(whole, VOLUME, seen(DatabaseState.RUNNING), {}, ADDRESSES)
+    assert (shown["quota"], shown["info"]) == (3, "")
 
 
 def test_maintenance_is_told() -> None:
