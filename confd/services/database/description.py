@@ -101,7 +101,7 @@ def describe_problems(database: Database, volume: Volume, seen: Observation) -> 
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
     if (last := seen.record.last) is not None and last.code:
-        texts.append(f"The last {last.kind} ({last.name}) failed: {last.message}")
+        texts.append(f"The last {last.kind} ({last.name}) failed: {last.message.rstrip('.')}.")
     return " ".join(texts)
 
 
