@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 _KEPT = 10_000
-_TERM = 1 << 32
+_TERM = 1 << 20
+_TERMS = 1 << 10
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -27,15 +28,16 @@ class Event(msgspec.Struct, frozen=True):
 class Events:
     """The latest stage changes under a master, oldest forgotten first.
 
-    :param term: of the master. Its cursors are larger than those of all earlier masters, so that a subscriber who
-        comes with an old one is given everything of the new master.
+    :param term: of the master. Its cursors are others than those of the last masters, so that a subscriber who comes
+        with an old one is given everything of the new master.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, term: int = 0) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=_KEPT)
-        self._first = self._cursor = term * _TERM
+        # Clients of XML-RPC cannot send numbers of more than 31 bits.
+        self._first = self._cursor = term % _TERMS * _TERM
         self._waiting: set[Callable[[], None]] = set()
         self.closed = False
 

@@ -417,6 +417,7 @@ def test_the_next_master_goes_on_behind_the_last_ones_cursors() -> None:
     assert [event["job_id"] for event in following.after(cursor)[1]] == ["12.1", "12.2", "12.3"]
     assert [event["job_id"] for event in last.after(following.cursor)[1]] == ["11.1"]
     assert following.after(following.cursor) == (following.cursor, [])
+    assert Events(term=10**9 - 1).cursor < 2**30
 
 
 def test_who_waits_for_events_is_told_of_their_end() -> None:
