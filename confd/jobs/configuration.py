@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from confd.cluster.replica import load_conf
-from confd.exaconf import Conf, Database, Node, Section, Trust, Volume, check, parse
+from confd.exaconf import BackupSchedule, Conf, Database, Node, Section, SnapshotSchedule, Trust, Volume, check, parse
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
@@ -16,6 +16,9 @@ from confd.model.secret import Vault
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.backup.scheduling.cron import check_occurs
+from confd.services.backup.scheduling.schedules import cron_of
+from confd.services.backup.targets import archive_volume
 from confd.services.database.engine.memory import check_share
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
@@ -147,16 +150,34 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
 
     :raises ConfDError: the database runs, or cannot run like that.
     """
+    _check_schedules(ctx, before, after)
     changed = [name for name in after.__struct_fields__ if _value(before, name) != _value(after, name)]
     if not (settings := [name for name in changed if name not in _LOOSE]):
         return
     require_stopped(ctx, after.name, f"changed in the file ({', '.join(settings)})")
     require_idle(ctx, after.name)
     check_share(after.mem_size, after.num_active_nodes)
+    if "wal_archive_volume" in settings and after.wal_archive_volume:
+        archive_volume(ctx.conf, after.wal_archive_volume, None, f"[{after.key}] WalArchiveVolume")
     if draft_of(before) != draft_of(after):
         check_with_engine(ctx, after)
     if before.version != after.version:
         check_upgrade(ctx, after)
+
+
+def _check_schedules(ctx: Context, before: Database, after: Database) -> None:
+    """Refuse schedules that could never run: they are not looked at again before they are due."""
+    schedules: list[BackupSchedule | SnapshotSchedule] = [*after.backups.values(), *after.snapshots.values()]
+    for schedule in schedules:
+        if schedule in (before.backups.get(schedule.name), before.snapshots.get(schedule.name)):
+            continue
+        here = f"[{after.key}] schedule {schedule.name}"
+        try:
+            check_occurs(cron_of(schedule))
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{here}: {error.message}") from None
+        if isinstance(schedule, BackupSchedule):
+            archive_volume(ctx.conf, schedule.volume, None, f"{here}, Volume")
 
 
 def _value(section: Section, name: str) -> Any:

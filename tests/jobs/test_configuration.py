@@ -119,6 +119,35 @@ def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> No
     assert stage.conf.databases["DB1"].port == 8564
 
 
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (
+            "Volume = Archive\n        Minute = every",
+            InvalidParameter,
+            "schedule nightly: minute: 'every' is no cron field",
+        ),
+        ("Volume = Archive\n        Day = 31\n        Month = 2", InvalidParameter, "never a day 31"),
+        ("Volume = Data", InvalidParameter, "holds databases, not backups"),
+        ("Volume = Nowhere", NotFound, "Nowhere"),
+    ],
+)
+def test_schedules_in_the_file_can_run(stage: Stage, text: str, error: type[Exception], message: str) -> None:
+    """What db_backup_add_schedule refuses is refused here, also of a database that runs; a good one is taken."""
+    stage.put(volume("Archive", 1, VolumeType.ARCHIVE))
+    _database(stage, DatabaseState.RUNNING)
+    for body in (text, "Volume = 1\n        Minute = 5"):
+        edited = _file(
+            stage, "    [[JDBC]]", f"    [[Backup : nightly]]\n        Level = 0\n        {body}\n    [[JDBC]]"
+        )
+        if body is text:
+            with pytest.raises(error, match=message):
+                stage.run("exaconf_commit", text=edited)
+            continue
+        assert stage.run("exaconf_commit", text=edited).result == ["DB : DB1"]
+    assert stage.conf.databases["DB1"].backups["nightly"].minute == "5"
+
+
 def test_commit_refuses_an_edit_of_an_old_revision(stage: Stage) -> None:
     """An edit must not take back what was committed since."""
     text = _file(stage, "Threshold = 90", "Threshold = 80")
