@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from confd.api import descriptions
@@ -154,13 +155,15 @@ class Methods:
         limit = _timeout(given)
         until = asyncio.get_running_loop().time() + min(_FEED_SECONDS if limit is None else limit, _POLL_SECONDS)
         while True:
-            woken = self._on_next_event()
-            cursor, events = self._scheduler.events.after(after, jobs)
-            seen = [event for event in events if await self._may_see(event["job_id"], caller)]
-            left = until - asyncio.get_running_loop().time()
-            if seen or left <= 0:
-                return {"cursor": cursor, "events": seen}
-            await asyncio.wait({woken}, timeout=left)
+            with self._next_event() as woken:
+                cursor, events = self._scheduler.events.after(after, jobs)
+                seen = [event for event in events if await self._may_see(event["job_id"], caller)]
+                left = until - asyncio.get_running_loop().time()
+                if seen or left <= 0:
+                    return {"cursor": cursor, "events": seen}
+                if self._scheduler.events.closed:
+                    raise NoMaster("what jobs do is told by the next master; ask again")
+                await asyncio.wait({woken}, timeout=left)
 
     async def _unsubscribe(self, request: Request, caller: Caller, cursor: Any) -> bool:
         return True
@@ -196,7 +199,9 @@ class Methods:
             return self._scheduler.refuse(_admission(request, caller, name, {}, start), error)
         return self._scheduler.admit(_admission(request, caller, name, params, start))
 
-    def _on_next_event(self) -> asyncio.Future[None]:
+    @contextmanager
+    def _next_event(self) -> Iterator[asyncio.Future[None]]:
+        """Give what is done at the next event, or when this master gives its place away."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -207,8 +212,12 @@ class Methods:
         def wake() -> None:
             loop.call_soon_threadsafe(tell)
 
-        self._scheduler.events.wake_on_next(wake)
-        return woken
+        events = self._scheduler.events
+        events.wake_on_next(wake)
+        try:
+            yield woken
+        finally:
+            events.forget(wake)
 
     async def _visible(self, job_id: Any, caller: Caller) -> Ticket | JobFile:
         """Return the ticket of a job the caller may see, its file when it is not on its way here.

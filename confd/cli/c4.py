@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from confd.play.record import Play, PlayNode
 
 _USAGE = 2
+_EXAMPLES = """
+c4 host play                       make and start a cluster of three nodes
+c4 ps                              what runs
+c4 connect -t 1/cos                a shell with confd_client on its first node
+c4 connect -t 1.12/cos -- COMMAND  one command on n12
+c4 stop -t 1, c4 start -t 1        all of it down, and up again
+c4 store etcd -t 1 --endpoint URL  keep its configuration and jobs in etcd
+c4 rm -t 1                         stop and delete
+"""
+# click leaves the lines of a paragraph alone that begins with a backspace character.
+_HELP = f"Clusters on this machine: make, look at, get into, stop, delete.\n\n\b{_EXAMPLES}"
 
 
 class _Commands(click.Group):
@@ -36,20 +47,10 @@ class _Commands(click.Group):
             sys.exit(1)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="c4")
 def main() -> None:
-    r"""Clusters on this machine: make, look at, get into, stop, delete.
-
-    \b
-    c4 host play                       make and start a cluster of three nodes
-    c4 ps                              what runs
-    c4 connect -t 1/cos                a shell with confd_client on its first node
-    c4 connect -t 1.12/cos -- COMMAND  one command on n12
-    c4 stop -t 1, c4 start -t 1        all of it down, and up again
-    c4 store etcd -t 1 --endpoint URL  keep its configuration and jobs in etcd
-    c4 rm -t 1                         stop and delete
-    """
+    """Take the command line."""
 
 
 main.add_command(host)

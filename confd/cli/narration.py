@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 import time
@@ -13,6 +14,8 @@ from typing import Final
 WIDTH: Final = 80
 _COLOURS: Final = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
+_QUOTED: Final = re.compile(r"'[^']*'")
+
 
 def head(text: str) -> None:
     """Begin a part."""
@@ -22,8 +25,8 @@ def head(text: str) -> None:
 def echo(prompt: str, text: str, joint: str = "") -> None:
     """Show what is typed; ``joint`` ends each line that goes on below."""
     room = WIDTH - len(prompt) - len(joint) - 1
-    # A parameter and its value stay on one line.
-    kept = text.replace(": ", ":\0")
+    # A parameter and its value stay on one line, as does what is quoted: a shell would take the break for part of it.
+    kept = _QUOTED.sub(lambda found: found[0].replace(" ", "\0"), text).replace(": ", ":\0")
     lines = textwrap.wrap(kept, room, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
     shown = (_styled(line.replace("\0", " "), "1") for line in lines)
     print(f"{_styled(prompt, '1')} " + f"{joint}\n".join(shown), flush=True)

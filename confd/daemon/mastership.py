@@ -83,7 +83,7 @@ class Mastership:
         self.leader = Leader(host.node, term, store, replica, connector, address=host.address)
         self.view = ClusterView(host, self.head, self.leader, agent)
         around = Surroundings(store, self.head, self.view, self.view, vault, self.view.service, __version__, self.doubt)
-        self.scheduler = Scheduler(around, self._check_may_change)
+        self.scheduler = Scheduler(around, self._check_may_change, term)
         self.view.submitting = Submitting(host.node, counter, self.scheduler).submit
         authentication = Authentication(lambda: self.head.conf, vault.derive("session"))
         self.methods = Methods(self.scheduler, authentication)

@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from confd.cluster.replica import load_conf
-from confd.exaconf import Conf, Database, Node, Section, Trust, Volume, check, parse
+from confd.exaconf import BackupSchedule, Conf, Database, Node, Section, SnapshotSchedule, Trust, Volume, check, parse
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks
+from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
+from confd.jobs.observing import require_idle, require_stopped
 from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.backup.scheduling.cron import check_occurs
+from confd.services.backup.scheduling.schedules import cron_of
+from confd.services.backup.targets import archive_volume
+from confd.services.database.engine.memory import check_share
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 
@@ -25,10 +31,20 @@ _REAL: Final[dict[type[Section], tuple[str, str]]] = {
 }
 #: Fields that follow what nodes hold; the jobs that change both are the only way.
 _HELD: Final[dict[type[Section], tuple[str, ...]]] = {
-    Node: ("disks", "uuid"),
+    Node: ("disks", "uuid", "private_net", "public_net", "state"),
     Volume: ("type", "size", "disk", "nodes", "num_master_nodes", "redundancy", "block_size", "stripe_size", "id"),
     Database: ("id", "data_volume", "nodes", "num_active_nodes"),
 }
+#: Jobs that change such fields.
+_INSTEAD: Final[dict[type[Section], str]] = {
+    Node: "node_ip_batch, node_suspend, node_resume and the jobs of devices",
+    Volume: "the jobs st_volume_...",
+    Database: "the jobs db_...",
+}
+#: Fields of a database that may change while it runs; all others are what its servers were started with.
+_LOOSE: Final = frozenset(
+    {"owner", "volume_move_delay", "auto_start", "backups", "snapshots", "comments", "kept", "extra"}
+)
 
 Text = Annotated[str, Rule(secret=True)]
 Revision = Annotated[int, Rule(minimum=1)]
@@ -39,7 +55,8 @@ def exaconf_commit(ctx: Context, text: Text) -> list[str]:
     r"""Take in an EXAConf file that was edited by hand, and return the sections that changed.
 
     The file must be of the newest revision, and say with 'Checksum = COMMIT' that it was edited on purpose. Nodes,
-    volumes and databases are added, removed and moved by their own jobs.
+    volumes and databases are added, removed and moved by their own jobs; settings of a database are changed while it
+    is stopped.
 
     :param text: The whole file.
 
@@ -100,6 +117,10 @@ def _take_in(ctx: Context, wanted: Mapping[str, Section], changed: list[str]) ->
     if problems := validate(wanted):
         raise InvalidParameter(f"EXAConf does not fit together: {'; '.join(problems[:10])}")
     for key in changed:
+        before, after = ctx.committed.get(key), wanted.get(key)
+        if isinstance(before, Database) and isinstance(after, Database):
+            _check_database(ctx, before, after)
+    for key in changed:
         section = wanted.get(key)
         if section is None:
             ctx.conf.delete(key)
@@ -121,9 +142,42 @@ def _check_real(before: Section | None, after: Section | None) -> None:
         raise WrongState(f"[{section.key}] cannot be {what} in the file; use the job {name}")
     held = [name for name in _HELD[kind] if _value(before, name) != _value(after, name)]
     if held:
-        raise WrongState(
-            f"[{section.key}] {', '.join(held)} cannot be changed in the file; use the jobs that move data"
-        )
+        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; use {_INSTEAD[kind]}")
+
+
+def _check_database(ctx: Context, before: Database, after: Database) -> None:
+    """Refuse settings that db_configure would refuse.
+
+    :raises ConfDError: the database runs, or cannot run like that.
+    """
+    _check_schedules(ctx, before, after)
+    changed = [name for name in after.__struct_fields__ if _value(before, name) != _value(after, name)]
+    if not (settings := [name for name in changed if name not in _LOOSE]):
+        return
+    require_stopped(ctx, after.name, f"changed in the file ({', '.join(settings)})")
+    require_idle(ctx, after.name)
+    check_share(after.mem_size, after.num_active_nodes)
+    if "wal_archive_volume" in settings and after.wal_archive_volume:
+        archive_volume(ctx.conf, after.wal_archive_volume, None, f"[{after.key}] WalArchiveVolume")
+    if draft_of(before) != draft_of(after):
+        check_with_engine(ctx, after)
+    if before.version != after.version:
+        check_upgrade(ctx, after)
+
+
+def _check_schedules(ctx: Context, before: Database, after: Database) -> None:
+    """Refuse schedules that could never run: they are not looked at again before they are due."""
+    schedules: list[BackupSchedule | SnapshotSchedule] = [*after.backups.values(), *after.snapshots.values()]
+    for schedule in schedules:
+        if schedule in (before.backups.get(schedule.name), before.snapshots.get(schedule.name)):
+            continue
+        here = f"[{after.key}] schedule {schedule.name}"
+        try:
+            check_occurs(cron_of(schedule))
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{here}: {error.message}") from None
+        if isinstance(schedule, BackupSchedule):
+            archive_volume(ctx.conf, schedule.volume, None, f"{here}, Volume")
 
 
 def _value(section: Section, name: str) -> Any:

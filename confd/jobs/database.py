@@ -144,7 +144,7 @@ def db_start(
 
     :param db_name: Database to start.
     :param cluster: Part of the database: MAIN or its name for the main part, +all for everything.
-    :param maintenance: Start without opening it to clients.
+    :param maintenance: Start it for sys only, until the next start.
     :param timeout: Seconds to wait; 0 waits as long as it takes. When they pass, the start is taken back.
     :param accept_loss: Start from the copies that are there, even if rows are lost that only absent nodes have.
 

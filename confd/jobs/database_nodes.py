@@ -110,9 +110,11 @@ def db_suspend_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) -
     if strange := [node for node in nodes if node not in database.nodes]:
         raise NotFound(f"node_list: {names(strange)} is not a node of database {db_name}")
     require_idle(ctx, db_name, undoing=True)
-    gone = {*_suspended(ctx, db_name), *nodes}
-    changed = _without(ctx, database, nodes, gone)
-    ctx.run(suspend.on(MASTER, database=db_name, nodes=nodes), undo=resume.on(MASTER, database=db_name, nodes=nodes))
+    before = _suspended(ctx, db_name)
+    changed = _without(ctx, database, nodes, {*before, *nodes})
+    # One that was suspended already may be dead: it is not given back if this job fails.
+    taken = [node for node in nodes if node not in before]
+    ctx.run(suspend.on(MASTER, database=db_name, nodes=taken), undo=resume.on(MASTER, database=db_name, nodes=taken))
     if changed != database:
         ctx.conf.put(changed)
     ctx.settle(hand_over.on(MASTER, database=db_name))

@@ -10,7 +10,7 @@ from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database, Volume
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
-from confd.jobs.observing import require_idle, require_stopped
+from confd.jobs.observing import database_record, require_idle, require_stopped
 from confd.jobs.types import DatabaseName, NodeIds, Owner, VolumeName
 from confd.model.errors import AlreadyExists, NotFound
 from confd.model.sizes import parse_size
@@ -156,6 +156,8 @@ def db_create(
         data_volume=volume.name,
     )
     database = definition.changed(database, wishes)
+    definition.check_cache_disk(ctx.conf, database)
+    _remark(ctx, database, wishes)
     check_with_engine(ctx, database)
     ctx.conf.put(database)
     record = Record(
@@ -270,6 +272,9 @@ def db_configure(
     )  # fmt: skip
     definition.check_supported(ctx.conf, wishes)
     after = definition.changed(database, wishes)
+    if cache_volume_disk is not None:
+        definition.check_cache_disk(ctx.conf, after)
+    _remark(ctx, after, wishes)
     # Words that are there already are looked at again: who gives them is told what they are good for.
     if draft_of(after) != draft_of(database) or params or params_add:
         check_with_engine(ctx, after)
@@ -277,10 +282,17 @@ def db_configure(
         check_upgrade(ctx, after)
     ctx.conf.put(after)
     if create_new_db is not None:
+        # What is undone is the change: a flag that was set, or not, before this job stays so.
+        before = database_record(ctx, db_name).create_new
         ctx.run(
             set_create_new.on(MASTER, database=db_name, create_new=create_new_db),
-            undo=set_create_new.on(MASTER, database=db_name, create_new=not create_new_db),
+            undo=set_create_new.on(MASTER, database=db_name, create_new=before),
         )
+
+
+def _remark(ctx: Context, database: Database, wishes: Wishes) -> None:
+    for text in definition.remarks(ctx.committed, database, wishes):
+        ctx.warn(text)
 
 
 def _data_volume(conf: Configuration, name: str | None, number: str | int | None) -> Volume:

@@ -117,7 +117,8 @@ def _primary(ctx: Context, database: Database, volume: Volume) -> int:
         raise WrongState(f"database {database.name} is in state {seen[0]}; only a running one has snapshots taken")
     if seen[1] not in volume.nodes:
         raise WrongState(
-            f"the primary of {database.name} is on n{seen[1]}, where snapshot volume {volume.name} has no segment"
+            f"the primary of {database.name} is on n{seen[1]}, where snapshot volume {volume.name} has no segment; "
+            "give it one with st_volume_append_node"
         )
     return int(seen[1])
 

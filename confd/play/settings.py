@@ -12,9 +12,11 @@ import msgspec
 
 from confd.model.errors import InvalidParameter
 from confd.model.secret import Secret
+from confd.model.sizes import Bytes
 from confd.play.parameters import as_bool, as_number, as_port
 from confd.play.record import Ssh
 from confd.play.store import StoreSettings, settle_store
+from confd.services.database.engine.memory import check_share
 
 NODE_PORT: Final = 3250
 DATABASE_PORT: Final = 8563
@@ -90,6 +92,7 @@ def settle(texts: Mapping[str, str]) -> Settings:
     )
     _check_nodes(settings)
     _check_ports(settings)
+    _check_memory(settings)
     return settings
 
 
@@ -139,6 +142,15 @@ def _check_nodes(settings: Settings) -> None:
         raise InvalidParameter(
             f"CCC_PLAY_RESERVE_NODES={settings.reserve} leaves none of {nodes} nodes active; give at most {nodes - 1}"
         )
+
+
+def _check_memory(settings: Settings) -> None:
+    if not settings.with_db or not settings.memory:
+        return
+    try:
+        check_share(Bytes(settings.memory << 20), len(settings.active_nodes))
+    except InvalidParameter as error:
+        raise InvalidParameter(f"CCC_PLAY_DB_MEM_SIZE={settings.memory}: {error.message}") from None
 
 
 def _check_ports(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
-from confd.model.errors import NodeError, NotFound, TimedOut
+from confd.model.errors import ConfDError, NodeError, NotFound, TimedOut, error_from
 from confd.model.sizes import format_exact
 from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
@@ -85,7 +85,19 @@ def make_database(settings: Settings, version: str, ground: DatabaseGround, run:
     """Make the data volume and the default database, and start it.
 
     :param version: of PostgreSQL.
+    :raises ConfDError: it failed; the cluster is there without it, and the message says what can be done.
     """
+    try:
+        _make_database(settings, version, ground, run, say)
+    except ConfDError as error:
+        raise error_from(
+            error.code,
+            f"{error.message}; the cluster runs without a database that works: put that right with jobs "
+            "(c4 connect), or delete the play (c4 rm)",
+        ) from None
+
+
+def _make_database(settings: Settings, version: str, ground: DatabaseGround, run: RunJob, say: Say) -> None:
     active = list(settings.active_nodes)
     size = min(_LARGEST_VOLUME, ground.room // 2 // _STEP * _STEP)
     redundancy = 2 if len(active) > 1 else 1

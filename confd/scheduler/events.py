@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 _KEPT = 10_000
+_TERM = 1 << 20
+_TERMS = 1 << 10
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A job reached a stage. ``cursor`` counts events of this master."""
+    """A job reached a stage. ``cursor`` counts events of this master, from its term on (``Events``)."""
 
     cursor: int
     job_id: str
@@ -24,14 +26,20 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Events:
-    """The latest stage changes, oldest forgotten first."""
+    """The latest stage changes under a master, oldest forgotten first.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    :param term: of the master. Its cursors are others than those of the last masters, so that a subscriber who comes
+        with an old one is given everything of the new master.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, term: int = 0) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=_KEPT)
-        self._cursor = 0
+        # Clients of XML-RPC cannot send numbers of more than 31 bits.
+        self._first = self._cursor = term % _TERMS * _TERM
         self._waiting: set[Callable[[], None]] = set()
+        self.closed = False
 
     @property
     def cursor(self) -> int:
@@ -43,6 +51,15 @@ class Events:
         with self._lock:
             self._cursor += 1
             self._events.append(Event(self._cursor, job_id, job_name, str(stage), self._clock()))
+        self._wake()
+
+    def close(self) -> None:
+        """Wake whoever waits: there will be no more events here."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
             woken, self._waiting = self._waiting, set()
         for wake in woken:
             wake()
@@ -50,16 +67,21 @@ class Events:
     def after(self, cursor: int, jobs: Sequence[str] = ()) -> tuple[int, list[dict[str, Any]]]:
         """Return the newest cursor and the events after one, of some jobs or of all.
 
-        A cursor from the future is one of an earlier master: everything is new then.
+        A cursor of another master is older than all of them, also one from the future.
         """
         with self._lock:
             newest = self._cursor
-            known = cursor if cursor <= newest else 0
+            known = cursor if self._first <= cursor <= newest else self._first
             found = [event for event in self._events if event.cursor > known]
         wanted = [event for event in found if not jobs or event.job_id in jobs]
         return newest, [msgspec.to_builtins(event) for event in wanted]
 
     def wake_on_next(self, wake: Callable[[], None]) -> None:
-        """Call back once, from any thread, at the next event."""
+        """Call back once, from any thread, at the next event or at the end."""
         with self._lock:
             self._waiting.add(wake)
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Call back no more; fine when it was called."""
+        with self._lock:
+            self._waiting.discard(wake)

@@ -53,9 +53,10 @@ class Scheduler:
     """All jobs of the cluster, from admission to their last stage.
 
     :param may_change: raises when modify jobs cannot be accepted now (no quorum, disk full).
+    :param term: of the master, from which the cursors of events begin.
     """
 
-    def __init__(self, around: Surroundings, may_change: Callable[[], None]) -> None:
+    def __init__(self, around: Surroundings, may_change: Callable[[], None], term: int = 0) -> None:
         self._around, self._may_change = around, may_change
         self._store, self._head = around.store, around.head
         self._tickets: dict[str, Ticket] = {}
@@ -66,7 +67,7 @@ class Scheduler:
         self._closed = False
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._reading = Reading(around, self._end_started)
-        self.events = Events()
+        self.events = Events(term=term)
 
     def admit(self, admission: Admission) -> Ticket:
         """Take a job in; its ticket. Errors of the request become the outcome, never an exception."""
@@ -165,6 +166,7 @@ class Scheduler:
         self._reading.close()
         for ticket in self._tickets.copy().values():
             ticket.leave()
+        self.events.close()
 
     def _is_repeated(self, admission: Admission) -> bool:
         """Tell whether a call may have been here before; a first try that was held up comes after its repetition."""

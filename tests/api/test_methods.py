@@ -341,7 +341,7 @@ def test_jobs_of_others_are_not_visible(table: Table) -> None:
 
 
 def test_stages_are_waited_for(table: Table) -> None:
-    """A subscriber is woken by the next event, and goes on from its cursor."""
+    """A subscriber is woken by the next event, and goes on from its cursor; the end of the master is told at once."""
 
     async def test() -> None:
         start = await table.call("subscribe", {"timeout": 0})
@@ -361,6 +361,11 @@ def test_stages_are_waited_for(table: Table) -> None:
         nobody = await table.call("subscribe", {"after": 0, "timeout": 0, "jobs": ["1.1"]})
         assert nobody["events"] == []
         assert await table.call("unsubscribe", cursor) is True
+        last = asyncio.create_task(table.call("subscribe", {"timeout": 60}))
+        await asyncio.sleep(0)
+        table.master.scheduler.close()
+        with pytest.raises(NoMaster):
+            await asyncio.wait_for(last, PATIENCE)
 
     run(test())
 

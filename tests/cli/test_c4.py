@@ -76,3 +76,10 @@ def test_pwdhash(c4, words: list[str], stdin: str | None):
     ended = c4("pwdhash", *words, stdin=stdin)
     assert check_verifier(ended.stdout.strip().splitlines()[-1])
     assert "geheim" not in ended.stdout
+
+
+def test_help_shows_one_command_a_line(c4):
+    """The overview of commands is not wrapped like a paragraph."""
+    lines = c4("--help").output.splitlines()
+    assert "  c4 ps                              what runs" in lines
+    assert not any("\\b" in line for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -11,12 +12,16 @@ from confd.exaconf import Conf, Database, ExaStorage, Group, Volume, VolumeType,
 from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.model.sizes import Bytes
+from confd.model.states import DatabaseState
 from confd.scheduler.locks import Lock
 from confd.scheduler.registry import load
+from confd.services.database.record import Record
+from confd.services.database.supervision.supervision import Supervision
 from confd.store.protocol import Kind
 from confd.store.records import Finished
 from confd.store.sqlite import SqliteStore
 from tests.jobs.stage import Stage
+from tests.jobs.test_database_schedules import database, volume
 
 VOLUME = Volume(name="V1", type=VolumeType.DATA, size=Bytes(2**20), disk="disk1", nodes=(11,), id=0)
 
@@ -71,6 +76,76 @@ def test_commit_refuses(stage: Stage, old: str, new: str, checksum: str, error: 
     with pytest.raises(error, match=message):
         stage.run("exaconf_commit", text=_file(stage, old, new, checksum))
     assert stage.conf is before
+
+
+def _database(stage: Stage, state: DatabaseState) -> None:
+    stage.put(volume("Data", 0), database("DB1"))
+    stage.conf = Conf(1, stage.conf.sections)
+    stage.services[Supervision] = SimpleNamespace(
+        observe=lambda name: SimpleNamespace(state=state), record=lambda name: Record()
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "state", "error", "message"),
+    [
+        ("Port = 8563", "Port = 8564", DatabaseState.RUNNING, WrongState, r"running; stop it .* in the file \(port\)"),
+        ("Port = 8563", "Port = 8564", DatabaseState.STARTUP, WrongState, "state startup"),
+        ("MemSize = 1 GiB", "MemSize = 1 MiB", DatabaseState.SETUP, InvalidParameter, "too little for 2 active nodes"),
+        ("Version = 18", "Version = 99", DatabaseState.SETUP, NotFound, "PostgreSQL 99"),
+        ("PrivateNet = 127.0.0.11/8", "PrivateNet = 127.0.0.99/8", DatabaseState.SETUP, WrongState, "node_ip_batch"),
+        ("Name = n11", "Name = n11\n    State = suspended", DatabaseState.SETUP, WrongState, "node_suspend"),
+    ],
+)
+def test_the_file_is_no_way_around_checks(
+    stage: Stage, old: str, new: str, state: DatabaseState, error: type[Exception], message: str
+) -> None:
+    """What db_configure and node jobs refuse is refused in the file, too: a running database kept to its old port."""
+    _database(stage, state)
+    before = stage.conf
+    with pytest.raises(error, match=message):
+        stage.run("exaconf_commit", text=_file(stage, old, new))
+    assert stage.conf is before
+
+
+def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> None:
+    """Whether it starts with the cluster does not concern a database that runs; a stopped one may get all else."""
+    _database(stage, DatabaseState.RUNNING)
+    assert stage.run("exaconf_commit", text=_file(stage, "AutoStart = True", "AutoStart = False")).result == [
+        "DB : DB1"
+    ]
+    _database(stage, DatabaseState.SETUP)
+    assert stage.run("exaconf_commit", text=_file(stage, "Port = 8563", "Port = 8564")).result == ["DB : DB1"]
+    assert stage.conf.databases["DB1"].port == 8564
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (
+            "Volume = Archive\n        Minute = every",
+            InvalidParameter,
+            "schedule nightly: minute: 'every' is no cron field",
+        ),
+        ("Volume = Archive\n        Day = 31\n        Month = 2", InvalidParameter, "never a day 31"),
+        ("Volume = Data", InvalidParameter, "holds databases, not backups"),
+        ("Volume = Nowhere", NotFound, "Nowhere"),
+    ],
+)
+def test_schedules_in_the_file_can_run(stage: Stage, text: str, error: type[Exception], message: str) -> None:
+    """What db_backup_add_schedule refuses is refused here, also of a database that runs; a good one is taken."""
+    stage.put(volume("Archive", 1, VolumeType.ARCHIVE))
+    _database(stage, DatabaseState.RUNNING)
+    for body in (text, "Volume = 1\n        Minute = 5"):
+        edited = _file(
+            stage, "    [[JDBC]]", f"    [[Backup : nightly]]\n        Level = 0\n        {body}\n    [[JDBC]]"
+        )
+        if body is text:
+            with pytest.raises(error, match=message):
+                stage.run("exaconf_commit", text=edited)
+            continue
+        assert stage.run("exaconf_commit", text=edited).result == ["DB : DB1"]
+    assert stage.conf.databases["DB1"].backups["nightly"].minute == "5"
 
 
 def test_commit_refuses_an_edit_of_an_old_revision(stage: Stage) -> None:

@@ -26,6 +26,12 @@ def test_defaults_are_three_active_nodes():
     assert made.ports == {"ConfD": 20003, "node": 3250, "database": 8563}
 
 
+def test_memory_counts_for_active_nodes():
+    """What is too little for three nodes may be enough for one; without a database it does not matter."""
+    assert settings(PLAY_DB_MEM_SIZE="64", PLAY_RESERVE_NODES="2").memory == 64
+    assert settings(PLAY_DB_MEM_SIZE="1", PLAY_WITH_DB="false").memory == 1
+
+
 def test_access_and_reserve_nodes():
     """The access node takes the first address and has no disks; reserve nodes are the last ones."""
     made = settings(PLAY_ACCESS_NODE="true", PLAY_RESERVE_NODES="1")
@@ -51,6 +57,7 @@ def test_port_of_the_database_only_with_one():
         ({"HOST_ADDRS": " ".join(f"127.0.1.{n}" for n in range(1, 66))}, InvalidParameter, "65 addresses"),
         ({"PLAY_RESERVE_NODES": "3"}, InvalidParameter, "at most 2"),
         ({"PLAY_ACCESS_NODE": "true", "HOST_ADDRS": "127.0.0.11"}, InvalidParameter, "second address"),
+        ({"PLAY_DB_MEM_SIZE": "191"}, InvalidParameter, "DB_MEM_SIZE=191: .* give 192 MiB or more"),
         ({"PLAY_DB_PORT": "20003"}, InvalidParameter, "port 20003"),
         ({"PLAY_CONFD_PORT": "3250"}, InvalidParameter, "port 3250"),
     ],

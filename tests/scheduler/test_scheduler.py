@@ -407,6 +407,32 @@ def test_events_tell_every_stage_once() -> None:
     assert len(events.after(500)[1]) == 6
 
 
+def test_the_next_master_goes_on_behind_the_last_ones_cursors() -> None:
+    """Who comes with a cursor of the last master misses no event of the next one, however many there were."""
+    last, following = Events(lambda: 1.0, term=3), Events(lambda: 1.0, term=4)
+    last.publish("11.1", "x", "submitted")
+    cursor, _ = last.after(0)
+    for number in range(1, 4):
+        following.publish(f"12.{number}", "y", "submitted")
+    assert [event["job_id"] for event in following.after(cursor)[1]] == ["12.1", "12.2", "12.3"]
+    assert [event["job_id"] for event in last.after(following.cursor)[1]] == ["11.1"]
+    assert following.after(following.cursor) == (following.cursor, [])
+    assert Events(term=10**9 - 1).cursor < 2**30
+
+
+def test_who_waits_for_events_is_told_of_their_end() -> None:
+    """Once; who does not wait any more is not called."""
+    events = Events()
+    woken: list[str] = []
+    given_up = lambda: woken.append("given up")  # noqa: E731 - it has to be the same object
+    events.wake_on_next(given_up)
+    events.wake_on_next(lambda: woken.append("waiting"))
+    events.forget(given_up)
+    events.close()
+    events.publish("11.1", "x", "submitted")
+    assert (woken, events.closed) == (["waiting"], True)
+
+
 def test_stages_are_published_in_order(world: World) -> None:
     """Each stage that the job file knows was an event."""
     master = world.master()

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -55,7 +55,10 @@ def check_quota(text: str) -> None:
 
 def check_heap(text: str) -> None:
     """Check a heap limit: a size up to 128 GiB, or ``default``."""
-    if text != "default" and parse_size(text, require_unit=True) > _MOST_HEAP:
+    if text == "default":
+        return
+    check_memory(text)
+    if parse_size(text, require_unit=True) > _MOST_HEAP:
         raise InvalidParameter(f"{text!r} is above the maximum of 128 GiB")
 
 
@@ -190,6 +193,33 @@ def check_seats(conf: Configuration, volume: Volume, nodes: Sequence[int], num_a
     if homeless:
         names = ", ".join(f"n{node}" for node in homeless)
         raise InvalidParameter(f"nodes: data volume {volume.name} has no segment on {names}; active nodes need one")
+
+
+def check_cache_disk(conf: Configuration, database: Database) -> None:
+    """Check that the active nodes have the disk of the cache volume.
+
+    :raises NotFound: names the node and the disks it has.
+    """
+    name = (database.cache_volume_disk or "").partition(":")[0]
+    for node in database.active_nodes if name else ():
+        if name not in (disks := conf.require_node(node).disks):
+            raise NotFound(f"cache_volume_disk: n{node} has no disk {name!r}; it has {', '.join(disks) or 'none'}")
+
+
+def remarks(conf: Conf, database: Database, wishes: Wishes) -> Iterator[str]:
+    """Tell what of the wishes is not as an administrator may expect."""
+    if wishes.cache_volume_disk:
+        yield "cache_volume_disk is kept; it is used only by databases on object volumes"
+    rivals = [
+        other.name
+        for other in conf.databases.values()
+        if other.name != database.name and other.port == database.port and set(other.nodes) & set(database.nodes)
+    ]
+    if rivals and wishes.port is not None:
+        yield (
+            f"port {database.port} is also the port of database {', '.join(rivals)}; on the nodes that they share only "
+            "one of them can run"
+        )
 
 
 def check_data_volume(volume: Volume) -> None:

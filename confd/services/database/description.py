@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from confd.model.sizes import Bytes, format_size
 from confd.model.states import DatabaseState
 from confd.services.database.engine.configuration import TEMP_LIMIT
 from confd.services.database.observed import Usage
+from confd.services.database.planning.seats import seats
 from confd.services.database.supervision.observation import Observation
 
 _NONE: Final = "None"
@@ -39,10 +40,11 @@ def describe_database(
     stopped = seen.state is DatabaseState.SETUP
     failed = [node for node in database.nodes if node in seen.missing or node in seen.unavailable]
     active = [node for node in database.active_nodes if node not in failed]
+    clients = [addresses[node] for node in _for_clients(database, volume, seen)]
     shown = {
         "config": describe_config(database),
         "connectible": "Yes" if seen.connectible else "No",
-        "connection string": connection_string([addresses[node] for node in active or failed], database.port),
+        "connection string": connection_string(clients, database.port),
         "info": describe_problems(database, volume, seen),
         "name": database.name,
         "nodes": {
@@ -52,13 +54,23 @@ def describe_database(
         },
         "operation": seen.record.operation or _NONE,
         "persistent volume": volume.name,
-        "quota": (database.volume_quota or 0) // _GIB,
+        "quota": _gibibytes(database.volume_quota or 0),
         "state": seen.state.value,
         "temporary volume": temporary_name(None if stopped else seen.record.temporary_volume),
         "usage persistent": 0 if stopped else _usages(usage, volume.size, volume.id, "persistent"),
         "usage temporary": 0 if stopped else _usages(usage, TEMP_LIMIT, seen.record.temporary_volume, "temporary"),
     }
     return shown | ({"certificate fingerprint": fingerprint} if fingerprint else {})
+
+
+def _for_clients(database: Database, volume: Volume, seen: Observation) -> Sequence[int]:
+    """Return the nodes that clients are to try: those with an instance for them, as far as they answer."""
+    opened = seen.record.virtual
+    if opened is not None:
+        return (opened.node,)
+    taking = seats(database, volume, seen.record.suspended).active
+    present = [node for node in taking if node not in (*seen.missing, *seen.unavailable)]
+    return present or taking or database.active_nodes
 
 
 def describe_config(database: Database) -> dict[str, Any]:
@@ -79,10 +91,17 @@ def describe_problems(database: Database, volume: Volume, seen: Observation) -> 
     texts = [seen.info] if seen.info else []
     if seen.state is not DatabaseState.SETUP:
         texts += _displaced(database, volume, seen.unavailable)
+    if database.volume_quota and any(one.read_only and one.node == seen.record.primary for one in seen.instances):
+        texts.append(
+            f"The quota of {format_size(database.volume_quota)} is reached: only sys can write until something is "
+            "deleted (and vacuumed), or volume_quota is raised."
+        )
+    if seen.record.maintenance and seen.state is DatabaseState.RUNNING:
+        texts.append("In maintenance mode: only sys gets in, until it is stopped and started.")
     if seen.missing and seen.state is DatabaseState.RUNNING:
         texts.append(f"{len(seen.missing)} segments of the database volume are not online (missing redundancy)")
     if (last := seen.record.last) is not None and last.code:
-        texts.append(f"The last {last.kind} ({last.name}) failed: {last.message}")
+        texts.append(f"The last {last.kind} ({last.name}) failed: {last.message.rstrip('.')}.")
     return " ".join(texts)
 
 
@@ -122,6 +141,11 @@ def _run(addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> str:
     if addresses[0].version == 6:
         return ",".join(map(str, addresses))
     return f"{first}..{last.rpartition('.')[2]}"
+
+
+def _gibibytes(size: int) -> int | float:
+    """Return a size as it was given to db_create, if it is whole GiB; a smaller one is not shown as none."""
+    return size // _GIB if size % _GIB == 0 else round(size / _GIB, 4)
 
 
 def _names(nodes: Iterable[int]) -> list[str]:

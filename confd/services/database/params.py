@@ -33,6 +33,10 @@ _MANAGED: Final = {
     "max_wal_senders": "replication and backups depend on it",
     "max_replication_slots": "replication and backups depend on it",
     "summarize_wal": "replication and backups depend on it",
+    "wal_sender_timeout": "the loss of a node is noticed by it",
+    "wal_receiver_timeout": "the loss of a node is noticed by it",
+    "wal_receiver_status_interval": "the loss of a node is noticed by it",
+    "default_transaction_read_only": "it follows from volume_quota; use ALTER ROLE or ALTER DATABASE",
     "archive_*": "backups depend on it",
     "restore_command": "restores depend on it",
     "*_libraries": "foreign code could end the protection of the data",
@@ -52,6 +56,8 @@ _MANAGED: Final = {
     "cluster_name": "the supervisor tells instances apart by it",
     "logging_collector": "the keeper writes the log",
     "log_destination": "the keeper writes the log",
+    "krb_server_keyfile": "use db_configure_kerberos",
+    "confd.*": "the daemon keeps its notes there",
     "ssl*": "certificates are kept by job cert_update",
 }
 _NAME: Final = re.compile(r"-(?P<name>[A-Za-z_][A-Za-z0-9_.$-]*)(?:=(?P<raw>.*))?", re.DOTALL)
@@ -69,6 +75,10 @@ class Param(msgspec.Struct, frozen=True):
         """The value without quotes around it."""
         raw = self.raw or ""
         return raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] and raw[0] in "\"'" else raw
+
+    def is_like(self, other: Param) -> bool:
+        """Tell whether both name the same; PostgreSQL does not look at the case of letters."""
+        return self.name.lower() == other.name.lower()
 
     def __str__(self) -> str:
         return f"-{self.name}" if self.raw is None else f"-{self.name}={self.raw}"
@@ -102,11 +112,11 @@ def edit_params(
     """Return what ``params``, ``params_add`` and ``params_delete`` make of the current text, in this order.
 
     A word that is added takes the place of an earlier one with the same name. ``-p`` deletes any value,
-    ``-p=1`` only that one.
+    ``-p=1`` only that one. The case of letters in names does not count.
     """
     params = parse_params(current if replace is None else replace)
     for added in parse_params(add or ""):
-        params = (*(param for param in params if param.name != added.name), added)
+        params = (*(param for param in params if not param.is_like(added)), added)
     for deleted in parse_params(delete or ""):
         params = tuple(param for param in params if not _deletes(deleted, param))
     return format_params(params)
@@ -138,7 +148,7 @@ def _param(word: str) -> Param:
 
 
 def _deletes(deleted: Param, param: Param) -> bool:
-    return deleted.name == param.name and (deleted.raw is None or deleted.value == param.value)
+    return deleted.is_like(param) and (deleted.raw is None or deleted.value == param.value)
 
 
 def _check(param: Param, settings: Mapping[str, Setting]) -> str | None:

@@ -9,8 +9,9 @@ from confd.exaconf import BackupSchedule, Database, Volume, VolumeType
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
+from confd.services.backup.order import RestoreOrder, VirtualOrder
 from confd.services.database.description import connection_string, describe_database
-from confd.services.database.observed import Instance, Usage
+from confd.services.database.observed import Instance, InstanceState, Role, Usage
 from confd.services.database.record import Record
 from confd.services.database.supervision.observation import Observation
 
@@ -102,10 +103,42 @@ def test_a_node_whose_payload_is_elsewhere() -> None:
     replaced = msgspec.structs.replace(DATABASE, nodes=(11, 13, 12))
     shown = describe_database(replaced, VOLUME, seen(DatabaseState.RUNNING), {}, ADDRESSES)
     assert shown["info"] == "Payload of database node 13 resides on volume master node 12."
+    assert shown["nodes"]["active"] == ["n11", "n13"]
+    assert shown["connection string"] == "192.168.31.171..172:8563"
     away = msgspec.structs.replace(seen(DatabaseState.RUNNING, (12,)), unavailable=(12,))
     shown = describe_database(replaced, VOLUME, away, {}, ADDRESSES)
     assert shown["info"].startswith("Payload of database node 13 resides on volume master node 12. n12 is offline")
     assert "n13 serves nothing until it returns, or its segment has moved" in shown["info"]
+
+
+def test_what_is_opened_is_reached_on_its_node() -> None:
+    """A backup that is open for reading is served by one node only."""
+    record = Record(virtual=VirtualOrder(12, "g", RestoreOrder(
+        id="i", volume="V", volume_id=1, database="DB1", level=0, chain=(),
+    )))  # fmt: skip
+    shown = describe_database(
+        DATABASE, VOLUME, msgspec.structs.replace(seen(DatabaseState.RUNNING), record=record), {}, ADDRESSES
+    )
+    assert shown["connection string"] == "192.168.31.172:8563"
+
+
+def test_a_quota_that_is_reached_is_told() -> None:
+    """Why sessions are read-only, and what ends it; a quota below 1 GiB does not look like none."""
+    limited = msgspec.structs.replace(DATABASE, volume_quota=Bytes(512 << 20))
+    full = Instance(node=11, state=InstanceState.READY, role=Role.PRIMARY, read_only=True)
+    now = msgspec.structs.replace(seen(DatabaseState.RUNNING), record=Record(primary=11), instances=(full,))
+    shown = describe_database(limited, VOLUME, now, {}, ADDRESSES)
+    assert shown["quota"] == 0.5
+    assert shown["info"].startswith("The quota of 512 MiB is reached: only sys can write")
+    whole = msgspec.structs.replace(DATABASE, volume_quota=Bytes(3 << 30))
+    shown = describe_database(whole, VOLUME, seen(DatabaseState.RUNNING), {}, ADDRESSES)
+    assert (shown["quota"], shown["info"]) == (3, "")
+
+
+def test_maintenance_is_told() -> None:
+    """Users who are refused can be told why."""
+    closed = msgspec.structs.replace(seen(DatabaseState.RUNNING), record=Record(maintenance=True))
+    assert "only sys gets in" in describe_database(DATABASE, VOLUME, closed, {}, ADDRESSES)["info"]
 
 
 @pytest.mark.parametrize(

@@ -46,18 +46,24 @@ def test_replace_forgets_what_was(current: tuple[Param, ...], replace: tuple[Par
 def test_added_are_there_once(current: tuple[Param, ...], add: tuple[Param, ...]) -> None:
     """Each added name is there once, with its last value; others stay."""
     after = parse_params(edit_params(format_params(current), None, format_params(add)))
-    last = {param.name: param for param in add}
-    assert {param.name: param for param in after if param.name in last} == last
-    assert len([param for param in after if param.name in last]) == len(last)
-    assert [param for param in after if param.name not in last] == [p for p in current if p.name not in last]
+    last = {param.name.lower(): param for param in add}
+    assert {param.name.lower(): param for param in after if param.name.lower() in last} == last
+    assert len([param for param in after if param.name.lower() in last]) == len(last)
+    assert [p for p in after if p.name.lower() not in last] == [p for p in current if p.name.lower() not in last]
 
 
 @given(params, params)
 def test_deleted_names_are_gone(current: tuple[Param, ...], delete: tuple[Param, ...]) -> None:
     """A name without value is deleted whatever its value."""
     words = [f"-{param.name}" for param in delete]
-    left = {param.name for param in parse_params(edit_params(format_params(current), None, None, words))}
-    assert not left & {param.name for param in delete}
+    left = {param.name.lower() for param in parse_params(edit_params(format_params(current), None, None, words))}
+    assert not left & {param.name.lower() for param in delete}
+
+
+def test_the_case_of_letters_does_not_count() -> None:
+    """PostgreSQL takes Work_Mem for work_mem, so adding replaces it and deleting deletes it."""
+    assert edit_params("-Work_Mem=1MB", None, "-work_mem=2MB") == "-work_mem=2MB"
+    assert edit_params("-Work_Mem=1MB -a", None, None, "-work_mem") == "-a"
 
 
 @pytest.mark.parametrize(

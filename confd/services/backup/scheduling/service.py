@@ -145,7 +145,7 @@ class Schedules:
     def _judged(self, database: str, key: str, run: Run, outcome: Outcome) -> Run:
         record, result = self._record(database), f"{outcome.name}: {outcome.message}"
         if outcome.code == 0:
-            return _taking(run, record) if is_backup(key) else _done(run)
+            return self._taking(database, run, record) if is_backup(key) else _done(run)
         if outcome.code == WrongState.code and (record.operation or self._readiness(database) is Readiness.COMING):
             return again(run, result)
         if isinstance(error_from(outcome.code, ""), _PASSING):
@@ -157,9 +157,25 @@ class Schedules:
         """Return the runs with how the backup ended that one of them started."""
         last = self._record(database).last
         return {
-            key: run if last is None or not run.backup or last.name != run.backup else _done(run, last)
+            key: run if last is None or not run.backup or last.name != run.backup else self._over(database, run, last)
             for key, run in runs.items()
         }
+
+    def _taking(self, database: str, run: Run, record: Record) -> Run:
+        """Return a run whose job went well: its backup has begun, and may have ended already."""
+        if record.backup is not None:
+            # How often it was refused is forgotten when it is done: it may be lost again.
+            return msgspec.structs.replace(run, result=_TAKING, backup=record.backup.location.path)
+        return self._over(database, run, record.last)
+
+    def _over(self, database: str, run: Run, ended: Ended | None) -> Run:
+        """Return a run whose backup has ended; one that was lost with its node or its worker is tried again."""
+        over = _done(run, ended)
+        if over.result == _TAKEN or ended is None or not isinstance(error_from(ended.code, ""), _PASSING):
+            return over
+        self._states[database] = self._cluster.node_states()
+        lost = msgspec.structs.replace(over, refusals=run.refusals)
+        return refused(lost, f"{over.result}; it is tried again", self._wall())
 
     def _rested(self, database: str, runs: dict[str, Run]) -> dict[str, Run]:
         """Return the runs with refused ones ready at once when nodes came or went since, or the master is another."""
@@ -196,13 +212,6 @@ class Schedules:
         if known != self._known:
             self._known = known
             self._wake.set()
-
-
-def _taking(run: Run, record: Record) -> Run:
-    """Return a run whose job went well: its backup has begun, and may have ended already."""
-    if record.backup is not None:
-        return msgspec.structs.replace(run, result=_TAKING, backup=record.backup.location.path, refusals=0)
-    return _done(run, record.last)
 
 
 def _done(run: Run, ended: Ended | None = None) -> Run:

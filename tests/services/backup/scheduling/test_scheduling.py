@@ -14,7 +14,7 @@ import pytest
 from confd.cluster.host import Submission
 from confd.exaconf import BackupSchedule, Conf, Database, Global, SnapshotSchedule
 from confd.model.envelope import Outcome
-from confd.model.errors import InsufficientSpace, NodeOffline, NoMaster, WrongState
+from confd.model.errors import Canceled, InsufficientSpace, Interrupted, NodeOffline, NoMaster, WrongState
 from confd.model.sizes import Bytes
 from confd.model.states import NodeState
 from confd.services.backup.location import Location
@@ -260,6 +260,52 @@ def test_db_info_shows_what_became_of_a_run(master: Master, clock: Clock, refuse
         assert shown(master, clock, refused)["last_result"] == text
         master.records[PREFIX + "DB1"] = before
     assert len(master.submitted) == 2
+
+
+def test_a_backup_that_is_lost_is_taken_again(master: Master, clock: Clock, refused: Schedules) -> None:
+    """Its node died while it was taken: again after a rest, longer each time, or as soon as the nodes change."""
+    clock.now += 60
+    refused.look()
+    stamp, rests = 1301, (120, 240)
+    for rest in rests:
+        location = Location("DB1", 1, 0, 0, f"20241004{stamp}")
+        stamp += 1
+        order = BackupOrder(node=11, volume="V", volume_id=3, location=location, began=clock.now)
+        master.running(operation="backup", backup=order)
+        master.outcomes[-1].set_result(Outcome())
+        refused.look()
+        ended = Ended(kind="backup", name=location.path, at=clock.now, code=Interrupted.code, message="n11 is gone")
+        master.running(last=ended)
+        refused.look()
+        assert shown(master, clock, refused)["last_result"] == "INTERRUPTED: n11 is gone; it is tried again"
+        jobs = len(master.submitted)
+        clock.now += rest - 1
+        refused.look()
+        assert len(master.submitted) == jobs
+        clock.now += 1
+        refused.look()
+        assert len(master.submitted) == jobs + 1
+
+
+def test_a_lost_backup_is_taken_again_when_its_node_returns(master: Master, clock: Clock, refused: Schedules) -> None:
+    """At once then, once, also by the next master; what was canceled by hand is not taken again."""
+    clock.now += 60
+    refused.look()
+    location = Location("DB1", 1, 0, 0, "202410041301")
+    master.running(
+        operation="backup", backup=BackupOrder(node=11, volume="V", volume_id=3, location=location, began=clock.now)
+    )
+    master.outcomes[-1].set_result(Outcome())
+    refused.look()
+    before = dict(master.records)
+    for code, jobs in ((Canceled.code, 2), (Interrupted.code, 3)):
+        master.records = dict(before)
+        master.running(last=Ended(kind="backup", name=location.path, at=clock.now, code=code, message="gone"))
+        refused.look()
+        master.states[12] = NodeState.OFFLINE if master.states[12] is NodeState.ONLINE else NodeState.ONLINE
+        refused.look()
+        refused.look()
+        assert len(master.submitted) == jobs
 
 
 def test_a_stopped_database_is_left_alone(master: Master, clock: Clock, schedules: Schedules) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from confd.model.errors import InvalidParameter
 from confd.model.sizes import Bytes
 from confd.services.database.engine.configuration import (
     ServerFacts,
@@ -13,8 +15,10 @@ from confd.services.database.engine.configuration import (
     link,
     main_file,
     primary_file,
+    quota_file,
     standby_file,
 )
+from confd.services.database.params import Setting, check_params, parse_params
 from confd.services.database.record import Quorum
 
 FACTS = ServerFacts(
@@ -43,6 +47,26 @@ def test_parameters_win_over_defaults_only() -> None:
     assert "hba_file = '/c''s/pg_hba.conf'" in lines
     assert len({line.partition(" = ")[0] for line in lines}) == len(lines)
     assert lines[-1] == "include 'role.conf'"
+
+
+def names_in(text: str) -> set[str]:
+    """Return the settings that a configuration file sets."""
+    return {line.partition(" = ")[0] for line in text.splitlines() if " = " in line}
+
+
+def test_what_would_have_no_effect_is_refused() -> None:
+    """A setting that the daemon's files set after those of params cannot be given in params."""
+    facts = msgspec.structs.replace(FACTS, settings={}, tls=True, keytab=Path("/k"))
+    overruled = names_in(quota_file(read_only=True)) | names_in(primary_file(Quorum((12,), 1)))
+    overruled |= names_in(standby_file(12, ""))
+    for name in names_in(main_file(facts)):
+        given = main_file(msgspec.structs.replace(facts, settings={name: "given"}))
+        if f"{name} = 'given'" not in given.splitlines():
+            overruled.add(name)
+    assert {"port", "wal_sender_timeout", "default_transaction_read_only", "primary_conninfo"} <= overruled
+    for name in sorted(overruled):
+        with pytest.raises(InvalidParameter, match="cannot be given in params"):
+            check_params(parse_params(f"-{name}=1"), {name: Setting(name, "sighup", "STRING")})
 
 
 def test_roles() -> None:

@@ -1,0 +1,121 @@
+"""Jobs that change what a database is, without servers."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from confd.exaconf import Database
+from confd.model.errors import InvalidParameter, NodeError, NotFound
+from confd.model.sizes import Bytes
+from confd.model.states import DatabaseState
+from confd.services.database.definition import Wishes, check_heap, remarks
+from confd.services.database.record import PREFIX, Record
+from confd.services.database.supervision.supervision import Supervision
+from tests.jobs.stage import Stage
+from tests.jobs.test_database_schedules import database, volume
+
+
+class Keeper:
+    """The supervision of one stopped database; each change of its record is made, and then reported as failed."""
+
+    def __init__(self, stage: Stage, record: Record) -> None:
+        self.stage, self.breaks = stage, True
+        self._write(record)
+
+    def record(self, name: str) -> Record:
+        """Return the record."""
+        return msgspec.convert(self.stage.records[PREFIX + name], Record)
+
+    def observe(self, name: str) -> SimpleNamespace:
+        """Return a stopped database."""
+        return SimpleNamespace(state=DatabaseState.SETUP, record=self.record(name))
+
+    def set_create_new(self, name: str, create_new: bool) -> bool:
+        """Set the flag."""
+        before = self.record(name)
+        self._write(msgspec.structs.replace(before, create_new=create_new))
+        self._fail_once()
+        return before.create_new
+
+    def suspend(self, name: str, nodes: list[int]) -> None:
+        """Take nodes away."""
+        known = self.record(name)
+        self._write(msgspec.structs.replace(known, suspended=tuple(sorted({*known.suspended, *nodes}))))
+        self._fail_once()
+
+    def resume(self, name: str, nodes: list[int]) -> None:
+        """Give nodes back."""
+        known = self.record(name)
+        self._write(
+            msgspec.structs.replace(known, suspended=tuple(node for node in known.suspended if node not in nodes))
+        )
+
+    def _write(self, record: Record) -> None:
+        self.stage.records = {**self.stage.records, PREFIX + "DB1": msgspec.to_builtins(record)}
+
+    def _fail_once(self) -> None:
+        if self.breaks:
+            self.breaks = False
+            raise NodeError("the answer got lost")
+
+
+def site(stage: Stage, record: Record) -> Keeper:
+    """Put a stopped database on the stage."""
+    stage.put(volume("Data", 0), msgspec.structs.replace(database(), nodes=(11, 12, 13), num_active_nodes=1))
+    keeper = Keeper(stage, record)
+    stage.services[Supervision] = keeper
+    return keeper
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_failed_job_leaves_create_new_as_it_was(stage: Stage, before: bool, wanted: bool) -> None:
+    """Above all, clearing a flag that was not set never sets it: the next start would make the database empty."""
+    keeper = site(stage, Record(create_new=before))
+    with pytest.raises(NodeError):
+        stage.run("db_configure", db_name="DB1", create_new_db=wanted)
+    assert keeper.record("DB1").create_new is before
+    stage.run("db_configure", db_name="DB1", create_new_db=wanted)
+    assert keeper.record("DB1").create_new is wanted
+
+
+def test_a_failed_job_leaves_suspended_nodes_suspended(stage: Stage) -> None:
+    """A node that was suspended before, for it may be dead, is not given back by the undo of another suspension."""
+    keeper = site(stage, Record(suspended=(13,)))
+    with pytest.raises(NodeError):
+        stage.run("db_suspend_nodes", db_name="DB1", node_list=["n12", "n13"])
+    assert keeper.record("DB1").suspended == (13,)
+
+
+def test_the_disk_of_the_cache_has_to_be_there(stage: Stage) -> None:
+    """An unknown disk is refused and changes nothing; of a known one it is said what it is good for."""
+    site(stage, Record())
+    with pytest.raises(NotFound, match="n11 has no disk 'disk9'; it has disk1"):
+        stage.run("db_configure", db_name="DB1", cache_volume_disk="disk9:7 GiB")
+    assert stage.conf.databases["DB1"].cache_volume_disk is None
+    ran = stage.run("db_configure", db_name="DB1", cache_volume_disk="disk1:7 GiB")
+    assert ran.warnings == ["cache_volume_disk is kept; it is used only by databases on object volumes"]
+
+
+def test_a_port_that_another_database_has(stage: Stage) -> None:
+    """It is said where it is set, since only one of both can run; not of databases on other nodes."""
+    first, second = database("DB1"), database("DB2")
+    stage.put(first, second)
+    assert "port of database DB2" in next(remarks(stage.conf, first, Wishes(port=8563)))
+    assert not list(remarks(stage.conf, first, Wishes()))
+    apart = Database(
+        name="DB3", id="z", version="18", mem_size=Bytes(1 << 30), nodes=(13,), num_active_nodes=1, data_volume="Data"
+    )
+    assert not list(remarks(stage.conf, apart, Wishes(port=8563)))
+
+
+@pytest.mark.parametrize("text", ["0 B", "200 GiB", "7"])
+def test_a_heap_that_cannot_be(text: str) -> None:
+    """Nothing, more than the maximum and a number without unit are refused."""
+    with pytest.raises(InvalidParameter):
+        check_heap(text)
+    check_heap("default")
+    check_heap("128 GiB")
