@@ -211,27 +211,31 @@ def wait(target: str | None, play_id: str | None, name: str | None, stage: str |
 @main.command()
 @_target
 def stop(target: str | None, play_id: str | None) -> None:
-    """Stop the daemons and databases of a play; nothing is deleted."""
+    """Stop the daemons and databases of a play, or with a node (-t 1.12) of that node; nothing is deleted."""
     from confd.play import remote, stopping
 
-    found, _, _ = _find(target, play_id)
+    found, only = _part(target, play_id)
     if found.ssh is None:
-        stopping.stop(found)
+        stopping.stop(found, only)
     else:
-        remote.stop(found, _machines(found))
-    _say(f"play {found.number} is stopped; start it with: c4 start -t {found.number}")
+        remote.stop(found, _machines(found), only)
+    what, where = f"play {found.number}", f"{found.number}"
+    if only is not None:
+        what, where = f"{only.name} of {what}", f"{where}.{only.node}"
+    _say(f"{what} is stopped; start it with: c4 start -t {where}")
 
 
 @main.command()
 @_target
 def start(target: str | None, play_id: str | None) -> None:
-    """Start what does not run of a play; databases that ran come back with it."""
+    """Start what does not run of a play, or one node (-t 1.12); databases that ran come back with it."""
     from confd.play import remote, starting
 
-    found, _, _ = _find(target, play_id)
-    started = starting.start(found) if found.ssh is None else remote.start(found, _machines(found))
+    found, only = _part(target, play_id)
+    started = starting.start(found, only) if found.ssh is None else remote.start(found, _machines(found), only)
     names = ", ".join(node.name for node in started)
-    _say(f"play {found.number}: started {names}" if started else f"play {found.number} runs already")
+    what = f"play {found.number}" if only is None else f"{only.name} of play {found.number}"
+    _say(f"play {found.number}: started {names}" if started else f"{what} runs already")
 
 
 @main.command()
@@ -362,6 +366,15 @@ def _find(target: str | None, play_id: str | None, node: str | None = None) -> t
     chosen = home.parse_target(f"{wanted.play}.{node}").node if node else wanted.node
     found = home.find(wanted.play)
     return found, home.pick(found, chosen), wanted.subsystem
+
+
+def _part(target: str | None, play_id: str | None) -> tuple[Play, PlayNode | None]:
+    """Return the play that is meant, and the node when one is named."""
+    from confd.play import home
+
+    found, place, _ = _find(target, play_id)
+    named = home.parse_target(target or f"{play_id}").node is not None
+    return found, place if named else None
 
 
 def _sources() -> list[dict[str, str]]:

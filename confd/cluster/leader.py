@@ -18,7 +18,7 @@ import structlog
 
 from confd import __version__
 from confd.cluster.agent import Reply, reply_of
-from confd.cluster.member import Member, Timing
+from confd.cluster.member import TROUBLE, Member, Timing
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
 from confd.cluster.quorum import quorum_of
@@ -86,8 +86,10 @@ class Leader:
         return {member.node: member.booted for member in self._members.values() if member.booted}
 
     def status(self, node: int, service: str) -> Any:
-        """Return what a service last reported from another node."""
+        """Return what a service last reported from another node, or what is wrong with that (``TROUBLE``)."""
         member = self._members.get(node)
+        if service == TROUBLE:
+            return member.trouble if member else None
         return member.status.get(service) if member and member.online else None
 
     def progress(self) -> dict[int, int]:
@@ -228,15 +230,13 @@ class Leader:
                 await self._greet(member)
                 while self._keeps(member):
                     await self._inform(member)
-            except WrongState as error:
-                member.n = -1
-                if member.refusal != error.message:
-                    member.refusal = error.message
-                    log.error("node_refuses", node=member.node, error=error.message)
             except ConfDError as error:
                 member.n = -1
-                log.debug("node_unreachable", node=member.node, error=error.message)
-                member.address = self._present_address(member)
+                if member.silence != error.message:
+                    member.silence = error.message
+                    log.warning("node_not_heard", node=member.node, error=error.message)
+                if not isinstance(error, WrongState):
+                    member.address = self._present_address(member)
             except Exception:
                 member.n = -1
                 log.exception("node_failed", node=member.node)
@@ -312,7 +312,7 @@ class Leader:
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
-        member.heard = time.monotonic()
+        member.heard, member.silence = time.monotonic(), ""
         if answer["written"] > member.written:
             reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]
@@ -323,6 +323,13 @@ class Leader:
             self._tell()
         if "status" in answer:
             self._reported(member, answer["status"])
+        self._compare_clocks(member, answer.get("clock"))
+
+    def _compare_clocks(self, member: Member, clock: float | None) -> None:
+        if clock is not None:
+            known, member.skew = member.trouble, clock - time.time()
+            if member.trouble and not known:
+                log.warning("node_clock_wrong", node=member.node, error=member.trouble)
 
     def _reported(self, member: Member, status: dict[str, Any]) -> None:
         if status != member.status:

@@ -62,6 +62,7 @@ class Daemon:
     def __init__(self, root: Path, take_over: bool = False) -> None:
         self.files = NodeFiles(root)
         self.identity: Identity = self.files.load_identity()
+        self.files.check_certificate(self.identity.uuid)
         self._ended = asyncio.Event()
         self._exit_code = 0
         self._mastership: Mastership | None = None
