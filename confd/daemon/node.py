@@ -130,8 +130,9 @@ class Daemon:
         standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
         self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
         self._gateway = Gateway(
-            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master
-        )
+            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master,
+            advice=lambda: self._elections.advice,
+        )  # fmt: skip
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
@@ -315,7 +316,7 @@ class Daemon:
                 if self._follower.silence() > OFFLINE_SECONDS:
                     raise NodeOffline("it has fallen silent")
             return call.result()
-        except NodeOffline as error:
+        except (NodeOffline, NoMaster) as error:
             why = self._elections.trouble or error.message
             raise NodeOffline(f"{master[1]} was master last, {why}") from None
         finally:
