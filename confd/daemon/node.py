@@ -241,9 +241,11 @@ class Daemon:
     async def _close(self) -> None:
         self.ready = False
         await self._api.close()
-        for task in (self._pruning, self._switching):
-            if task is not None:
-                task.cancel()
+        looking = [task for task in (self._pruning, self._switching) if task is not None]
+        for task in looking:
+            task.cancel()
+        # Before the store is closed that they look at.
+        await asyncio.gather(*looking, return_exceptions=True)
         await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
