@@ -36,6 +36,7 @@ class Gateway:
     :param answering: the method table while this node is master, else None.
     :param forward: calls a method of the master's node port; NodeOffline when it cannot be reached.
     :param stand_in: the method table while nobody is master, which knows this node's copy only, else None.
+    :param advice: says what to do while no master answers; empty when the errors of ``forward`` do.
     :param retry: seconds between two tries to reach the master.
     :param patience: seconds after which a call is given up.
     """
@@ -49,7 +50,9 @@ class Gateway:
         retry: float = _RETRY_SECONDS,
         patience: float = _GIVE_UP_SECONDS,
         stand_in: Callable[[], Answering | None] = lambda: None,
+        advice: Callable[[], str] = lambda: "",
     ) -> None:
+        self._advice = advice
         self._stand_in = stand_in
         self._node, self._counter = node, counter
         self._answering, self._forward = answering, forward
@@ -81,7 +84,7 @@ class Gateway:
         """Answer a call that another node passed on (method ``api`` of the node port)."""
         answering = self._answering()
         if answering is None:
-            raise NoMaster("this node is not the master")
+            raise NoMaster(f"n{self._node} is not the master")
         request = msgspec.convert(body, Request)
         try:
             return {"value": await answering.call(request)}
@@ -130,7 +133,8 @@ class Gateway:
             await asyncio.sleep(self._retry)
 
     def _without_master(self, request: Request, error: ConfDError) -> Any:
-        text = f"no master answers ({error.message}); start its daemon, or take over on another node"
+        advice = self._advice()
+        text = f"no master answers ({error.message})" + (f"; {advice}" if advice else "")
         if request.method in WITH_JOB_ID:
             return failure(NoMaster(text)).envelope(request.job_id)
         raise Fault(NoMaster.code, text)

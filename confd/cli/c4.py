@@ -11,7 +11,7 @@ import click
 from confd import __version__
 from confd.cli.c4_host import host
 from confd.cli.c4_store import store
-from confd.cli.c4_target import configured, find_play, machines_of, say, with_target
+from confd.cli.c4_target import configured, find_part, find_play, machines_of, say, with_target
 from confd.model.errors import ConfDError, RequestError
 
 # What a command needs is loaded by it: what is for other machines takes longer than most commands do.
@@ -112,34 +112,38 @@ def wait(target: str | None, play_id: str | None, name: str | None, stage: str |
 @main.command()
 @with_target
 def stop(target: str | None, play_id: str | None) -> None:
-    """Stop the daemons and databases of a play; nothing is deleted."""
-    found, _, _ = find_play(target, play_id)
+    """Stop the daemons and databases of a play, or with a node (-t 1.12) of that node; nothing is deleted."""
+    found, only = find_part(target, play_id)
     if found.ssh is None:
         from confd.play import stopping
 
-        stopping.stop(found)
+        stopping.stop(found, only)
     else:
         from confd.play import remote
 
-        remote.stop(found, machines_of(found))
-    say(f"play {found.number} is stopped; start it with: c4 start -t {found.number}")
+        remote.stop(found, machines_of(found), only)
+    what, where = f"play {found.number}", f"{found.number}"
+    if only is not None:
+        what, where = f"{only.name} of {what}", f"{where}.{only.node}"
+    say(f"{what} is stopped; start it with: c4 start -t {where}")
 
 
 @main.command()
 @with_target
 def start(target: str | None, play_id: str | None) -> None:
-    """Start what does not run of a play; databases that ran come back with it."""
-    found, _, _ = find_play(target, play_id)
+    """Start what does not run of a play, or one node (-t 1.12); databases that ran come back with it."""
+    found, only = find_part(target, play_id)
     if found.ssh is None:
         from confd.play import starting
 
-        started = starting.start(found)
+        started = starting.start(found, only)
     else:
         from confd.play import remote
 
-        started = remote.start(found, machines_of(found))
+        started = remote.start(found, machines_of(found), only)
     names = ", ".join(node.name for node in started)
-    say(f"play {found.number}: started {names}" if started else f"play {found.number} runs already")
+    what = f"play {found.number}" if only is None else f"{only.name} of play {found.number}"
+    say(f"play {found.number}: started {names}" if started else f"{what} runs already")
 
 
 @main.command()
@@ -150,12 +154,10 @@ def rm(target: str | None, play_id: str | None, yes: bool) -> None:
 
     With a node (-t 1.14) only the files of that node, which the cluster must not have any more (job node_remove).
     """
-    from confd.play import home
-
-    found, place, _ = find_play(target, play_id)
-    if target is not None and home.parse_target(target).node is not None:
-        _remove_node(found, place)
-        say(f"{place.name} of play {found.number} is deleted")
+    found, only = find_part(target, play_id)
+    if only is not None:
+        _remove_node(found, only)
+        say(f"{only.name} of play {found.number} is deleted")
         return
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete play {found.number} ({found.id}) with all its data in {found.directory}?", abort=True)

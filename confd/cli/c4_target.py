@@ -42,6 +42,18 @@ def find_play(target: str | None, play_id: str | None, node: str | None = None) 
     return found, home.pick(found, chosen), wanted.subsystem
 
 
+def find_part(target: str | None, play_id: str | None) -> tuple[Play, PlayNode | None]:
+    """Return the play that is meant, and the node when one is named.
+
+    :raises MissingParameter: no play is named.
+    """
+    from confd.play import home
+
+    found, place, _ = find_play(target, play_id)
+    named = home.parse_target(target or f"{play_id}").node is not None
+    return found, place if named else None
+
+
 def machines_of(play: Play) -> Machines:
     """Return the machines of a play elsewhere; a password for SSH comes from the configuration again."""
     from confd.play import parameters, ssh

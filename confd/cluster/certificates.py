@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -95,6 +96,32 @@ def load_pair(certificate: bytes, key: bytes) -> Pair:
     return Pair(x509.load_pem_x509_certificate(certificate), loaded)
 
 
+def check_member(authority: bytes, certificate: bytes, key: bytes, uuid: str, now: dt.datetime) -> None:
+    """Check the certificate of a node, all given as PEM, before others refuse it without a word.
+
+    :raises ValueError: says what is wrong with it.
+    """
+    mine, above = x509.load_pem_x509_certificate(certificate), x509.load_pem_x509_certificate(authority)
+    if load_pair(certificate, key).key.public_key() != mine.public_key():
+        raise ValueError("it does not belong to the node's private key")
+    try:
+        mine.verify_directly_issued_by(above)
+    except (InvalidSignature, ValueError, TypeError):
+        raise ValueError("it is not of this cluster: another authority has signed it") from None
+    names = [str(name.value) for name in mine.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [uuid]:
+        raise ValueError(f"it is that of the node with UUID {', '.join(names)}, this one has {uuid}")
+    begin = max(one.not_valid_before_utc for one in (mine, above))
+    end = min(one.not_valid_after_utc for one in (mine, above))
+    if now < begin:
+        raise ValueError(f"it begins at {_time(begin)}, the clock here says {_time(now)}; set the clock right (NTP)")
+    if now > end:
+        raise ValueError(
+            f"it ended at {_time(end)}, the clock here says {_time(now)}; set the clock right (NTP), or, if it is "
+            "right, remove this node and join a new one"
+        )
+
+
 def fingerprint(certificate: bytes) -> bytes:
     """Return the SHA-256 of a certificate given as PEM.
 
@@ -138,6 +165,10 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer)
     builder = builder.public_key(key).serial_number(x509.random_serial_number())
     return builder.not_valid_before(now - _SKEW).not_valid_after(now + _VALID)
+
+
+def _time(moment: dt.datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _name(common: str) -> x509.Name:

@@ -68,15 +68,13 @@ class Feed:
                 await self._greet(member)
                 while not self._stopped:
                     await self._inform(member)
-            except WrongState as error:
-                member.n = -1
-                if member.refusal != error.message:
-                    member.refusal = error.message
-                    log.error("node_refuses", node=member.node, error=error.message)
             except ConfDError as error:
                 member.n = -1
-                log.debug("node_unreachable", node=member.node, error=error.message)
-                member.address = self._present_address(member)
+                if member.silence != error.message:
+                    member.silence = error.message
+                    log.warning("node_not_heard", node=member.node, error=error.message)
+                if not isinstance(error, WrongState):
+                    member.address = self._present_address(member)
             except Exception:
                 member.n = -1
                 log.exception("node_failed", node=member.node)

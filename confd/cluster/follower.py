@@ -150,7 +150,7 @@ class Follower:
         self._hear(body)
         if body.get("complete"):
             self._joined.set()
-        return self._position() | {"status": await self._status()}
+        return self._position() | {"status": await self._status(), "clock": time.time()}
 
     async def _run(self, body: dict[str, Any]) -> Any:
         self._hear(body)

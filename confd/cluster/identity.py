@@ -5,12 +5,14 @@ The file ``etc/node.json`` below the node root is written once, when the node is
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import ssl
 from pathlib import Path
 
 import msgspec
 
+from confd.cluster.certificates import check_member
 from confd.model.secret import Vault
 from confd.store.choice import STORE_FILE
 
@@ -72,6 +74,17 @@ class NodeFiles:
     def write_identity(self, identity: Identity) -> None:
         """Write the identity, mode 600."""
         write_private(self.identity, msgspec.json.format(msgspec.json.encode(identity)))
+
+    def check_certificate(self, uuid: str) -> None:
+        """Check that this node's certificate is one that its cluster takes now.
+
+        :raises ValueError: says what is wrong with it.
+        """
+        given = self.ca.read_bytes(), self.certificate.read_bytes(), self.key.read_bytes()
+        try:
+            check_member(*given, uuid, dt.datetime.now(dt.UTC))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"the certificate of this node, {self.certificate}, is not good: {error}") from None
 
     def vault(self) -> Vault:
         """Open the vault with this node's copy of the data key."""

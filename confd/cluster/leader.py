@@ -17,7 +17,7 @@ import structlog
 from confd.cluster.agent import Reply
 from confd.cluster.dispatch import Dispatch
 from confd.cluster.feed import Source
-from confd.cluster.member import Member, Timing
+from confd.cluster.member import TROUBLE, Member, Timing
 from confd.cluster.membership import Membership
 from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
@@ -81,8 +81,10 @@ class Leader:
         return {member.node: member.booted for member in self._members.values() if member.booted}
 
     def status(self, node: int, service: str) -> Any:
-        """Return what a service last reported from another node."""
+        """Return what a service last reported from another node, or what is wrong with that (``TROUBLE``)."""
         member = self._members.get(node)
+        if service == TROUBLE:
+            return member.trouble if member else None
         return member.status.get(service) if member and member.online else None
 
     def progress(self) -> dict[int, int]:
@@ -199,7 +201,7 @@ class Leader:
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
-        member.heard = time.monotonic()
+        member.heard, member.silence = time.monotonic(), ""
         if answer["written"] > member.written:
             reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]
@@ -211,6 +213,13 @@ class Leader:
             self._tell()
         if "status" in answer:
             self._reported(member, answer["status"])
+        self._compare_clocks(member, answer.get("clock"))
+
+    def _compare_clocks(self, member: Member, clock: float | None) -> None:
+        if clock is not None:
+            known, member.skew = member.trouble, clock - time.time()
+            if member.trouble and not known:
+                log.warning("node_clock_wrong", node=member.node, error=member.trouble)
 
     def _reported(self, member: Member, status: dict[str, Any]) -> None:
         if status != member.status:

@@ -14,6 +14,10 @@ WRITTEN_SECONDS: Final = 5.0
 
 JOINED_AT: Final = "joined_at"
 """Beside the services' reports in a node's status: the revision at which its daemon joined the cluster."""
+TROUBLE: Final = "trouble"
+"""Beside the services' reports: why the master does not hear a node, or what is wrong with one; empty mostly."""
+SKEW_SECONDS: Final = 300.0
+"""How far the clock of a node may be from that of the master: job files, backups and schedules compare times."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -39,7 +43,8 @@ class Member:
         self.written = 0
         self.booted: float | None = None
         self.behind = False
-        self.refusal = ""
+        self.skew = 0.0
+        self.silence = ""
         self.status: dict[str, Any] = {}
         self.news = asyncio.Event()
 
@@ -52,3 +57,13 @@ class Member:
         """Have the next heartbeat sent now."""
         self.beat_due = True
         self.news.set()
+
+    @property
+    def trouble(self) -> str:
+        """Why the node is not heard, or what is wrong with it; empty when nothing is."""
+        if not self.online:
+            return self.silence
+        if abs(self.skew) <= SKEW_SECONDS:
+            return ""
+        word = "ahead of" if self.skew > 0 else "behind"
+        return f"the clock of n{self.node} is {abs(self.skew):.0f} s {word} the master's; set it right (NTP)"

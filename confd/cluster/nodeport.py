@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT
 from typing import Any
 
@@ -169,7 +170,7 @@ class Connector:
             async with self._turns, asyncio.timeout(_CONNECT_SECONDS):
                 socket = await connecting
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise NodeOffline(f"no node answers at {where}: {error or 'timed out'}") from None
+            raise NodeOffline(f"no node answers at {where}: {_why(error)}") from None
         if not self._member(uuid_of(socket)):
             await socket.close()
             raise NodeOffline(f"who answers at {where} is not a member of the cluster any more")
@@ -193,6 +194,23 @@ def _forget_stale(socket: aiohttp.ClientWebSocketResponse) -> None:
         connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         connection.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, _SILENT_SECONDS)
         connection.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, _PROBE_SECONDS)
+
+
+def _why(error: Exception) -> str:
+    """Say why a connection could not be opened."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            told = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            return f"its certificate is not good ({told}); is it of this cluster, and are the clocks right?"
+        case aiohttp.WSServerHandshakeError(status=HTTPStatus.FORBIDDEN):
+            return "it does not take this node for a member of its cluster"
+        case aiohttp.ClientConnectorError():
+            return error.os_error.strerror or str(error.os_error)
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | ssl.SSLError() | aiohttp.ClientOSError():
+            # With TLS 1.3 it is all that one sees of a certificate that the other side does not take.
+            return f"it hung up ({error}); does it refuse the certificate of this node, and are the clocks right?"
+        case _:
+            return str(error) or "timed out"
 
 
 def uuid_of(connection: Any) -> str:

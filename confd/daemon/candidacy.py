@@ -74,13 +74,23 @@ class Candidacy:
         self._started = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self._went_back = False
-        self.trouble = ""
+        self._trouble = self._unheard = ""
         store.deposed = self._on_deposed
 
     @property
     def methods(self) -> dict[str, Method]:
         """What another node asks of this one."""
         return {"may_lead": self._may_lead}
+
+    @property
+    def trouble(self) -> str:
+        """Why this node has no master and cannot be it."""
+        return self._trouble or self._unheard
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; ``trouble`` says so where there is any."""
+        return "" if self.trouble else "a node that lives becomes master by itself; c4 ps shows what runs"
 
     async def begin(self) -> None:
         """Be a candidate as soon as etcd answers."""
@@ -106,7 +116,7 @@ class Candidacy:
         self._ready = False
         try:
             taken = await self._recovery.run(self._went_back)
-            self.trouble, self._went_back = "", False
+            self._trouble, self._went_back = "", False
         finally:
             self._ready = True
         until = self._loop.time() + _LEAD_SECONDS
@@ -160,6 +170,13 @@ class Candidacy:
         self._store.abandon()
         self._tell("lost", 0)
 
+    def unheard(self, why: str) -> None:
+        """Say so while etcd's majority, or this node's way to it, is lost."""
+        self._unheard = why and (
+            f"{why}; without etcd nobody is master: bring its members back, or, if most are lost for good, go on from "
+            "one with c4 store recover --yes-others-are-down"
+        )
+
     def seen(self, node: int, term: int) -> None:
         """Follow another master."""
         with contextlib.suppress(RuntimeError):
@@ -183,7 +200,7 @@ class Candidacy:
             except (StoreFailed, StaleTerm, Gap, EtcdError) as error:
                 self._say(f"this node waits for its store: {error}")
             await asyncio.sleep(_RETRY_SECONDS)
-        self.trouble, self._ready = "", True
+        self._trouble, self._ready = "", True
         self._candidate.start()
 
     async def _follow_events(self) -> None:
@@ -204,7 +221,7 @@ class Candidacy:
             await self._catch_up()
             if self._candidate.holds(term):
                 await self._seat.lead(term)
-                self.trouble, self._went_back = "", False
+                self._trouble, self._went_back = "", False
                 return
             log.warning("mastership_too_late", term=term)
         except (StoreFailed, StaleTerm, Gap, EtcdError, ConfDError) as error:
@@ -321,6 +338,6 @@ class Candidacy:
                 log.warning("log_not_trimmed", error=str(error))
 
     def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
+        if trouble != self._trouble:
             log.error("no_master_here", reason=trouble)
-        self.trouble = trouble
+        self._trouble = trouble

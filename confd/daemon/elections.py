@@ -35,6 +35,10 @@ class Elections(Protocol):
     def trouble(self) -> str:
         """Why this node has no master and cannot be it, for people; empty when nothing is wrong here."""
 
+    @property
+    def advice(self) -> str:
+        """What to do where nobody is master; empty when ``trouble`` says it."""
+
     def gone(self) -> frozenset[int]:
         """Return nodes that certainly do not run, so nobody needs to wait for them."""
 

@@ -62,6 +62,7 @@ class Daemon:
     def __init__(self, root: Path, take_over: bool = False) -> None:
         self.files = NodeFiles(root)
         self.identity: Identity = self.files.load_identity()
+        self.files.check_certificate(self.identity.uuid)
         self._ended = asyncio.Event()
         self._exit_code = 0
         self._mastership: Mastership | None = None
@@ -129,8 +130,9 @@ class Daemon:
         standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
         self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
         self._gateway = Gateway(
-            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master
-        )
+            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master,
+            advice=lambda: self._elections.advice,
+        )  # fmt: skip
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
@@ -239,9 +241,11 @@ class Daemon:
     async def _close(self) -> None:
         self.ready = False
         await self._api.close()
-        for task in (self._pruning, self._switching):
-            if task is not None:
-                task.cancel()
+        looking = [task for task in (self._pruning, self._switching) if task is not None]
+        for task in looking:
+            task.cancel()
+        # Before the store is closed that they look at.
+        await asyncio.gather(*looking, return_exceptions=True)
         await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
@@ -314,7 +318,7 @@ class Daemon:
                 if self._follower.silence() > OFFLINE_SECONDS:
                     raise NodeOffline("it has fallen silent")
             return call.result()
-        except NodeOffline as error:
+        except (NodeOffline, NoMaster) as error:
             why = self._elections.trouble or error.message
             raise NodeOffline(f"{master[1]} was master last, {why}") from None
         finally:

@@ -77,6 +77,11 @@ class Succession:
             return ""
         return f"mastership was being given to n{self.waiting_for}, which does not answer; start its daemon"
 
+    @property
+    def advice(self) -> str:
+        """What to do where nobody is master."""
+        return "" if self.trouble else "start its daemon, or take over on another node"
+
     def gone(self) -> frozenset[int]:
         """Return nothing: only the nodes themselves can tell."""
         return frozenset()

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
+from confd.cluster.member import TROUBLE
 from confd.exaconf import Configuration, Disk, Docker, Node
 from confd.jobs.observing import ask
 from confd.jobs.types import NodeId
@@ -45,7 +46,7 @@ def node_state(ctx: Context) -> dict[str, Any]:
 
 @job(READ, allow=_ADMINISTRATORS)
 def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
-    """Describe a node as it is now; of one that is not online, what is known without asking it.
+    """Describe a node as it is now; of one that is not online, what is known without asking it, and why under 'info'.
 
     :param nid: Id of the node.
 
@@ -63,6 +64,7 @@ def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
         "affinity": node.affinity,
         "uuid": node.uuid,
         "booted": _booted(ctx, nid),
+        "info": ctx.cluster.status(nid, TROUBLE) or "",
     }
     if ctx.cluster.status(nid, "nodes") is not None:
         # A node that falls silent at this moment is shown like one that is away.

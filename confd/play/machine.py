@@ -69,10 +69,11 @@ class MadePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """A node of a play."""
+    """A node of a play; ``alone``: it is meant without others that are on the same machine."""
 
     id: str
     node: int
+    alone: bool = False
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -133,7 +134,9 @@ def make(part: Part) -> MadePart:
 
 def start(named: Named) -> bool:
     """Start the daemons of a play that do not run here and wait until they serve; tell whether the node was started."""
-    return any(node.node == named.node for node in starting.start(_find(named.id)))
+    play = _find(named.id)
+    only = home.pick(play, named.node) if named.alone else None
+    return any(node.node == named.node for node in starting.start(play, only))
 
 
 def stop(named: Named) -> None:

@@ -79,14 +79,20 @@ def make(settings: Settings, machines: Machines, say: Say) -> MadeRemote:
     return MadeRemote(Made(ready, generated), room, min(fact.memory for fact in facts.values()))
 
 
-def start(play: Play, machines: Machines) -> list[PlayNode]:
-    """Start what does not run; return the nodes that were started."""
+def start(play: Play, machines: Machines, only: PlayNode | None = None) -> list[PlayNode]:
+    """Start what does not run, everywhere or of one node; return the nodes that were started."""
+    if only is not None:
+        named = machine.Named(play.id, only.node, alone=True)
+        return [only] if decode(machines.tell([Told(only.address, "start", named)]).all(), bool)[only.address] else []
     started = decode(_tell(play, machines, "start").all(), bool)
     return [node for node in play.nodes if started[node.address]]
 
 
-def stop(play: Play, machines: Machines) -> None:
-    """Stop databases that do not start with the cluster, then all processes everywhere."""
+def stop(play: Play, machines: Machines, only: PlayNode | None = None) -> None:
+    """Stop databases that do not start with the cluster, then all processes everywhere; or those of one node."""
+    if only is not None:
+        machines.tell([Told(only.address, "stop", machine.Named(play.id, only.node))]).all()
+        return
     first = play.nodes[0]
     with suppress(NodeOffline):
         machines.tell([Told(first.address, "quiet", machine.Named(play.id, first.node))])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
-from confd.model.errors import ConfDError, NodeError, NotFound, TimedOut, error_from
+from confd.model.errors import ConfDError, NodeError, NotFound, TimedOut, WrongState, error_from
 from confd.model.sizes import format_exact
 from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
@@ -44,11 +44,14 @@ class DatabaseGround(NamedTuple):
     sharing: int
 
 
-def start(play: Play) -> list[PlayNode]:
+def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
     """Start the daemons that do not run and wait until all nodes serve calls; return the nodes that were started.
 
-    Nodes that were removed from the cluster are left alone. When one dies, those that were started are stopped again.
+    Nodes that were removed from the cluster are left alone. When one dies, those of a new play are stopped again; a
+    play that ran before goes on without it.
 
+    :param only: the node to start and wait for, instead of all.
+    :raises WrongState: that node was removed.
     :raises NodeError: a daemon died, with its last words.
     :raises TimedOut: a node does not get ready.
     :raises InUse: somebody took a port meanwhile.
@@ -56,7 +59,7 @@ def start(play: Play) -> list[PlayNode]:
     with home.alone(play.directory):
         if not (play.directory / FILE).exists():
             raise NotFound(f"play {play.number} was deleted meanwhile")
-        nodes = present(play)
+        nodes = _chosen(play, only)
         wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
         for node in wanting:
@@ -64,12 +67,24 @@ def start(play: Play) -> list[PlayNode]:
         try:
             children = {node: processes.start(node) for node in wanting}
             _wait_ready(nodes, children)
-        except BaseException:
-            processes.stop(wanting)
+        except BaseException as error:
+            if play.progress is Progress.READY and isinstance(error, NodeError | TimedOut):
+                error.message += f"\nthe other nodes of play {play.number} were left running; c4 ps shows them"
+            else:
+                processes.stop(wanting)
             raise
-        if play.progress is not Progress.READY:
+        if only is None and play.progress is not Progress.READY:
             play.with_progress(Progress.READY).save()
     return wanting
+
+
+def _chosen(play: Play, only: PlayNode | None) -> list[PlayNode]:
+    nodes = [node for node in present(play) if only is None or node.node == only.node]
+    if only is not None and not nodes:
+        raise WrongState(
+            f"{only.name} was removed from the cluster; delete what is left of it: c4 rm -t {play.number}.{only.node}"
+        )
+    return nodes
 
 
 def start_new(play: Play) -> None:

@@ -14,14 +14,15 @@ from confd.play.record import Play, PlayNode
 _STOP_SECONDS = 60.0
 
 
-def stop(play: Play) -> None:
-    """Stop daemons and databases of a play.
+def stop(play: Play, only: PlayNode | None = None) -> None:
+    """Stop daemons and databases of a play, or all processes of one node while the others go on.
 
     Databases that start with the cluster stay wanted and come back with it; the others are stopped by job.
     """
     with home.alone(play.directory):
-        stop_databases(play)
-        processes.stop(play.nodes)
+        if only is None:
+            stop_databases(play)
+        processes.stop(play.nodes if only is None else [only])
 
 
 def stop_databases(play: Play) -> None:

@@ -40,10 +40,12 @@ class Nodes:
         self.own: Master | None = None
         self.trouble: list[Exception] = []
         self.standing_in: Master | None = None
+        self.advice = "take over"
         self.remote = Gateway(11, Counter(path / "11"), lambda: self.master, self._nobody)
         self.gateway = Gateway(
-            12, Counter(path / "12"), lambda: self.own, self._forward, 0.0, patience, lambda: self.standing_in
-        )
+            12, Counter(path / "12"), lambda: self.own, self._forward, 0.0, patience, lambda: self.standing_in,
+            lambda: self.advice,
+        )  # fmt: skip
 
     async def _nobody(self, method: str, body: Any) -> Any:
         raise NoMaster("no master is known yet")
@@ -147,7 +149,10 @@ def test_without_a_master_a_call_is_given_up(tmp_path: Path) -> None:
         for method in ("job_exec", "job_start"):
             envelope = await nodes.call(method, "x", {})
             assert (envelope["result_name"], envelope["result_jobid"][:3]) == ("NO_MASTER", "12.")
-            assert "take over" in envelope["result_desc"]
+            assert envelope["result_desc"] == "no master answers (no master is known yet); take over"
+        nodes.advice, nodes.trouble = "", [NoMaster("etcd does not answer; start it"), *nodes.trouble]
+        envelope = await nodes.call("job_exec", "x", {})
+        assert envelope["result_desc"] == "no master answers (etcd does not answer; start it)"
         with pytest.raises(Fault) as caught:
             await nodes.call("job_list")
         assert caught.value.code == NoMaster.code

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from confd import __version__
+from confd.cluster.member import TROUBLE
 from confd.exaconf import Disk, Docker, Node
 from confd.model.errors import NotFound, PermissionDenied
 from confd.model.states import NodeState
@@ -69,6 +70,15 @@ def test_info_of_a_node_that_is_away(stage: Stage) -> None:
     assert not {"cored", "load", "booted"} & set(info)
     with pytest.raises(NotFound, match="no node '14'"):
         stage.run("node_info", nid=14)
+
+
+def test_info_says_what_is_wrong_with_a_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps the master from hearing a node is shown with it, whether it is online or not."""
+    told = "n12 runs OpenConfD 0.0.9, the master n11 0.1.0; install the same version on all nodes"
+    monkeypatch.setattr(stage, "status", lambda node, service: told if service == TROUBLE else None)
+    assert stage.run("node_info", nid=12).result["info"] == told
+    monkeypatch.undo()
+    assert "info" not in stage.run("node_info", nid=12).result
 
 
 EXAMPLES = [

@@ -134,8 +134,10 @@ GOOD = {"nid": 21, "private_ip": "10.0.0.21"}
         ([{"nid": 22, "private_ip": "10.0.0.22", "uuid": "12"}], "no UUID"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "uuid": f"{11:040X}"}], "UUID"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "uuid": UUIDS[1]}], "was that of n9, which was removed"),
+        ([{"nid": 0, "private_ip": "10.0.0.22"}], "entry 2: nid is 0, ids of nodes go from 1 to 65535"),
+        ([{"nid": 65536, "private_ip": "10.0.0.22"}], "entry 2: nid is 65536"),
         ([{"nid": True, "private_ip": "10.0.0.22"}], "nid is True"),
-        ([{"nid": 22, "private_ip": "10.0.0.22", "colour": "red"}], "'colour' is not known"),
+        ([{"nid": 22, "private_ip": "10.0.0.22", "colour": "red"}], "'colour' is not known; .*offline"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "offline": "maybe"}], "offline is 'maybe'"),
         ([{"nid": 22, "private_ip": "10.0.0.22", "space_warn_threshold": 200}], "entry 2"),
     ],
@@ -214,7 +216,7 @@ def test_addresses_can_be_exchanged(stage: Stage) -> None:
         ([{"nid": 11, "private": "10.0.0.1"}, {"nid": 12, "private": "10.0.0.1"}], r"10\.0\.0\.1 is that of"),
         ([{"nid": 14, "private": "10.0.0.1"}], "no node '14'"),
         ([{"nid": 11}], "n11 has no address"),
-        ([{"nid": 11, "private": "10.0.0"}], r"10\.0\.0"),
+        ([{"nid": 11, "private": "10.0.0"}], r"nodes: the entry of n11: '10\.0\.0' is not an address"),
     ],
 )
 def test_addresses_that_are_refused(stage: Stage, nodes: list[Any], text: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ from confd.cluster.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles
 from confd.cluster.leader import Leader
-from confd.cluster.member import Timing
+from confd.cluster.member import TROUBLE, Timing
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.operations import operation
 from confd.cluster.replica import Replica
@@ -334,6 +335,47 @@ def test_other_software_and_other_nodes_are_not_greeted(files: Files) -> None:
                 await hello(greeting)
             with pytest.raises(WrongState, match="n12 answers at the address of n14"):
                 await hello(greeting | {"version": __version__, "to": 14})
+
+    run(test())
+
+
+def test_the_master_knows_why_a_node_is_not_heard(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other software, nobody there, a wrong clock: said as long as it is so, and not after."""
+    off = [0.0]
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def time() -> float:
+            return time.time() + off[0]
+
+    monkeypatch.setattr("confd.cluster.follower.time", Clock)
+
+    async def test() -> None:
+        async with cluster_of(files, 12) as cluster:
+
+            def trouble() -> str:
+                return str(cluster.leader.status(12, TROUBLE))
+
+            await cluster.same(12)
+            await until(lambda: cluster.leader.states()[12] is NodeState.ONLINE)
+            assert trouble() == ""
+            off[0] = -4_000.0
+            await until(
+                lambda: re.search(r"clock of n12 is (3999|4000) s behind the master's; set it right", trouble())
+            )
+            off[0] = 0.0
+            await until(lambda: trouble() == "")
+            await cluster.down(12)
+            await until(lambda: "no node answers at" in trouble())
+            assert cluster.leader.states()[12] is NodeState.OFFLINE
+            monkeypatch.setattr("confd.cluster.follower.__version__", "0.0.9")
+            await cluster.up(12)
+            await until(lambda: "n12 runs OpenConfD 0.0.9, the master n11" in trouble())
+            monkeypatch.undo()
+            await until(lambda: trouble() == "")
+            assert cluster.leader.status(14, TROUBLE) is None
 
     run(test())
 

@@ -236,10 +236,12 @@ def test_a_certificate_of_another_authority_is_refused(node_files: Files) -> Non
             called.append(body)
 
         async with port_of(node_files("a"), {"echo": method}) as port, connector_of(stranger) as x:
-            with pytest.raises(NodeOffline):
+            with pytest.raises(
+                NodeOffline, match=r"127\.0\.0\.1:\d+: it hung up .*; does it refuse the certificate of this"
+            ):
                 await x.call("127.0.0.1", port, "echo", 1)
         async with port_of(impostor, {"echo": method}) as port, connector_of(node_files("b")) as b:
-            with pytest.raises(NodeOffline):
+            with pytest.raises(NodeOffline, match=r"its certificate is not good \(.*\); is it of this cluster"):
                 await b.call("127.0.0.1", port, "echo", 1)
         assert called == []
 
@@ -268,7 +270,7 @@ def test_a_node_that_is_no_member_is_refused(node_files: Files) -> None:
             async with connector_of(node_files("b")) as b:
                 assert await b.call("127.0.0.1", port, "echo", 1) == 1
             async with connector_of(node_files("c")) as c:
-                with pytest.raises(NodeOffline):
+                with pytest.raises(NodeOffline, match="it does not take this node for a member of its cluster"):
                     await c.call("127.0.0.1", port, "echo", 1)
 
     run(test())

@@ -16,12 +16,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from confd.cluster.certificates import new_authority, new_member
+from confd.cluster.identity import NodeFiles
 from confd.model.errors import NodeError
 from confd.play import home as place
 from confd.play import processes, starting, stopping
 from confd.play.making import Workshop
 from confd.play.parameters import merge
-from confd.play.record import Play, Progress
+from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import settle
 
 NET = f"127.{random.randrange(10, 250)}.{random.randrange(250)}"
@@ -99,6 +101,13 @@ def test_life_of_a_play(terminal: Terminal):
     assert {state for _, _, state in terminal.ps()} == {"stopped"}
     assert "started n11, n12, n13" in terminal.c4("start", "-t", "1")
     terminal.c4("wait", "1", "--stage", "c", "--timeout", "30")
+    others = [processes.daemon(node) for node in play.nodes[:2]]
+    assert "n13 of play 1 is stopped; start it with: c4 start -t 1.13" in terminal.c4("stop", "-t", "1.13")
+    assert processes.remains(play.nodes[2:]) == []
+    assert [processes.daemon(node) for node in play.nodes[:2]] == others
+    check_a_node_that_cannot_start(terminal, play.nodes[2])
+    assert "started n13" in terminal.c4("start", "-t", "1.13")
+    assert "n13 of play 1 runs already" in terminal.c4("start", "-t", "1.13")
     killed = processes.daemon(play.nodes[1])
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
@@ -149,6 +158,21 @@ def test_failure_leaves_no_files(terminal: Terminal, monkeypatch: pytest.MonkeyP
         Workshop(settle(merge({"CCC_HOST_ADDRS": f"{NET}.41"}))).make()
     assert place.plays() == []
     assert not list(terminal.home.glob("1_*"))
+
+
+def check_a_node_that_cannot_start(terminal: Terminal, node: PlayNode) -> None:
+    """With the certificate of another cluster a node does not start and says why; the others are left alone."""
+    files = NodeFiles(node.root)
+    kept = files.certificate.read_bytes(), files.key.read_bytes()
+    stranger = new_member(new_authority("other"), files.load_identity().uuid, [node.address])
+    files.certificate.write_bytes(stranger.certificate_pem)
+    files.key.write_bytes(stranger.key_pem)
+    said = terminal.c4("start", "-t", "1", status=1)
+    assert "is not good: it is not of this cluster: another authority has signed it" in said
+    assert "the other nodes of play 1 were left running" in said
+    assert [state for _, _, state in terminal.ps()] == ["running", "running", "stopped"]
+    files.certificate.write_bytes(kept[0])
+    files.key.write_bytes(kept[1])
 
 
 def test_database(terminal: Terminal):

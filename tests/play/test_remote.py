@@ -100,6 +100,10 @@ def test_life_of_a_play_on_two_machines(control: Control) -> None:
     listed = control.c4("connect", "-t", "1.12/cos", "--", "confd_client -j node_list")
     assert sorted(json.loads(listed)) == ["11", "12"]
     control.c4("connect", "-t", "1.11/cos", "--", "exit 7", status=7)
+    assert "n12 of play 1 is stopped" in control.c4("stop", "-t", "1.12")
+    assert [line.split()[9] for line in control.c4("ps").splitlines()[1:]] == ["running", "stopped"]
+    assert "started n12" in control.c4("start", "-t", "1.12")
+    assert "n12 of play 1 runs already" in control.c4("start", "-t", "1.12")
     control.c4("stop", "-t", "1")
     assert {line.split()[9] for line in control.c4("ps").splitlines()[1:]} == {"stopped"}
     assert "started n11, n12" in control.c4("start", "-t", "1")

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from confd.cluster.member import SKEW_SECONDS
 from confd.cluster.tokens import fits
 from confd.exaconf import Node
 from confd.model.errors import InUse, NotFound, PermissionDenied, WrongState
@@ -17,8 +18,6 @@ TOKENS: Final = "node_token/"
 """Prefix of the runtime records of tokens, by node id."""
 JOINED: Final = "node_joined/"
 """Prefix of the runtime records that say which machine is a node: the UUID it joined with."""
-SKEW_SECONDS: Final = 300.0
-"""How far the clock of a node may be from that of the master: job files, backups and schedules compare times."""
 
 
 class TokenRecord(msgspec.Struct, frozen=True, omit_defaults=True):

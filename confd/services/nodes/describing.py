@@ -10,7 +10,7 @@ import msgspec
 from confd.exaconf import Component, Configuration, Disk, Docker, Node
 from confd.exaconf.nodes import SUSPENDED
 from confd.model.errors import InvalidParameter, NotFound
-from confd.services.nodes.naming import check_name, check_uuid, next_addresses, read_address
+from confd.services.nodes.naming import MOST_ID, check_name, check_uuid, next_addresses, read_address
 
 _NUMBERS: Final[tuple[str, ...]] = ("nid", "space_warn_threshold", "bg_rec_limit")
 _FLAGS: Final[tuple[str, ...]] = ("offline", "no_partition_extend")
@@ -142,15 +142,21 @@ def readdressed(node: Node, entry: Entry, like: Sequence[str]) -> Node:
     if not entry.private_ip and not entry.public_ip:
         raise InvalidParameter(f"nodes: the entry of n{node.id} has no address; give private, public or both")
     changed = node
-    if entry.private_ip:
-        changed = msgspec.structs.replace(changed, private_net=_moved(node.private_net, entry.private_ip, like))
-    if entry.public_ip:
-        changed = msgspec.structs.replace(changed, public_net=_moved(node.public_net, entry.public_ip, like))
+    try:
+        if entry.private_ip:
+            changed = msgspec.structs.replace(changed, private_net=_moved(node.private_net, entry.private_ip, like))
+        if entry.public_ip:
+            changed = msgspec.structs.replace(changed, public_net=_moved(node.public_net, entry.public_ip, like))
+    except InvalidParameter as error:
+        raise InvalidParameter(f"nodes: the entry of n{node.id}: {error.message}") from None
     return changed
 
 
 def _moved(net: str | None, given: str, like: Sequence[str]) -> str:
     prefix = (net or "").partition("/")[2]
+    if "/" not in given:
+        # A text that is no address is named as it was given.
+        read_address(given, like)
     return read_address(f"{given}/{prefix}" if prefix and "/" not in given else given, like)
 
 
@@ -162,10 +168,14 @@ def _entry(place: int, given: object) -> Entry:
         _OTHER_NAMES.get(str(key), str(key)): value for key, value in given.items() if value is not None
     }
     if unknown := sorted(values.keys() - {*_NUMBERS, *_FLAGS, *_TEXTS}):
-        raise InvalidParameter(f"{here}: {unknown[0]!r} is not known; keys are {', '.join((*_NUMBERS, *_TEXTS))}")
+        raise InvalidParameter(
+            f"{here}: {unknown[0]!r} is not known; keys are {', '.join((*_NUMBERS, *_TEXTS, *_FLAGS))}"
+        )
     if "nid" not in values:
         raise InvalidParameter(f"{here}: nid is missing")
     numbers = {key: _number(f"{here}: {key}", values[key]) for key in _NUMBERS if key in values}
+    if not 1 <= numbers["nid"] <= MOST_ID:
+        raise InvalidParameter(f"{here}: nid is {numbers['nid']}, ids of nodes go from 1 to {MOST_ID}")
     flags = {key: _flag(f"{here}: {key}", values[key]) for key in _FLAGS if key in values}
     texts = {key: _text(f"{here}: {key}", values[key]) for key in _TEXTS if key in values}
     if not 0 <= numbers.get("space_warn_threshold", 0) <= _PERCENT or numbers.get("bg_rec_limit", 1) < 1:

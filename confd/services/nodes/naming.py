@@ -25,14 +25,18 @@ _PREFIX: Final = 24
 
 
 def next_ids(known: Iterable[int], retired: Iterable[int], count: int) -> list[int]:
-    """Return the next free ids: consecutive, after the highest that there ever was.
+    """Return the next free ids: consecutive, after the highest that there ever was; else the lowest that are free.
 
     :raises LimitExceeded: there are not so many.
     """
-    first = max([FIRST_NODE - 1, *known, *retired]) + 1
-    if first + count - 1 > MOST_ID:
-        raise LimitExceeded(f"ids of nodes go up to {MOST_ID}; {count} more do not fit")
-    return list(range(first, first + count))
+    used = {FIRST_NODE - 1, *known, *retired}
+    first = max(used) + 1
+    if first + count - 1 <= MOST_ID:
+        return list(range(first, first + count))
+    free = [nid for nid in range(FIRST_NODE, MOST_ID + 1) if nid not in used]
+    if len(free) < count:
+        raise LimitExceeded(f"ids of nodes go up to {MOST_ID}, of which {len(free)} are free; {count} are needed")
+    return free[:count]
 
 
 def check_id(nid: int, known: Collection[int], retired: Collection[int]) -> None:

@@ -60,6 +60,9 @@ class Voter(Protocol):
     def seen(self, node: int, term: int) -> None:
         """Take note that another node is master."""
 
+    def unheard(self, why: str) -> None:
+        """Take note that etcd does not do what it is asked to, and why; empty once it does."""
+
 
 class Candidate:
     """One node's part in the election, in a thread of its own.
@@ -148,10 +151,13 @@ class Candidate:
             try:
                 self._renew()
                 self._look()
+                self._voter.unheard("")
             except (EtcdUnreachable, EtcdUncertain) as error:
                 log.warning("election_without_etcd", error=str(error))
+                self._voter.unheard(str(error))
             except EtcdError as error:
                 log.error("election_refused", error=str(error))
+                self._voter.unheard(str(error))
             except Exception:
                 log.exception("election_failed")
             self._check_deadline()

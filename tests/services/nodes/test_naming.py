@@ -36,13 +36,18 @@ def test_ids_are_never_used_again(known: set[int], retired: set[int], count: int
 
 
 def test_ids_that_are_taken() -> None:
-    """A node's id and the id of a removed node are refused, each with its reason; there is a last id."""
+    """A node's id and the id of a removed node are refused, each with its reason."""
     with pytest.raises(AlreadyExists, match="n12 exists already"):
         check_id(12, [11, 12], [])
     with pytest.raises(AlreadyExists, match="n13 was removed"):
         check_id(13, [11, 12], [13])
-    with pytest.raises(LimitExceeded):
-        next_ids([MOST_ID], [], 1)
+
+
+def test_ids_below_the_last_one() -> None:
+    """Who takes the last id does not keep the cluster from growing; ids of removed nodes stay unused."""
+    assert next_ids([11, 13, MOST_ID], [12], 2) == [14, 15]
+    with pytest.raises(LimitExceeded, match="of which 1 are free; 2 are needed"):
+        next_ids([*range(12, MOST_ID + 1)], [], 2)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class Node:
 
     def __init__(self, url: str, prefix: str, node: int) -> None:
         self.node, self.events, self.eligible = node, queue.SimpleQueue[tuple[str, int]](), True
+        self.why, self.hearing = "", queue.SimpleQueue[bool]()
         self.candidate = Candidate(EtcdClient(EtcdAccess(endpoints=(url,))), Keys(prefix), node, self)
 
     def rank(self, alive: frozenset[int]) -> int | None:
@@ -50,6 +51,11 @@ class Node:
         """Note it."""
         self.events.put((f"n{node}", term))
 
+    def unheard(self, why: str) -> None:
+        """Note it, with the last reason."""
+        self.why = why or self.why
+        self.hearing.put(not why)
+
     def wait(self, *wanted: str) -> int:
         """Return the term of the next event of these kinds."""
         while True:
@@ -67,7 +73,7 @@ def own() -> Iterator[Etcd]:
 
 
 def test_mastership_comes_and_goes(own: Etcd) -> None:
-    """Preferred first, given to the chosen one, freed at once by who ends, lost by who cannot renew; terms only grow."""
+    """Preferred first, given to the chosen one, freed at once by who ends, lost by who cannot renew."""
     prefix = fresh_prefix()
     nodes = {number: Node(own.url, prefix, number) for number in (11, 12, 13)}
     nodes[13].eligible = False
@@ -94,10 +100,16 @@ def test_mastership_comes_and_goes(own: Etcd) -> None:
         own.signal(signal.SIGSTOP)
         master.wait("lost")
         assert not master.candidate.holds(third)
+        other = next(node for node in nodes.values() if node is not master)
+        while other.hearing.get(timeout=PATIENCE):
+            pass
+        assert "etcd does not answer at" in other.why
         own.signal(signal.SIGCONT)
         fourth = nodes[11].wait("won", "n12")
         while fourth <= third:
             fourth = nodes[11].wait("won", "n12")
+        while not other.hearing.get(timeout=PATIENCE):
+            pass
         # n11 may see that n12 is master before n12 has etcd's answer itself.
         until(lambda: sum(node.candidate.holds(fourth) for node in nodes.values()) == 1, "one holds it")
     finally:
