@@ -45,7 +45,7 @@ from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
-from confd.services.nodes.stores import Moving
+from confd.services.nodes.stores import Moving, adopt
 from confd.store.choice import load_choice
 from confd.store.protocol import Retention
 
@@ -119,7 +119,9 @@ class Daemon:
         self._mover = Mover(
             identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
         )
-        self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
+        self._switch = Switch(
+            self._store, choice, lambda moved: adopt(self.host, moved), lambda: self.is_master, self._restart
+        )
         self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         methods["join"] = self._admit_here
