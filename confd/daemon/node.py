@@ -36,7 +36,7 @@ from confd.daemon.stores import authority, cluster_mark, open_elections, open_st
 from confd.daemon.switching import RESTART, Switch
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NodeOffline, NoMaster
+from confd.model.errors import ConfDError, NodeOffline, NoMaster, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
 from confd.scheduler.standin import StandIn
@@ -192,7 +192,12 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def lead(self, term: int) -> None:
-        """Become master under a term, which is recorded."""
+        """Become master under a term, which is recorded.
+
+        :raises WrongState: the cluster has left the store that this node still uses.
+        """
+        if self._switch.check():
+            raise WrongState(f"the cluster has left the store {self._store_kind}; this node follows it there")
         self._replica.reload()
         reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
@@ -251,7 +256,7 @@ class Daemon:
         await self._port.close()
         self._agent.close()
         self._replica.close()
-        await asyncio.to_thread(self._leases.close, self._exit_code == 0)
+        await asyncio.to_thread(self._leases.close, self._exit_code in (0, RESTART))
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._etcd.close)
         if self._leaving:
