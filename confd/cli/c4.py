@@ -323,14 +323,10 @@ def store() -> None:
 @click.option("--port", type=click.IntRange(1, 65534), help="Port of etcd that the nodes run (CCC_PLAY_ETCD_PORT).")
 @click.option("--binary", help="Program of etcd that the nodes run (CCC_PLAY_ETCD_BINARY).")
 def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ...], **given: Any) -> None:
-    """Move a running cluster into etcd, with its history.
-
-    Without --endpoint its first three (or five) data nodes run etcd for it.
-    """
+    """Move a running cluster into etcd, with its history; without --endpoint, its data nodes run etcd for it."""
     from confd.play.storing import etcd_params, move
 
-    found, node, _ = _find(target, play_id)
-    _say(move(found, node, etcd_params(list(endpoints), given, _sources())))
+    _say(move(*_find(target, play_id)[:2], etcd_params(list(endpoints), given, _sources())))
 
 
 @store.command("sqlite")
