@@ -168,7 +168,7 @@ class Gateway:
             status, content = response.status, response.read()
         except _BROKEN as error:
             self._drop(number)
-            if isinstance(error, TimeoutError):
+            if token and isinstance(error, TimeoutError):
                 # With a token of an etcd that was there before, a server that is younger waits instead of refusing it.
                 self._forget_token(token)
             text = f"{self.endpoints[number]} gave no answer ({error or type(error).__name__})"
