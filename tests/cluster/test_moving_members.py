@@ -22,6 +22,8 @@ from tests.servers import ETCD, require
 
 MEMBERS = (11, 12, 13)
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Cluster]:
