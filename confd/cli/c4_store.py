@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from confd.cli.c4_target import find_play, say, with_target
+from confd.cli.c4_target import configured, find_play, say, with_target
 
 
 @click.group()
@@ -14,20 +16,21 @@ def store() -> None:
 
 @store.command("etcd")
 @with_target
-@click.option("--endpoint", "endpoints", multiple=True, required=True, help="URL of a member of etcd; may be repeated.")
+@click.option("--endpoint", "endpoints", multiple=True, help="URL of a member of an etcd that exists; may be repeated.")
 @click.option("--ca", help="File with the certificates that sign etcd's, on all nodes.")
 @click.option("--certificate", help="File with the nodes' certificate towards etcd, on all nodes.")
 @click.option("--key", help="File with the key of that certificate, on all nodes.")
 @click.option("--user", help="Name of the nodes' user in etcd.")
 @click.option("--password-file", help="File with that user's password, on all nodes.")
 @click.option("--prefix", help="What all keys in etcd begin with.")
-def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ...], **given: str | None) -> None:
-    """Move a running cluster into etcd, with its history."""
-    from confd.play.storing import move
+@click.option("--port", type=click.IntRange(1, 65534), help="Port of etcd that the nodes run (CCC_PLAY_ETCD_PORT).")
+@click.option("--binary", help="Program of etcd that the nodes run (CCC_PLAY_ETCD_BINARY).")
+def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ...], **given: Any) -> None:
+    """Move a running cluster into etcd, with its history; without --endpoint, its data nodes run etcd for it."""
+    from confd.play.storing import etcd_params, move
 
     found, node, _ = find_play(target, play_id)
-    params = {name: value for name, value in given.items() if value is not None}
-    say(move(found, node, {"kind": "etcd", "endpoints": list(endpoints), **params}))
+    say(move(found, node, etcd_params(list(endpoints), given, configured())))
 
 
 @store.command("sqlite")

@@ -23,6 +23,8 @@ from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeError, NoMaster, WrongState
 from confd.services.nodes.mastership import affinities
+from confd.services.nodes.stores import recorded
+from confd.store.choice import StoreKind
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError
 from confd.store.etcd.state import journal_of, read_state
@@ -141,12 +143,17 @@ class Candidacy:
         """Return how many living nodes are preferred to this one; None when it cannot lead now."""
         conf = self._conf()
         own = conf.nodes.get(self._node)
-        if not self._ready or own is None or own.suspended:
+        if not self._ready or own is None or own.suspended or self._has_left():
             return None
         order = affinities(conf.nodes.values(), self._store.runtime())
         before = (order[self._node], self._node)
         voting = [node for node in conf.nodes.values() if node.id in alive and not node.suspended]
         return sum((order[node.id], node.id) < before for node in voting)
+
+    def _has_left(self) -> bool:
+        """Tell whether the cluster has left etcd: who led it here would take jobs that are lost."""
+        moved = recorded(self._store.runtime())
+        return moved is not None and moved.choice.kind is not StoreKind.ETCD
 
     def own_term(self) -> int:
         """Return the highest term that is known here."""

@@ -57,16 +57,16 @@ class Mover:
         self._loop = asyncio.get_running_loop()
         self._under_way: asyncio.Task[None] | None = None
 
-    def move(self, choice: StoreChoice, job: str) -> None:
-        """Move; for the thread of a job, whose end is the next master's.
+    def move(self, choice: StoreChoice, sealed: str, job: str) -> None:
+        """Move, with sealed access to the new store; for the thread of a job, whose end is the next master's.
 
         :raises WrongState: other jobs do not end; nothing has changed.
         :raises NoMaster: this node has resigned; always, when it was tried.
         """
-        asyncio.run_coroutine_threadsafe(self._move(choice, job), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._move(Moved(choice, "", sealed), job), self._loop).result()
         raise NoMaster(f"the store moves to {choice.kind}; the master of it goes on with job {job}")
 
-    async def _move(self, choice: StoreChoice, job: str) -> None:
+    async def _move(self, wanted: Moved, job: str) -> None:
         master = self._seat.mastership
         if master is None:
             raise NoMaster(f"n{self._node} is not the master")
@@ -77,16 +77,16 @@ class Mover:
             gate.open()
             raise WrongState(f"jobs {', '.join(left)} still run; wait for them, then move the store")
         await master.retire()
-        self._under_way = self._loop.create_task(self._switch(master, choice, job))
+        self._under_way = self._loop.create_task(self._switch(master, wanted, job))
 
-    async def _switch(self, master: Mastership, choice: StoreChoice, job: str) -> None:
+    async def _switch(self, master: Mastership, wanted: Moved, job: str) -> None:
         try:
-            verified = await asyncio.to_thread(self._copy, master.term, choice)
+            verified = await asyncio.to_thread(self._copy, master.term, wanted)
         except Exception as error:
-            log.exception("store_not_moved", kind=str(choice.kind))
+            log.exception("store_not_moved", kind=str(wanted.choice.kind))
             await self._go_back(master, job, str(error))
             return
-        log.info("store_moved", kind=str(choice.kind), verified=verified)
+        log.info("store_moved", kind=str(wanted.choice.kind), verified=verified)
         end, until = self._store.head().n, self._loop.time() + _COPY_SECONDS
         while self._loop.time() < until and any(n < end for n in master.leader.progress().values()):  # noqa: ASYNC110 - is polled
             await asyncio.sleep(_LOOK_SECONDS)
@@ -105,13 +105,13 @@ class Mover:
             await self._seat.leave()
             await self._seat.lead(master.term)
 
-    def _copy(self, term: int, choice: StoreChoice) -> str:
+    def _copy(self, term: int, wanted: Moved) -> str:
         """Copy, compare, and write the record that is the switch; what was verified."""
         store = self._store
         store.lead(term, self._node)
         store.flush()
         before = state_of(store)
-        moved = Moved(choice, str(before.fingerprint()))
+        moved = msgspec.structs.replace(wanted, verified=str(before.fingerprint()))
         if isinstance(store, EtcdStore):
             _compare(before.fingerprint(), read_state(store.authority).fingerprint())
             store.append(Kind.RUNTIME, RECORD, moved).result()
@@ -119,7 +119,7 @@ class Mover:
         record = Record(
             term, before.head.n + 1, Kind.RUNTIME, RECORD, time.time(), msgspec.Raw(msgspec.json.encode(moved))
         )
-        self._fill(choice, with_record(before, record), term)
+        self._fill(moved.choice, with_record(before, record), term)
         if store.append(Kind.RUNTIME, RECORD, moved, record.at).result() != record.position:
             raise StoreFailed("the journal went on while the store was moved")
         return moved.verified

@@ -36,7 +36,7 @@ from confd.daemon.stores import authority, cluster_mark, open_elections, open_st
 from confd.daemon.switching import RESTART, Switch
 from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NodeOffline, NoMaster
+from confd.model.errors import ConfDError, NodeOffline, NoMaster, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
 from confd.scheduler.standin import StandIn
@@ -45,7 +45,7 @@ from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
-from confd.services.nodes.stores import Moving
+from confd.services.nodes.stores import Moving, adopt
 from confd.store.choice import load_choice
 from confd.store.protocol import Retention
 
@@ -120,7 +120,9 @@ class Daemon:
         self._mover = Mover(
             identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
         )
-        self._switch = Switch(files.root, self._store, choice, self.host.path, lambda: self.is_master, self._restart)
+        self._switch = Switch(
+            self._store, choice, lambda moved: adopt(self.host, moved), lambda: self.is_master, self._restart
+        )
         self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         methods["join"] = self._admit_here
@@ -192,7 +194,12 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def lead(self, term: int) -> None:
-        """Become master under a term, which is recorded."""
+        """Become master under a term, which is recorded.
+
+        :raises WrongState: the cluster has left the store that this node still uses.
+        """
+        if self._switch.check():
+            raise WrongState(f"the cluster has left the store {self._store_kind}; this node follows it there")
         self._replica.reload()
         reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
@@ -253,7 +260,7 @@ class Daemon:
         await self._port.close()
         self._agent.close()
         self._replica.close()
-        await asyncio.to_thread(self._leases.close, self._exit_code == 0)
+        await asyncio.to_thread(self._leases.close, self._exit_code in (0, RESTART))
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._etcd.close)
         if self._leaving:

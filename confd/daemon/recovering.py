@@ -1,6 +1,7 @@
 """Going on after the loss of etcd's majority, or with an etcd that went back: by order of an administrator.
 
-What this node can reach is brought together: its own member of etcd, which becomes the only one, its journal, and the
+What this node can reach is brought together: its own member of etcd, which becomes the only one (a new one where the
+node ran none), its journal, and the
 journals of nodes that answer. etcd is then made to hold the longest of them, under a term that is far above any that
 those who are down may still give each other: when they return they follow.
 """
@@ -21,6 +22,8 @@ from confd.cluster.nodeport import Connector
 from confd.cluster.takeover import Known, Taken, ask_all, fetch
 from confd.exaconf import Conf
 from confd.model.errors import NodeError, WrongState
+from confd.services.etcd.founding import found_alone
+from confd.services.etcd.members import RECORD, Members
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.plan import load_plan
 from confd.store.etcd.candidate import Next
@@ -75,9 +78,8 @@ class Recovery:
         known = await ask_all(self._connector, self._conf(), self._node)
         answers = [one for one in known.values() if one is not None]
         await self._check_needed(answers, went_back)
-        if not went_back and load_plan(self._root) is not None:
-            log.warning("etcd_forced", node=self._node)
-            await asyncio.to_thread(server_at(self._root).force_new_cluster)
+        if not went_back:
+            await asyncio.to_thread(self._stand_alone)
         await self._wait_for_etcd()
         await self._longest(answers)
         term = max([self._store.leader()[0], *(one.term for one in answers)]) + TERMS
@@ -87,6 +89,17 @@ class Recovery:
             raise NodeError(f"etcd was not put right: {error}") from None
         silent = tuple(node for node, answer in known.items() if answer is None)
         return Taken(term, self._store.head(), silent)
+
+    def _stand_alone(self) -> None:
+        """Have etcd be one member here: the one that survived, or a new one where the cluster ran none."""
+        if load_plan(self._root) is not None:
+            log.warning("etcd_forced", node=self._node)
+            server_at(self._root).force_new_cluster()
+            return
+        known = self._store.runtime().get(RECORD)
+        members = None if known is None else msgspec.convert(known, Members)
+        found_alone(self._root, f"n{self._node}", self._conf().require_node(self._node).private_ip, members)
+        log.warning("etcd_begun_anew", node=self._node)
 
     async def _check_needed(self, answers: list[Known], went_back: bool) -> None:
         if leading := [one.node for one in answers if one.leads]:

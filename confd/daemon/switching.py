@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import structlog
 
-from confd.cluster.identity import write_private
-from confd.services.nodes.stores import RECORD, recorded, resolve
-from confd.store.choice import STORE_FILE, StoreChoice, encode_choice
+from confd.services.nodes.stores import RECORD, Moved, recorded
+from confd.store.choice import StoreChoice
 from confd.store.protocol import Kind, Record, Store
 
 log = structlog.get_logger("switching")
@@ -26,17 +24,17 @@ _LOOK_SECONDS: Final = 2.0
 class Switch:
     """Compares the store that the journal names with the one this node uses.
 
-    :param path: gives the real path of one in the node's view.
+    :param adopt: has this node use a store from its next start on.
     :param busy: tells that this node leads, so that it still has to tell the others.
     :param restart: ends the daemon so that it is started anew.
     """
 
     def __init__(
-        self, root: Path, store: Store, present: StoreChoice, path: Callable[[str], Path], busy: Callable[[], bool],
+        self, store: Store, present: StoreChoice, adopt: Callable[[Moved], None], busy: Callable[[], bool],
         restart: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._root, self._store, self._present = root, store, present
-        self._path, self._busy, self._restart = path, busy, restart
+        self._store, self._present = store, present
+        self._adopt, self._busy, self._restart = adopt, busy, restart
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         store.watch(self._take)
@@ -54,10 +52,10 @@ class Switch:
     def check(self) -> bool:
         """Switch when the journal names another kind of store; whether it does."""
         wanted = recorded(self._store.runtime())
-        if wanted is None or wanted.kind is self._present.kind:
+        if wanted is None or wanted.choice.kind is self._present.kind:
             return False
-        log.warning("store_switched", kind=str(wanted.kind))
-        write_private(self._root / STORE_FILE, encode_choice(resolve(wanted, self._path)))
+        log.warning("store_switched", kind=str(wanted.choice.kind))
+        self._adopt(wanted)
         self._restart()
         return True
 

@@ -7,20 +7,20 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from confd import __version__
-from confd.cluster.certificates import Pair, certify, fingerprint, key_fingerprint, load_pair
+from confd.cluster.certificates import Pair, certify, fingerprint, key_fingerprint
 from confd.cluster.tokens import Token, cluster_uuid, hash_secret, new_secret, write
 from confd.exaconf import Disk, Node
 from confd.jobs import locks
+from confd.jobs.certifying import authority
 from confd.jobs.nodes_standing import MEMBERSHIP
 from confd.jobs.types import DeviceName, DiskName, NodeId, SectorCount
-from confd.model.errors import InUse, InvalidParameter, PermissionDenied, Unsupported, WrongState
+from confd.model.errors import InUse, InvalidParameter, PermissionDenied, WrongState
 from confd.model.secret import Secret
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.nodes.admission import (
-    AUTHORITY,
     JOINED,
     TOKENS,
     Applicant,
@@ -85,20 +85,20 @@ def node_admit(
     Examples:
     {nid: 14, secret: 5f6c..., cluster: 290341..., request: -----BEGIN CERTIFICATE REQUEST-----..., address: 10.0.0.14, version: 0.1.0, clock: 1796000000}
     """  # noqa: E501 - one example per line
-    authority, node = _authority(ctx), ctx.conf.nodes.get(nid)
+    signing, node = _authority(ctx), ctx.conf.nodes.get(nid)
     known = ctx.record(f"{TOKENS}{nid}")
     applicant = Applicant(
         node=nid, secret=_secret_bytes(nid, secret), cluster=cluster, key=_key_of(request), address=address,
         version=version, clock=clock,
     )  # fmt: skip
     present = Present(
-        cluster=cluster_uuid(fingerprint(authority.certificate_pem)), version=__version__, now=ctx.now(), node=node,
+        cluster=cluster_uuid(fingerprint(signing.certificate_pem)), version=__version__, now=ctx.now(), node=node,
         token=msgspec.convert(known, TokenRecord) if known else None, joined=ctx.record(f"{JOINED}{nid}"),
     )  # fmt: skip
     ctx.put_record(f"{TOKENS}{nid}", msgspec.to_builtins(admit(applicant, present)))
     assert node is not None
     return {
-        "certificate": certify(authority, request.encode(), node.uuid, [node.private_ip, node.name]).decode(),
+        "certificate": certify(signing, request.encode(), node.uuid, [node.private_ip, node.name]).decode(),
         "members": sorted(one.uuid for one in ctx.conf.nodes.values()),
     }
 
@@ -148,13 +148,7 @@ def _with_device(ctx: Context, node: Node, disk: str, name: str, sectors: int) -
 
 
 def _authority(ctx: Context) -> Pair:
-    record = ctx.record(AUTHORITY)
-    if record is None:
-        raise Unsupported(
-            "this cluster was made by a version that did not keep the key of its authority, so no node can join; make "
-            "a new cluster and restore the backups of this one there"
-        )
-    return load_pair(record["certificate"].encode(), ctx.open_secret(record["key"]).reveal().encode())
+    return authority(ctx, "no node can join; make a new cluster and restore the backups of this one there")
 
 
 def _doors(ctx: Context) -> tuple[str, ...]:

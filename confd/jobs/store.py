@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from confd.cluster.operations import MASTER
+from confd.jobs.nodes_standing import MEMBERSHIP
+from confd.jobs.store_founding import end, found, keep
 from confd.model.errors import InvalidParameter, WrongState
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.etcd.plan import CLIENT_PORT
 from confd.services.nodes.stores import FAILED, Moving, move_store, probe_store
 from confd.store.choice import StoreChoice, StoreKind
 from confd.store.etcd.access import DEFAULT_PREFIX, Endpoint, EtcdAccess
@@ -39,10 +42,12 @@ FilePath = Annotated[str, Rule(check=check_path)]
 Endpoints = Annotated[list[str], Rule(form="URLs such as https://10.0.0.11:2379")]
 Prefix = Annotated[str, Rule(check=check_prefix)]
 
+Port = Annotated[int, Rule(minimum=1, maximum=65534)]
+
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 
 
-@job(MODIFY, allow=_ADMINISTRATORS, own=True, lockless=True)
+@job(MODIFY, allow=_ADMINISTRATORS, own=True, locks=[MEMBERSHIP])
 def store_move(
     ctx: Context,
     kind: StoreKind,
@@ -55,48 +60,83 @@ def store_move(
     password_file: FilePath | None = None,
     check_names: bool = True,
     prefix: Prefix = DEFAULT_PREFIX,
+    port: Port | None = None,
+    binary: FilePath | None = None,
 ) -> str:
     """Move the cluster into another store, with its history; what was compared is returned.
 
-    Running jobs end first, new ones wait. All nodes restart their daemons; databases go on.
+    Running jobs end first, new ones wait. All nodes restart their daemons; databases go on. Without endpoints the first
+    three data nodes (five, when there are so many; one of fewer than three) run etcd for the cluster. Such members end
+    when the cluster has moved back.
 
     :param kind: The store to move to.
-    :param endpoints: Where etcd is.
+    :param endpoints: Where an etcd is that exists.
     :param ca: File with the certificates that sign etcd's.
     :param certificate: File with the nodes' certificate towards etcd.
     :param key: File with the key of that certificate.
     :param user: Name of the nodes' user in etcd.
     :param password_file: File with the user's password.
     :param check_names: Whether etcd's certificates must carry the names in the endpoints.
-    :param prefix: What all keys in etcd begin with.
+    :param prefix: What all keys in an etcd that exists begin with.
+    :param port: Port of the etcd that the nodes run, 2379 unless given; the next one is for members among themselves.
+    :param binary: Program of the etcd that the nodes run; the installed one unless given.
 
     Examples:
+    {kind: etcd}
     {kind: etcd, endpoints: ['https://10.0.0.11:2379'], ca: /exa/etc/ssl/etcd-ca.crt}
     {kind: sqlite}
     """
+    of_endpoints = {
+        "endpoints": endpoints, "ca": ca, "certificate": certificate, "key": key, "user": user,
+        "password_file": password_file, "check_names": None if check_names else False,
+        "prefix": None if prefix == DEFAULT_PREFIX else prefix,
+    }  # fmt: skip
+    _check_together(kind, of_endpoints, {"port": port, "binary": binary})
     access = None
-    if kind == StoreKind.ETCD:
-        if not endpoints:
-            raise InvalidParameter("endpoints: say where etcd is, such as ['https://10.0.0.11:2379']")
-        for endpoint in endpoints:
-            check_endpoint(endpoint)
+    if endpoints:
         access = EtcdAccess(
             endpoints=tuple(endpoints), ca=ca, certificate=certificate, key=key, user=user,
             password_file=password_file, names_checked=check_names,
         )  # fmt: skip
-    elif endpoints:
-        raise InvalidParameter("endpoints: only the store etcd has endpoints")
-    choice = StoreChoice(kind=StoreKind(kind), etcd=access, prefix=prefix)
     if ctx.learn("present store", lambda: ctx.service(Moving).kind.value) == kind:
         raise WrongState(f"the store is {kind} already")
-    states = ctx.learn("nodes online", lambda: _online(ctx.cluster.node_states()))
+    states = _states(ctx)
+    if kind == StoreKind.ETCD and access is None:
+        founded = found(ctx, states, binary or "", port or CLIENT_PORT)
+        keep(ctx, founded.members)
+        return _move(ctx, founded.choice, states, founded.sealed)
+    if kind == StoreKind.SQLITE:
+        end(ctx)
+    return _move(ctx, StoreChoice(kind=StoreKind(kind), etcd=access, prefix=prefix), states)
+
+
+def _check_together(kind: StoreKind, of_endpoints: dict[str, Any], of_members: dict[str, Any]) -> None:
+    """Check that what is given belongs to one and the same way of having a store."""
+    endpoints = of_endpoints["endpoints"]
+    if endpoints == []:
+        raise InvalidParameter("endpoints: give at least one; without this parameter the nodes run etcd themselves")
+    for endpoint in endpoints or ():
+        check_endpoint(endpoint)
+    if kind != StoreKind.ETCD:
+        wrong, why = of_endpoints | of_members, "only the store etcd has that"
+    elif endpoints:
+        wrong, why = of_members, "is for an etcd that the nodes run; leave it out, or the endpoints"
+    else:
+        wrong, why = of_endpoints, "is for an etcd that exists; give its endpoints, too"
+    for name, value in wrong.items():
+        if value is not None:
+            raise InvalidParameter(f"{name}: {why}")
+
+
+def _move(ctx: Context, choice: StoreChoice, states: dict[int, NodeState], sealed: str = "") -> str:
     mark = ctx.learn("cluster mark", lambda: ctx.service(Moving).mark)
-    for node in states:
+    for node in sorted(node for node, state in states.items() if state is NodeState.ONLINE):
         ctx.run(probe_store.on(node, choice=choice, cluster=mark))
     ctx.put_record(FAILED, None)
-    verified = ctx.run(move_store.on(MASTER, choice=choice, job=ctx.job_id))
-    return f"the store is {kind} now; both held the same: {verified}"
+    verified = ctx.run(move_store.on(MASTER, choice=choice, job=ctx.job_id, sealed=sealed))
+    return f"the store is {choice.kind} now; both held the same: {verified}"
 
 
-def _online(states: dict[int, NodeState]) -> list[int]:
-    return sorted(node for node, state in states.items() if state is NodeState.ONLINE)
+def _states(ctx: Context) -> dict[int, NodeState]:
+    known = ctx.learn("nodes", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
+    return {int(node): NodeState(state) for node, state in known.items()}

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from confd.daemon.recovering import permission, permit
 from confd.model.errors import NodeError, NodeOffline, TimedOut
 from confd.play import processes
 from confd.play.calls import is_ready, job_ended, start_job
+from confd.play.parameters import as_port, merge
 from confd.play.record import Play, PlayNode
 from confd.store.choice import load_choice
 
 _PATIENCE: Final = 180.0
 _LOOK: Final = 0.2
 _JOB: Final = "store_move"
+
+
+def etcd_params(endpoints: list[str], given: Mapping[str, Any], sources: Iterable[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the parameters of a move to etcd; what is not given of members comes from the parameters of c4.
+
+    :param endpoints: of an etcd that exists; without them the nodes run their own.
+    """
+    params = {"kind": "etcd"} | {name: value for name, value in given.items() if value is not None}
+    if endpoints:
+        return params | {"endpoints": endpoints}
+    texts = merge(*sources)
+    params.setdefault("port", as_port(texts["CCC_PLAY_ETCD_PORT"]))
+    if binary := params.get("binary") or texts["CCC_PLAY_ETCD_BINARY"]:
+        params["binary"] = str(Path(binary).absolute())
+    return params
 
 
 def move(play: Play, node: PlayNode, params: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def test_a_cluster_moves_to_etcd_and_back() -> None:
             made.run("group_create", node=11 + number % 3, groupname=f"before{number}", groupid=6000 + number)
         refused = made.try_run("store_move", kind="etcd", endpoints=["http://127.0.0.1:1"])
         assert "cannot use this store" in refused["result_desc"]
-        assert "endpoints" in made.try_run("store_move", kind="etcd")["result_desc"]
+        assert "give its endpoints" in made.try_run("store_move", kind="etcd", user="ann")["result_desc"]
 
         made.kill(13)
         until(lambda: made.run("node_state")["13"] != "online", "the master misses n13")

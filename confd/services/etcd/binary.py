@@ -14,6 +14,7 @@ from confd.model.errors import Unsupported
 _PLACES: Final = ("/usr/bin/etcd", "/usr/local/bin/etcd")
 _LEAST: Final = (3, 4)
 _SECONDS: Final = 20.0
+_HOW: Final = "with CCC_PLAY_ETCD_BINARY (c4 store etcd: --binary)"
 
 
 def find_binary(given: str = "") -> str:
@@ -25,7 +26,7 @@ def find_binary(given: str = "") -> str:
     if not found:
         raise Unsupported(
             "etcd is not installed on this machine: install it (Debian: apt-get install etcd-server) or name a program "
-            "of version 3.4 or newer with CCC_PLAY_ETCD_BINARY"
+            f"of version 3.4 or newer {_HOW}"
         )
     version = _version(found)
     if version < _LEAST:
@@ -49,8 +50,8 @@ def _version(program: str) -> tuple[int, ...]:
     try:
         told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unsupported(f"{program} does not run ({error}); name an etcd with CCC_PLAY_ETCD_BINARY") from None
+        raise Unsupported(f"{program} does not run ({error}); name an etcd {_HOW}") from None
     found = re.search(r"etcd Version: (\d+)\.(\d+)", told.stdout)
     if found is None:
-        raise Unsupported(f"{program} is not etcd; name an etcd with CCC_PLAY_ETCD_BINARY")
+        raise Unsupported(f"{program} is not etcd; name an etcd {_HOW}")
     return int(found[1]), int(found[2])

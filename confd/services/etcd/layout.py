@@ -37,6 +37,15 @@ def wanted_members(nodes: int) -> int:
     return next(size for size in _SIZES if size <= max(1, nodes))
 
 
+def first_members(data_nodes: Sequence[int], states: Mapping[int, NodeState]) -> list[int]:
+    """Return the nodes on which a cluster begins to run members of its own: the first of those that are in service.
+
+    :param data_nodes: nodes that may run a member, preferred ones first.
+    """
+    usable = [node for node in data_nodes if states.get(node) is not NodeState.SUSPENDED]
+    return usable[: wanted_members(len(usable))]
+
+
 def next_step(
     members: Sequence[Member], states: Mapping[int, NodeState], data_nodes: Sequence[int]
 ) -> Add | Remove | None:

@@ -135,9 +135,8 @@ class EtcdMembers:
         :raises ConfDError: a step failed; it is tried again.
         """
         conf, states = self._cluster.conf(), self._cluster.node_states()
-        through = next((node for node, state in sorted(states.items()) if state is NodeState.ONLINE), None)
-        if through is None:
-            return
+        # The master is certainly in the etcd that made it master; one that returns may still be in a former one.
+        through = self._cluster.node
         rows = self._call(list_members.on(through))
         present = [Member(row.id, _node_of(row, conf, members.port), bool(row.name)) for row in rows]
         self._tell(rows, states, members.port)

@@ -27,6 +27,15 @@ CLIENT_PORT: Final = 2379
 _GIB: Final = 1 << 30
 
 
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What lets the nodes into their own members: a client's certificate with its key (PEM), a password; the port."""
+
+    certificate: str
+    key: str
+    password: str
+    port: int
+
+
 class MemberPlan(msgspec.Struct, frozen=True, kw_only=True):
     """An etcd member as it is started.
 
@@ -101,6 +110,24 @@ def own_choice(files: NodeFiles, address: str, members: Iterable[str], port: int
         names_checked=False,
     )
     return StoreChoice(kind=StoreKind.ETCD, etcd=access)
+
+
+def is_own(root: Path, choice: StoreChoice) -> bool:
+    """Tell whether a node's store is etcd that the cluster runs itself."""
+    return choice.etcd is not None and choice.etcd.certificate == str(root / CERTIFICATE)
+
+
+def keep_access(root: Path, access: Access) -> None:
+    """Write the files that let a node in."""
+    write_private(root / PASSWORD_FILE, f"{access.password}\n".encode())
+    write_private(root / CERTIFICATE, access.certificate.encode())
+    write_private(root / KEY, access.key.encode())
+
+
+def drop_access(root: Path) -> None:
+    """Delete the files that let a node in."""
+    for name in SHARED:
+        (root / name).unlink(missing_ok=True)
 
 
 def save_choice(root: Path, choice: StoreChoice) -> None:

@@ -9,9 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.host import Host, Master
+from confd.cluster.identity import NodeFiles, write_private
 from confd.cluster.operations import master_operation, operation
 from confd.model.errors import NodeError
-from confd.store.choice import StoreChoice, StoreKind
+from confd.services.etcd.plan import Access, drop_access, is_own, keep_access, nearest_first
+from confd.store.choice import StoreChoice, StoreKind, encode_choice, load_choice
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.client import EtcdClient
 from confd.store.etcd.errors import EtcdError
@@ -29,10 +31,15 @@ _PROBE_SECONDS: Final = 3.0
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """The store of the cluster; paths in it are the node's view. ``verified`` says what both stores held."""
+    """The store of the cluster; paths in it are the node's view. ``verified`` says what both stores held.
+
+    ``sealed`` is how nodes are let into members of their own (``Access``), also those that were away: nothing when
+    etcd is another's.
+    """
 
     choice: StoreChoice
     verified: str
+    sealed: str = ""
 
 
 class Moving:
@@ -40,10 +47,11 @@ class Moving:
 
     :param kind: the store of now.
     :param mark: tells the cluster's keys in etcd from others.
-    :param move: moves for a job (its id); raises, for the master itself never goes on after it.
+    :param move: moves into a store, with sealed access to it, for a job (its id); raises, for the master itself never
+        goes on after it.
     """
 
-    def __init__(self, kind: StoreKind, mark: str, move: Callable[[StoreChoice, str], None]) -> None:
+    def __init__(self, kind: StoreKind, mark: str, move: Callable[[StoreChoice, str, str], None]) -> None:
         self.kind, self.mark, self.move = kind, mark, move
 
 
@@ -66,8 +74,8 @@ def probe_store(host: Host, choice: StoreChoice, cluster: str) -> None:
         raise NodeError(f"{host.name} cannot use this store: {error}") from None
 
 
-@master_operation("nodes.move_store", planned=lambda choice, job: "")
-def move_store(master: Master, choice: StoreChoice, job: str) -> str:
+@master_operation("nodes.move_store", planned=lambda choice, job, sealed: "")
+def move_store(master: Master, choice: StoreChoice, job: str, sealed: str) -> str:
     """Move the cluster into a store; ends there, when it does: with what was verified.
 
     The job that asks goes on under the next master, which runs this again and finds itself in that store.
@@ -81,14 +89,27 @@ def move_store(master: Master, choice: StoreChoice, job: str) -> str:
     failed = master.cluster.record(FAILED)
     if failed and failed["job"] == job:
         raise NodeError(f"the store was not moved, nothing has changed: {failed['reason']}")
-    moving.move(choice, job)
+    moving.move(choice, sealed, job)
     return ""
 
 
-def recorded(runtime: dict[str, Any]) -> StoreChoice | None:
+def recorded(runtime: dict[str, Any]) -> Moved | None:
     """Return the store that the runtime records name, None when it never moved."""
     told = runtime.get(RECORD)
-    return None if told is None else msgspec.convert(told, Moved).choice
+    return None if told is None else msgspec.convert(told, Moved)
+
+
+def adopt(host: Host, moved: Moved) -> None:
+    """Have a node use a store from its next start on, with everything that it needs there and nothing of before."""
+    files, before, choice = NodeFiles(host.root), load_choice(host.root), resolve(moved.choice, host.path)
+    if moved.sealed and choice.etcd is not None:
+        access = msgspec.json.decode(files.vault().open(moved.sealed).reveal(), type=Access)
+        keep_access(host.root, access)
+        endpoints = nearest_first(choice.etcd.endpoints, host.address, access.port)
+        choice = msgspec.structs.replace(choice, etcd=msgspec.structs.replace(choice.etcd, endpoints=endpoints))
+    write_private(files.store, encode_choice(choice))
+    if is_own(host.root, before) and not is_own(host.root, choice):
+        drop_access(host.root)
 
 
 def resolve(choice: StoreChoice, path: Callable[[str], Path]) -> StoreChoice:

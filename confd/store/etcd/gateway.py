@@ -44,11 +44,14 @@ _decode = msgspec.json.Decoder().decode
 _GATEWAYS: Final[weakref.WeakSet[Gateway]] = weakref.WeakSet()
 
 
-def learn_endpoints(access: EtcdAccess) -> None:
-    """Have all of this process that reach the same etcd try these endpoints, too; those of before stay to be tried."""
+def learn_endpoints(access: EtcdAccess, *, only: bool = False) -> None:
+    """Have all of this process that reach the same etcd try these endpoints first; those of before stay to be tried.
+
+    :param only: those of before are not tried any more: what may answer there one day is another etcd.
+    """
     for gateway in list(_GATEWAYS):
         if msgspec.structs.replace(gateway.access, endpoints=()) == msgspec.structs.replace(access, endpoints=()):
-            gateway.learn(access.endpoints)
+            gateway.learn(access.endpoints, only=only)
 
 
 class Gateway:
@@ -74,11 +77,14 @@ class Gateway:
         self._lock = threading.Lock()
         _GATEWAYS.add(self)
 
-    def learn(self, urls: Iterable[str]) -> None:
-        """Try further endpoints from now on."""
+    def learn(self, urls: Iterable[str], *, only: bool = False) -> None:
+        """Try these endpoints from now on, before those of before or instead of them."""
+        told = [Endpoint.of(url) for url in urls]
         with self._lock:
             # They are known by their place in the list, so nothing in it ever moves.
-            self.endpoints += [one for one in map(Endpoint.of, urls) if one not in self.endpoints]
+            known = [told[0]] * len(self.endpoints) if only else self.endpoints
+            self.endpoints = [*known, *(one for one in told if one not in known)]
+            self._preferred, self._token = self.endpoints.index(told[0]), None
 
     def call(
         self, path: str, body: Any, *, changes: bool = False, timeout: float = CALL_SECONDS, at: int | None = None
@@ -162,6 +168,9 @@ class Gateway:
             status, content = response.status, response.read()
         except _BROKEN as error:
             self._drop(number)
+            if token and isinstance(error, TimeoutError):
+                # With a token of an etcd that was there before, a server that is younger waits instead of refusing it.
+                self._forget_token(token)
             text = f"{self.endpoints[number]} gave no answer ({error or type(error).__name__})"
             raise (EtcdUncertain(text) if changes else EtcdUnreachable(text)) from None
         if status == 200:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confd.model.states import NodeState
-from confd.services.etcd.layout import Add, Member, Remove, next_step, wanted_members
+from confd.services.etcd.layout import Add, Member, Remove, first_members, next_step, wanted_members
 
 ON, OFF, SUSPENDED = NodeState.ONLINE, NodeState.OFFLINE, NodeState.SUSPENDED
 ALL = dict.fromkeys((11, 12, 13, 14), ON)
@@ -18,6 +18,14 @@ THREE = [Member(node, node, started=True) for node in (11, 12, 13)]
 def test_members_by_size(nodes: int, members: int) -> None:
     """One, three or five: an even number is no safer."""
     assert wanted_members(nodes) == members
+
+
+def test_where_the_first_members_run() -> None:
+    """On the first nodes that were not given up, also where one is away: that has to be said, not passed over."""
+    assert first_members([11, 12, 13, 14], ALL) == [11, 12, 13]
+    assert first_members([11, 12, 13, 14], ALL | {12: SUSPENDED, 13: OFF}) == [11, 13, 14]
+    assert first_members([11, 12], ALL) == [11]
+    assert first_members([11], {11: SUSPENDED}) == []
 
 
 def test_nothing_to_do() -> None:
