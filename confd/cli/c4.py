@@ -26,7 +26,7 @@ c4 ps                              what runs
 c4 connect -t 1/cos                a shell with confd_client on its first node
 c4 connect -t 1.12/cos -- COMMAND  one command on n12
 c4 stop -t 1, c4 start -t 1        all of it down, and up again
-    c4 store etcd -t 1                 keep its configuration and jobs in etcd
+c4 store etcd -t 1                 keep its configuration and jobs in etcd
 c4 rm -t 1                         stop and delete
 """
 # click leaves the lines of a paragraph alone that begins with a backspace character.
