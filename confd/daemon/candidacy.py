@@ -105,6 +105,10 @@ class Candidacy:
         expected = self._candidate.seen if starting else frozenset(self._conf().nodes)
         return expected - self._candidate.alive
 
+    def lapsed(self, term: int) -> float | None:
+        """Return since when this node's lease may be another one's, in seconds; None while it certainly is not."""
+        return self._candidate.lapsed(term)
+
     def give(self, node: int, job: str) -> None:
         """Give mastership to a node; for the thread of a job, whose end is the next master's."""
         asyncio.run_coroutine_threadsafe(self._give(node, job), self._loop).result()

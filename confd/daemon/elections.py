@@ -42,6 +42,9 @@ class Elections(Protocol):
     def gone(self) -> frozenset[int]:
         """Return nodes that certainly do not run, so nobody needs to wait for them."""
 
+    def lapsed(self, term: int) -> float | None:
+        """Return for how many seconds there may be a newer master than this node under a term; None: there is none."""
+
     async def begin(self) -> None:
         """Start deciding; returns once it is known whether this node leads first (it led already then) or follows.
 

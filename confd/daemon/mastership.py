@@ -69,13 +69,17 @@ SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (
 
 
 class Mastership:
-    """The master's parts, from taking over to giving up."""
+    """The master's parts, from taking over to giving up.
+
+    :param lapsed: tells for how long there may be a newer master than the one of a term; None when there is none.
+    """
 
     def __init__(
         self, host: Host, term: int, store: Store, replica: Replica, agent: Agent,
         connector: Connector, vault: Vault, files: NodeFiles, counter: Counter,
+        lapsed: Callable[[int], float | None],
     ) -> None:  # fmt: skip
-        self.term = term
+        self.term, self._lapsed = term, lapsed
         self._majority = Majority(time.monotonic())
         self._host, self._store, self._files = host, tenure(store), files
         store = self._store
@@ -143,7 +147,14 @@ class Mastership:
         reach(Failpoint.RESIGNED)
 
     def doubt(self) -> Doubt | None:
-        """Return how old answers of this master may be, having no quorum; None while it has one."""
+        """Return how old an answer may be that this master has just made; None when no newer master can exist.
+
+        One that stood still for a while may be asked before it has noticed anything itself.
+        """
+        lapsed = self._lapsed(self.term)
+        if lapsed is not None:
+            text = f"n{self._host.node} may no longer be master since {lapsed:.0f} s, so this may be out of date"
+            return Doubt(lapsed, text)
         return self._majority.doubt(time.monotonic())
 
     def _check_may_change(self) -> None:

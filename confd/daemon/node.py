@@ -207,7 +207,7 @@ class Daemon:
         self._follower.lead(self.identity.node, term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
-            self._counter,
+            self._counter, self._elections.lapsed,
         )  # fmt: skip
         self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
         self._mastership.view.add_service(Moving(self._store_kind, cluster_mark(self._vault), self._mover.move))

@@ -86,6 +86,9 @@ class Succession:
         """Return nothing: only the nodes themselves can tell."""
         return frozenset()
 
+    def lapsed(self, term: int) -> None:
+        """Return nothing: who has another node take over vouches for it that this one is gone."""
+
     def give(self, node: int, job: str) -> None:
         """Give mastership to a node; for the thread of a job, whose end is the next master's.
 

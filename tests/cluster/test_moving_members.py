@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.servers import ETCD, require
 MEMBERS = (11, 12, 13)
 
 pytestmark = pytest.mark.timeout(240)
+long = pytest.mark.skipif("TORTURE" not in os.environ, reason="takes a minute; make torture runs it")
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,7 @@ def test_members_end_when_the_cluster_has_left_them(made: Cluster) -> None:
     wait_group(made, 11, "in_sqlite", 6030)
 
 
+@long
 def test_calls_go_on_while_the_cluster_moves_again(made: Cluster) -> None:
     """Members are made a second time; what was acknowledged meanwhile is there, also after a restart."""
     caller = PatientCaller(made, 14)
@@ -151,6 +154,7 @@ def test_calls_go_on_while_the_cluster_moves_again(made: Cluster) -> None:
     assert caller.acknowledged.keys() | {"before2", "half", "in_etcd", "in_sqlite"} <= groups
 
 
+@long
 def test_a_survivor_without_a_member_begins_a_new_one(made: Cluster) -> None:
     """Not while a member can be reached; the others follow when they return, and run members again."""
     made.wait_same()

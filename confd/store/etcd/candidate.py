@@ -111,6 +111,10 @@ class Candidate:
         leading = self._leading
         return leading is not None and leading.term == term and self._clock() < self._deadline - _MARGIN_SECONDS
 
+    def lapsed(self, term: int) -> float | None:
+        """Return for how many seconds this node may be the only master no longer; None while it certainly is."""
+        return None if self.holds(term) else max(0.0, self._clock() - self._deadline + _MARGIN_SECONDS)
+
     def resign(self, to: int | None = None, pause: float = _NEXT_SECONDS) -> None:
         """Be master no longer, at once for everybody; and no candidate for a while.
 
