@@ -27,9 +27,10 @@ from tests.cluster.mayhem import (
     kill_server,
     primary,
 )
+from tests.seeds import seeds
 
 SECONDS = 600 if os.environ.get("TORTURE") else 8
-SEEDS = [1, random.randrange(10**6)] if os.environ.get("TORTURE") else [1]
+SEEDS = seeds([1], 1 if os.environ.get("TORTURE") else 0)
 EVENTS: dict[str, tuple[int, Callable[[Cluster, int], None]]] = {
     "kill_node": (4, kill_node),
     "kill_daemon": (2, kill_daemon),
@@ -137,14 +138,13 @@ def listens(address: str, port: int) -> bool:
 
 def test_anything_is_lost_at_random(running: Cluster) -> None:
     """No acknowledged row is lost, never two nodes take writes, EXAConf is the same everywhere at the end."""
-    seeds = [int(os.environ["SEED"])] if "SEED" in os.environ else SEEDS
     until(lambda: whole(running), "the cluster is whole")
     writer, watcher = Writer(running), Watcher(running)
     writer.start()
     watcher.start()
-    for seed in seeds:
+    for seed in SEEDS:
         print(f"seed {seed}")
-        torture(running, writer, random.Random(seed), SECONDS / len(seeds))
+        torture(running, writer, random.Random(seed), SECONDS / len(SEEDS))
     assert watcher.end() == []
     assert writer.end() == set()
     running.wait_same()

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.cluster.harness import SYS_PASSWORD, Cluster, until
+from tests.seeds import seeds
 
 ROUNDS = 50 if os.environ.get("TORTURE") else 4
 SEEDS = [1, 2]
@@ -95,14 +96,14 @@ def jobs(tag: str) -> list[Job]:
 
 def test_daemons_may_be_killed_at_any_moment(with_database: Cluster) -> None:
     """Random kills during random jobs: acknowledged jobs end well or undone, ids are unique, nodes stay equal."""
-    seeds = [int(os.environ["SEED"])] if "SEED" in os.environ else [*SEEDS, random.randrange(10**6)]
+    chosen = seeds(SEEDS, 1)
     writer = Writer(with_database)
     writer.start()
     until(lambda: writer.acknowledged or writer.problem, "the writer writes")
-    for seed in seeds:
+    for seed in chosen:
         print(f"seed {seed}")
         Torture(with_database, random.Random(seed), f"{seed}x{time.time_ns() % 10**6}").run(
-            max(1, ROUNDS // len(seeds))
+            max(1, ROUNDS // len(chosen))
         )
     writer.end()
 

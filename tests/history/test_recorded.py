@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from tests.cluster.harness import cluster
 from tests.history.checker import violations
 from tests.history.recording import Daemons, record
+from tests.seeds import seeds
 from tests.servers import ETCD, require
 
 TORTURE = bool(os.environ.get("TORTURE"))
@@ -34,14 +34,7 @@ def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
             running.close()
 
 
-def seeds() -> list[int]:
-    """Return the kept seeds, and new ones when there is time."""
-    if "SEED" in os.environ:
-        return [int(os.environ["SEED"])]
-    return [*KEPT, *(random.randrange(10**6) for _ in range(5))] if TORTURE else KEPT
-
-
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", seeds(KEPT, 5 if TORTURE else 0))
 @pytest.mark.timeout(300)
 def test_what_clients_were_told_stays_true(daemons: Daemons, seed: int) -> None:
     """Nothing acknowledged is lost or done twice, revisions have one order, reads are new, all nodes end up equal."""
