@@ -21,7 +21,7 @@ from confd.play.holders import check_free
 from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
 from confd.play.record import Play, PlayNode
 from confd.play.settings import ACCESS_NODE, NODE_PORT, Seat, Settings
-from confd.play.store import StoreFiles
+from confd.play.store import StoreFiles, check_given
 from confd.services.access.passwords import hash_password
 from confd.services.database.definition import check_name
 from confd.services.database.engine.installation import Installation
@@ -49,13 +49,14 @@ class Workshop:
         """Make all files of a new play.
 
         :raises InUse: an address or port is taken.
-        :raises InvalidParameter: the name of the database cannot be one.
+        :raises InvalidParameter: the name of the database cannot be one, or an etcd that is given does not answer.
         :raises Unsupported: databases could not run there.
         """
         if self._settings.with_db:
             check_name(self._settings.database)
         user = database_user()
         check_reachable(self._place, user)
+        check_given(self._settings.store)
         with home.alone():
             check_free((seat.address for seat in self._settings.seats), self._settings.ports, home.plays())
             engine = postgresql(self._place)

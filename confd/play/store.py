@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
@@ -27,10 +28,13 @@ from confd.services.etcd.plan import (
 )
 from confd.store.choice import StoreChoice, StoreKind
 from confd.store.etcd.access import Endpoint, EtcdAccess
+from confd.store.etcd.client import EtcdClient
+from confd.store.etcd.errors import EtcdError
 
 _GIVEN_CA: Final = "etc/cluster/etcd-ca.crt"
 _GIVEN_CERTIFICATE: Final = "etc/cluster/etcd-client.crt"
 _GIVEN_KEY: Final = "etc/cluster/etcd-client.key"
+_PREFIX: Final = "/openconfd/"
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +87,26 @@ def settle_store(texts: Mapping[str, str]) -> StoreSettings:
     )  # fmt: skip
 
 
+def check_given(settings: StoreSettings) -> None:
+    """Make sure that an etcd that is given answers, and lets its user in; before anything is made.
+
+    :raises InvalidParameter: it does not; says why.
+    """
+    if not settings.endpoints:
+        return
+    with TemporaryDirectory() as place:
+        password = Path(place) / "password"
+        write_private(password, f"{settings.password or ''}\n".encode())
+        access = EtcdAccess(
+            endpoints=settings.endpoints, user=settings.user, password_file=str(password) if settings.user else None,
+            ca=_text(settings.ca), certificate=_text(settings.certificate), key=_text(settings.key),
+        )  # fmt: skip
+        try:
+            EtcdClient(access).get(_PREFIX.encode())
+        except EtcdError as error:
+            raise InvalidParameter(f"CCC_PLAY_ETCD_ENDPOINTS: {error}; nothing was made") from None
+
+
 class StoreFiles:
     """Writes what each node of a new play needs to reach its store.
 
@@ -125,7 +149,7 @@ class StoreFiles:
             certificate=_keep(settings.certificate, files.root / _GIVEN_CERTIFICATE),
             key=_keep(settings.key, files.root / _GIVEN_KEY),
         )  # fmt: skip
-        return StoreChoice(kind=StoreKind.ETCD, etcd=access, prefix=f"/openconfd/{self._token}/")
+        return StoreChoice(kind=StoreKind.ETCD, etcd=access, prefix=f"{_PREFIX}{self._token}/")
 
 
 def _kind(text: str) -> StoreKind:
@@ -151,6 +175,10 @@ def _file(texts: Mapping[str, str], name: str) -> Path | None:
     except OSError as error:
         raise InvalidParameter(f"{name}={text}: cannot be read ({error.strerror})") from None
     return Path(text)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _keep(source: Path | None, place: Path) -> str | None:

@@ -11,9 +11,10 @@ from confd.cluster.certificates import new_authority
 from confd.cluster.identity import NodeFiles
 from confd.model.errors import InvalidParameter, Unsupported
 from confd.play.parameters import merge
-from confd.play.store import StoreFiles, StoreSettings, settle_store
+from confd.play.store import StoreFiles, StoreSettings, check_given, settle_store
 from confd.services.etcd.plan import PASSWORD_FILE, load_plan
 from confd.store.choice import StoreKind, load_choice
+from tests.servers import ETCD, etcd, require
 
 SEATS = [(f"n{node}", f"127.0.0.{node}") for node in (11, 12, 13, 14)]
 AUTHORITY = new_authority("test")
@@ -101,3 +102,15 @@ def test_no_etcd_to_run(tmp_path: Path) -> None:
     """It is said what to install."""
     with pytest.raises(Unsupported, match="CCC_PLAY_ETCD_BINARY"):
         settled(CCC_PLAY_STORE="etcd", CCC_PLAY_ETCD_BINARY=str(tmp_path / "missing"))
+
+
+def test_an_etcd_that_is_given_has_to_answer() -> None:
+    """Where nobody answers it is said before anything is made."""
+    require(ETCD)
+    with etcd() as running:
+        check_given(StoreSettings(kind=StoreKind.ETCD, endpoints=(running.url,)))
+        check_given(StoreSettings())
+    with pytest.raises(
+        InvalidParameter, match=r"CCC_PLAY_ETCD_ENDPOINTS: etcd does not answer at .*; nothing was made"
+    ):
+        check_given(StoreSettings(kind=StoreKind.ETCD, endpoints=(running.url,)))
