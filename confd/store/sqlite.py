@@ -222,8 +222,10 @@ class SqliteStore(History):
                 raise self._failure
             with self._write_lock:
                 batch = self._without_stale(batch)
+                records = [record for record, _ in batch]
+                self._before_writing(records)
                 reach(Failpoint.JOURNAL_DUE)
-                self._commit([record for record, _ in batch])
+                self._commit(records)
                 reach(Failpoint.JOURNAL_WRITTEN)
         except Exception as error:
             self._give_up(error)
@@ -232,6 +234,9 @@ class SqliteStore(History):
             return
         for record, done in batch:
             done.set_result(record.position)
+
+    def _before_writing(self, records: Sequence[Record]) -> None:
+        """Do what a store needs with records that it appends, before they are written here."""
 
     def _without_stale(self, batch: list[Entry]) -> list[Entry]:
         """Refuse what was queued before records of a newer master were taken in."""

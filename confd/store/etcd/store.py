@@ -8,14 +8,14 @@ end of the log. A master begins by bringing its file up to etcd's head.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from confd.model.errors import LimitExceeded
 from confd.model.failpoints import Failpoint, reach
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.errors import EtcdError
-from confd.store.protocol import Gap, Position, StaleTerm, StoreFailed
+from confd.store.protocol import Gap, Position, Record, StaleTerm, StoreFailed
 from confd.store.sqlite import Entry, SqliteStore
 
 
@@ -137,9 +137,6 @@ class EtcdStore(SqliteStore):
                         raise self._failure
                     reach(Failpoint.ETCD_DUE)
                     self.authority.append(part)
-                    with self._write_lock:
-                        # They are durable: the nodes may have them sent while this one's file takes them in.
-                        self._announce(part.records)
                 except BaseException as error:
                     _refuse(own, error)
                     raise
@@ -147,6 +144,10 @@ class EtcdStore(SqliteStore):
         except Exception as error:
             _refuse(entries, error)
             self._depose(error)
+
+    def _before_writing(self, records: Sequence[Record]) -> None:
+        # They are durable in etcd: the nodes may have them sent while this one's file takes them in.
+        self._announce(records)
 
     def _depose(self, error: Exception) -> None:
         with self._order:
