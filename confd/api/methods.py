@@ -223,11 +223,14 @@ class Methods:
         """Return the ticket of a job the caller may see, its file when it is not on its way here.
 
         :raises Fault: no such job, or not his.
+        :raises NoMaster: none that is known here, where not all need be known.
         """
         ticket = self._scheduler.ticket(str(job_id))
         if ticket is not None and (caller.administrator or ticket.caller.name == caller.name):
             return ticket
         file = await asyncio.to_thread(self._scheduler.file, str(job_id)) if ticket is None else None
+        if ticket is None and file is None:
+            self._scheduler.check_unknown(str(job_id))
         if file is None or not (caller.administrator or file.submitted.user == caller.name):
             raise Fault(UNKNOWN_ID, f"no job {str(job_id)[:80]!r} of yours is known; job_history lists jobs")
         return file

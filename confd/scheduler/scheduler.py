@@ -13,7 +13,7 @@ import structlog
 
 from confd.exaconf import diff
 from confd.model.envelope import Outcome, failure, success
-from confd.model.errors import ConfDError, Internal, Interrupted, NoQuorum, UnknownJob
+from confd.model.errors import ConfDError, Internal, Interrupted, NoMaster, NoQuorum, UnknownJob
 from confd.model.failpoints import Failpoint, reach
 from confd.model.states import Intent, Stage
 from confd.scheduler import masking, registry
@@ -146,6 +146,14 @@ class Scheduler:
         with contextlib.suppress(StoreFailed):
             self._store.flush()
         return fold(job_id, self._store.job(job_id))
+
+    def check_unknown(self, job_id: str) -> None:
+        """Refuse to say that there is no such job while a newer master may exist, which may know it.
+
+        :raises NoMaster: ask again.
+        """
+        if (doubt := self._around.doubt()) is not None:
+            raise NoMaster(f"job {job_id[:80]} is not known here, but {doubt.text}; ask again")
 
     def recover(self) -> None:
         """Go on with the jobs an earlier master left unfinished, in order of admission."""

@@ -46,6 +46,12 @@ class Jobs(Protocol):
     def file(self, job_id: str) -> JobFile | None:
         """Return the job file of any job of the history."""
 
+    def check_unknown(self, job_id: str) -> None:
+        """Refuse to say that there is no such job where somebody else may know it.
+
+        :raises NoMaster: who is asked may have an old copy only.
+        """
+
 
 class StandIn:
     """Runs read jobs that need no other node; everything else has to wait for a master.
@@ -89,6 +95,10 @@ class StandIn:
     def file(self, job_id: str) -> JobFile | None:
         """Return the job file of a job that is known here."""
         return fold(job_id, self._store.job(job_id))
+
+    def check_unknown(self, job_id: str) -> None:
+        """Refuse: the last jobs of the master before may not have come here."""
+        _needs_master(f"job {job_id[:80]}, which is not known here,")
 
     def _answer(self, admission: Admission) -> Outcome:
         try:

@@ -198,7 +198,7 @@ class Client(threading.Thread):
         if code not in (0, NotFound.code):
             return
         value = "" if code else output["Global"]["SearchDomains"] if register == DOMAINS else str(output["id"])
-        stale = any("old" in warning or "stale" in warning for warning in answer.get("result_warnings", ()))
+        stale = "result_stale" in answer
         self._note(
             Operation(
                 self._number, node, register, False, value or None, began, time.monotonic(), Outcome.OK, stale=stale

@@ -82,6 +82,8 @@ def test_jobs_of_the_history(stand_in: StandIn) -> None:
     """A job that ended is told of; plans and events are the master's."""
     assert stand_in.ticket("11.0") is None
     assert stand_in.file("99.1") is None
+    with pytest.raises(NoMaster, match=r"job 99\.1, which is not known here, needs the master"):
+        stand_in.check_unknown("99.1")
     with pytest.raises(NoMaster):
         stand_in.plan(admission("names"))
     with pytest.raises(NoMaster):
