@@ -159,7 +159,8 @@ class Sweep:
         victim = (master, *others)[case.rank]
         for node in self.cluster.addresses:
             failing = FAILING if case.goes_back and node == master else ""
-            self.order(node, f"{failing},{case.point}=exit@{case.count}" if node == victim else failing)
+            # The death first: where both are due, who fails would not come to it.
+            self.order(node, f"{case.point}=exit@{case.count},{failing}" if node == victim else failing)
         caller = Caller(self.cluster, next(node for node in others if node != victim), (story.job, story.params))
         caller.start()
         until(lambda: self.dead(victim) or not caller.is_alive(), f"{case}: a death or the job's end")
@@ -176,7 +177,7 @@ class Sweep:
         assert not caller.is_alive(), f"{case}: the call hangs"
         self._settled(caller.job_id)
         if caller.result.get("result_code"):
-            until(lambda: self.trees(story.directory) == trees, f"{case}: nothing is left of what was undone")
+            until(lambda: self.trees(story.directory or "/") == trees, f"{case}: nothing is left of what was undone")
         self._check(story, caller, goes_back=case.goes_back)
         return died
 
