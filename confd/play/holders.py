@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from confd.cluster.ports import hindrance
 from confd.model.errors import InUse
 from confd.play.processes import command_line, processes_of_machine
 from confd.play.record import Play, Progress
@@ -46,13 +47,8 @@ def check_ports(address: str, ports: Mapping[str, int]) -> None:
     :raises InUse: names the process, or what the system says.
     """
     for purpose, port in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-                probe.listen(1)
-            except OSError as error:
-                raise InUse(_refusal(address, port, purpose, error)) from None
+        if (error := hindrance(address, port)) is not None:
+            raise InUse(_refusal(address, port, purpose, error))
 
 
 def holds(play: Play) -> bool:

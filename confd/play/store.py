@@ -27,14 +27,13 @@ from confd.services.etcd.plan import (
     save_plan,
 )
 from confd.store.choice import StoreChoice, StoreKind
-from confd.store.etcd.access import Endpoint, EtcdAccess
+from confd.store.etcd.access import DEFAULT_PREFIX, Endpoint, EtcdAccess
 from confd.store.etcd.client import EtcdClient
 from confd.store.etcd.errors import EtcdError
 
 _GIVEN_CA: Final = "etc/cluster/etcd-ca.crt"
 _GIVEN_CERTIFICATE: Final = "etc/cluster/etcd-client.crt"
 _GIVEN_KEY: Final = "etc/cluster/etcd-client.key"
-_PREFIX: Final = "/openconfd/"
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +101,7 @@ def check_given(settings: StoreSettings) -> None:
             ca=_text(settings.ca), certificate=_text(settings.certificate), key=_text(settings.key),
         )  # fmt: skip
         try:
-            EtcdClient(access).get(_PREFIX.encode())
+            EtcdClient(access).get(DEFAULT_PREFIX.encode())
         except EtcdError as error:
             raise InvalidParameter(f"CCC_PLAY_ETCD_ENDPOINTS: {error}; nothing was made") from None
 
@@ -149,7 +148,7 @@ class StoreFiles:
             certificate=_keep(settings.certificate, files.root / _GIVEN_CERTIFICATE),
             key=_keep(settings.key, files.root / _GIVEN_KEY),
         )  # fmt: skip
-        return StoreChoice(kind=StoreKind.ETCD, etcd=access, prefix=f"{_PREFIX}{self._token}/")
+        return StoreChoice(kind=StoreKind.ETCD, etcd=access, prefix=f"{DEFAULT_PREFIX}{self._token}/")
 
 
 def _kind(text: str) -> StoreKind:

@@ -13,6 +13,7 @@ import msgspec
 from confd.cluster.host import Host, Master
 from confd.cluster.identity import NodeFiles
 from confd.cluster.operations import master_operation, operation
+from confd.cluster.ports import hindrance
 from confd.model.errors import InUse, NodeError, Unsupported, WrongState
 from confd.services.etcd.access import secure
 from confd.services.etcd.binary import find_binary
@@ -64,14 +65,9 @@ def check_ports(root: Path, address: str, port: int) -> None:
     """
     plan = load_plan(root) if server_at(root).pid() is not None else None
     for wanted in {port, port + 1} - ({plan.port, plan.port + 1} if plan else set()):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, wanted))
-                probe.listen(1)
-            except OSError as error:
-                why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-                raise InUse(f"port {wanted} on {address}, wanted for etcd, {why}; give another one") from None
+        if (error := hindrance(address, wanted)) is not None:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            raise InUse(f"port {wanted} on {address}, wanted for etcd, {why}; give another one")
 
 
 @operation("etcd.give_access")
