@@ -15,7 +15,7 @@ from typing import Final
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.model.errors import InsufficientSpace, NodeError, StorageError, WrongState
+from confd.model.errors import Canceled, ConfDError, InsufficientSpace, NodeError, StorageError, WrongState
 from confd.model.secret import Secret
 from confd.model.sizes import format_size
 from confd.services.backup.order import Link, Progress, RestoreOrder
@@ -52,6 +52,8 @@ class _Restore:
 
 
 _RUNNING: dict[tuple[Path, str], _Restore] = {}
+_CANCELED: set[tuple[Path, str]] = set()
+"""Generations whose restore was given up: what was ordered before and arrives only now is refused."""
 _LOCK: Final = threading.Lock()
 
 
@@ -61,6 +63,7 @@ def restore(host: Host, database: str, generation: str, order: RestoreOrder) -> 
 
     :raises StorageCorrupted: a file of the chain is damaged; the data that was there is untouched.
     :raises InsufficientSpace: there is no room for the old and the new data.
+    :raises Canceled: by ``cancel_restore``, now or before.
     """
     server = Server(host, database)
     if _has(server, generation):
@@ -68,8 +71,14 @@ def restore(host: Host, database: str, generation: str, order: RestoreOrder) -> 
     server.layout.make()
     workshop = Workshop(server.place, server.layout.account)
     with _registered(host, database, _Restore(order, generation, workshop)) as running, workshop.alone():
-        make(server, workshop, order, generation, running.ticker)
-        running.ticker.commit(workshop.exchange)
+        # It may have waited for others who work on this data.
+        running.ticker.check()
+        try:
+            make(server, workshop, order, generation, running.ticker)
+            running.ticker.commit(workshop.exchange)
+        except ConfDError:
+            workshop.clear()
+            raise
         aside = _aside(server.place)
     # Thousands of files take their time to go, and nobody has to wait for it.
     threading.Thread(target=_discard, args=(aside,), name="restore-discard", daemon=True).start()
@@ -78,8 +87,9 @@ def restore(host: Host, database: str, generation: str, order: RestoreOrder) -> 
 
 @operation("backup.cancel_restore")
 def cancel_restore(host: Host, database: str, generation: str) -> bool:
-    """End a restore that is under way; tell whether its data is in place already."""
+    """End a restore that is under way, and never begin it again; tell whether its data is in place already."""
     with _LOCK:
+        _CANCELED.add((host.root, generation))
         running = _RUNNING.get((host.root, database))
     if running is not None and running.generation == generation:
         running.ticker.stop("the restore was canceled")
@@ -87,7 +97,7 @@ def cancel_restore(host: Host, database: str, generation: str) -> bool:
     if _has(server, generation):
         return True
     with Workshop(server.place, server.layout.account).alone():
-        # What it had fetched is gone now.
+        # It is over now, and what it had fetched is gone.
         return _has(server, generation)
 
 
@@ -252,6 +262,8 @@ def _has(server: Server, generation: str) -> bool:
 def _registered(host: Host, database: str, running: _Restore) -> Iterator[_Restore]:
     key = (host.root, database)
     with _LOCK:
+        if (host.root, running.generation) in _CANCELED:
+            raise Canceled("the restore was canceled")
         if key in _RUNNING:
             raise NodeError(f"a restore of {database} is under way on {host.name} already")
         _RUNNING[key] = running

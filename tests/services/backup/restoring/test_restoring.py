@@ -110,7 +110,7 @@ def test_a_canceled_restore_is_undone(site: Site) -> None:
     site.rig.sql(11, "UPDATE t SET i = 2")
     stop(site)
     place = Place(site)
-    key = (site.host.root, NAME)
+    key, before = (site.host.root, NAME), set(restoring._CANCELED)
     with ThreadPoolExecutor(1) as pool, (site.rig.data(11).parent / "busy").open("a+") as lock:
         # The work begins once nobody else works on this data.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -124,6 +124,10 @@ def test_a_canceled_restore_is_undone(site: Site) -> None:
     record = site.supervision.record(NAME)
     assert (record.restore, record.create_new, record.operation, record.wanted) == (None, False, "", Wanted.STOPPED)
     assert not list(site.rig.data(11).parent.glob("pgdata.*"))
+    # What the master had decided before and the node hears of only now changes nothing any more.
+    ((_, canceled),) = restoring._CANCELED - before
+    with pytest.raises(Canceled):
+        restoring.restore.function(site.host, NAME, canceled, restore_order(site.backups().chain(full) or []))
     site.supervision.want(NAME, Wanted.RUNNING)
     assert site.rig.sql(11, "SELECT i FROM t") == [(2,)]
 
