@@ -32,7 +32,8 @@ def plan_election(now: Situation) -> Plan:
     copies = [one for node, one in now.seen.items() if _stands(now, node) and may_follow(now.record, one)]
     if lack := _lack(now, copies):
         return Plan(blocked=lack, offline=True)
-    read = [one for one in copies if one.detached]
+    # What is under way on a copy may have it follow the old primary once more.
+    read = [one for one in copies if one.detached and one.node not in now.busy]
     if _everything(now, copies, read):
         return Plan((Remember(_elected(now, max(read, key=lambda one: _rank(now, one)))),))
     if len(read) == len(copies):
