@@ -78,7 +78,7 @@ class Methods:
                 return failure(error).envelope("")
             return (await asyncio.to_thread(self._scheduler.plan, admission)).envelope("")
         ticket = self._admit(request, caller, name, options, start=False)
-        return (await _result_of(ticket.done)).envelope(ticket.id)
+        return (await _result_of(ticket.answer)).envelope(ticket.id)
 
     async def _job_start(self, request: Request, caller: Caller, name: Any, options: Any = None) -> Any:
         if is_dry(options):
@@ -86,7 +86,7 @@ class Methods:
         ticket = self._admit(request, caller, name, options, start=True)
         if ticket.durable is not None:
             try:
-                await _result_of(ticket.durable)
+                await _recorded(ticket)
             except (StoreFailed, StaleTerm) as error:
                 raise NoMaster(f"this master is going down, the job was not taken in: {error}") from None
         return ticket.id
@@ -117,7 +117,7 @@ class Methods:
             return failure(NotFound(fault.message)).envelope(str(job_id))
         ticket = _on_its_way(known)
         if ticket is not None:
-            return (await _result_of(ticket.done)).envelope(ticket.id)
+            return (await _result_of(ticket.answer)).envelope(ticket.id)
         return (await self._file(str(job_id))).info()["result"] or {}
 
     async def _job_info(self, request: Request, caller: Caller, options: Any) -> dict[str, Any]:
@@ -282,6 +282,23 @@ def _follow(done: Future[T]) -> asyncio.Future[T]:
 
 async def _result_of(done: Future[T]) -> T:
     return done.result() if done.done() else await _follow(done)
+
+
+async def _recorded(ticket: Ticket) -> None:
+    """Wait until a job that was started is durable.
+
+    :raises Fault: it is held up before that; it may run later.
+    """
+    assert ticket.durable is not None
+    if ticket.durable.done():
+        ticket.durable.result()
+        return
+    durable, answer = _follow(ticket.durable), _follow(ticket.answer)
+    ended, _ = await asyncio.wait({durable, answer}, return_when=asyncio.FIRST_COMPLETED)
+    if durable in ended or (outcome := answer.result()).code == 0:
+        await durable
+    else:
+        raise Fault(outcome.code, outcome.message)
 
 
 def is_dry(options: Any) -> bool:

@@ -54,3 +54,13 @@ def store_recover(target: str | None, play_id: str | None, yes_others_are_down: 
         raise click.UsageError("stop what still runs on the other nodes, then confirm with --yes-others-are-down")
     _, node, _ = find_play(target, play_id)
     say(recover(node))
+
+
+@store.command("compact")
+@with_target
+def store_compact(target: str | None, play_id: str | None) -> None:
+    """Free space in etcd, and let it take changes again after it was full."""
+    from confd.play.storing import compact
+
+    _, node, _ = find_play(target, play_id)
+    say(compact(node))

@@ -1,4 +1,4 @@
-"""Moving a play between stores, and going on from a survivor."""
+"""Moving a play between stores, going on from a survivor, room in etcd."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from confd.daemon.recovering import permission, permit
-from confd.model.errors import NodeError, NodeOffline, TimedOut
+from confd.model.errors import NodeError, NodeOffline, TimedOut, WrongState
+from confd.model.sizes import format_size
 from confd.play import processes
 from confd.play.calls import is_ready, job_ended, start_job
 from confd.play.parameters import as_port, merge
 from confd.play.record import Play, PlayNode
 from confd.store.choice import load_choice
+from confd.store.etcd.compaction import make_room
+from confd.store.etcd.errors import EtcdError
 
 _PATIENCE: Final = 180.0
 _LOOK: Final = 0.2
@@ -51,6 +54,23 @@ def move(play: Play, node: PlayNode, params: dict[str, Any]) -> str:
         if time.monotonic() > until:
             raise TimedOut(f"job {job_id} goes on; see it with confd_client job_info job_id: {job_id}")
         time.sleep(_LOOK)
+
+
+def compact(node: PlayNode) -> str:
+    """Free space in the etcd that a node uses, and let it take changes again; what became of each member.
+
+    :raises WrongState: the node's store is no etcd.
+    :raises NodeError: etcd does not do it, and why.
+    """
+    access = load_choice(node.root).etcd
+    if access is None:
+        raise WrongState(f"{node.name} uses the embedded store, where nothing is to be freed")
+    try:
+        made, missed = make_room(access)
+    except EtcdError as error:
+        raise NodeError(f"etcd was not compacted: {error}") from None
+    sizes = [f"{room.endpoint}: {format_size(room.before)} before, {format_size(room.after)} now" for room in made]
+    return "\n".join([*sizes, *missed, "etcd takes changes again"])
 
 
 def _has_moved(node: PlayNode, kind: str) -> bool:

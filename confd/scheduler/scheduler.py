@@ -65,6 +65,8 @@ class Scheduler:
         self._retried: dict[str, None] = {}
         self.gate = Gate()
         self._closed = False
+        self._held_up = ""
+        self._store.when_full(self._hold_up)
         self._workers = ThreadPoolExecutor(_WORKERS, "job")
         self._reading = Reading(around, self._end_started)
         self.events = Events(term=term)
@@ -95,6 +97,8 @@ class Scheduler:
         if self._closed:
             # It came in while this master gave its place away: too late to be told with the others.
             ticket.leave()
+        elif self._held_up and ticket.id in self._tickets:
+            ticket.hold_up(self._held_up)
         return ticket
 
     def _check_may_change(self, job: registry.Job) -> None:
@@ -107,7 +111,7 @@ class Scheduler:
     def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
         """End a call before it became a job; it has an id and a place in the history like any other."""
         ticket = Ticket(admission.job_id, None, {}, admission.caller, admission.request)
-        ticket.done.set_result(outcome := failure(error))
+        ticket.end(outcome := failure(error))
         name, shown = str(admission.name)[:80], masking.hide_given(dict(admission.given), _unsafe(admission))
         ticket.durable = self._reading.record(ticket, name, shown, outcome, lazy=not admission.start)
         return ticket
@@ -176,6 +180,12 @@ class Scheduler:
             ticket.leave()
         self.events.close()
 
+    def _hold_up(self, why: str) -> None:
+        """Tell whoever waits for a job that it cannot be recorded; empty: it can be again."""
+        self._held_up = why
+        for ticket in self._tickets.copy().values() if why else ():
+            ticket.hold_up(why)
+
     def _is_repeated(self, admission: Admission) -> bool:
         """Tell whether a call may have been here before; a first try that was held up comes after its repetition."""
         if not admission.retried:
@@ -192,7 +202,7 @@ class Scheduler:
         if file is None or file.outcome is None:
             return None
         ticket = Ticket(job_id, None, {}, SYSTEM, {})
-        ticket.done.set_result(file.outcome)
+        ticket.end(file.outcome)
         return ticket
 
     def _submit(self, ticket: Ticket, *, wait: bool) -> None:

@@ -194,6 +194,12 @@ class Store(Protocol):
         :raises LimitExceeded: says what to do.
         """
 
+    def when_full(self, tell: Callable[[str], None]) -> None:
+        """Call back, in the writing thread, when records that were taken in can be written only once there is room.
+
+        :param tell: gets what to do about it, and an empty text when there is room again.
+        """
+
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""
 

@@ -166,6 +166,9 @@ class SqliteStore(History):
         """Refuse to begin something when the disk is nearly full."""
         self._free.check()
 
+    def when_full(self, tell: Callable[[str], None]) -> None:
+        """Do nothing: what was taken in here has its room in the reserve."""
+
     def prune(self, retention: Retention) -> int:
         """Forget ended jobs beyond the retention; return how many."""
         # The newest record stays whatever its age: it tells where the journal goes on.

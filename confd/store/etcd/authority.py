@@ -62,8 +62,10 @@ class Authority:
         self._leading, self._term = 0, b""
         self._head, self._head_at = Head(0, 0, "", 0), 0
         self._jobs = Jobs()
-        self.full = False
-        """True while etcd refuses to write because it is out of space."""
+        self.full = ""
+        """What to do while etcd refuses to write because it is out of space; empty while it takes records."""
+        self.when_full: Callable[[str], None] = lambda full: None
+        """Called by the thread that appends with ``full`` when that changes."""
 
     @property
     def position(self) -> Position:
@@ -216,19 +218,24 @@ class Authority:
             try:
                 answer = self.client.txn(compare, steps, otherwise, timeout=_TRY_SECONDS)
             except EtcdFull as error:
-                if not self.full:
-                    log.error("etcd_full", error=str(error))
-                self.full, trouble = True, error
+                trouble = error
+                self._set_full(str(error))
             except (EtcdUncertain, EtcdUnreachable) as error:
                 log.warning("etcd_gives_no_answer", error=str(error))
                 trouble = error
             except EtcdError as error:
                 raise StoreFailed(str(error)) from error
             else:
-                self.full = False
+                self._set_full("")
                 return answer
             if self._is_enough(started, trouble) or self._given_up.wait(_RETRY_SECONDS):
                 raise StoreFailed(f"it is not known whether etcd took the last records: {trouble}") from trouble
+
+    def _set_full(self, full: str) -> None:
+        if full != self.full:
+            log.warning("etcd_full" if full else "etcd_has_room", error=full)
+            self.full = full
+            self.when_full(full)
 
     def _is_enough(self, started: float, trouble: EtcdError) -> bool:
         # Without space nobody else could write either: who waits loses nothing, and goes on once there is some.

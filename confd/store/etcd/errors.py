@@ -63,8 +63,8 @@ def error_from(code: int, message: str) -> EtcdError:
     text = message.removeprefix("etcdserver: ")
     if "space exceeded" in text:
         return EtcdFull(
-            "etcd is out of space (alarm NOSPACE); compact and defragment it or raise its quota, "
-            "then disarm the alarm: etcdctl alarm disarm"
+            "etcd is out of space (alarm NOSPACE) and takes no changes; free some with c4 store compact, or raise its "
+            "quota and disarm the alarm (etcdctl alarm disarm)"
         )
     if code in (7, 16) or "authentication failed" in text or is_stale_token(code, text):
         return EtcdDenied(f"etcd refuses this user: {text}; check user and password of the store")

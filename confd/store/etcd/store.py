@@ -94,10 +94,17 @@ class EtcdStore(SqliteStore):
         """Refuse to begin something while etcd or this node's disk is out of space."""
         super().check_room()
         if self.authority.full:
-            raise LimitExceeded(
-                "etcd is out of space (alarm NOSPACE) and takes no changes; compact and defragment it or raise its "
-                "quota, then disarm the alarm (etcdctl alarm disarm)"
-            )
+            raise LimitExceeded(self.authority.full)
+
+    def when_full(self, tell: Callable[[str], None]) -> None:
+        """Call back when etcd is out of space, and when it is so no longer."""
+        self.authority.when_full = tell
+
+    def flush(self) -> None:
+        """Return when everything appended so far is in etcd; at once with an error while it is out of space."""
+        if self.authority.full:
+            raise StoreFailed(self.authority.full)
+        super().flush()
 
     def trim(self, upto: int) -> int:
         """Forget records of etcd's log that every node has; how many keys went.
