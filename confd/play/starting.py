@@ -14,7 +14,7 @@ from confd.play import home, processes
 from confd.play.calls import is_ready, run_job
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_ports
-from confd.play.presence import present
+from confd.play.presence import confd_port, present
 from confd.play.record import FILE, Play, PlayNode, Progress
 from confd.play.settings import NODE_PORT, Settings
 from confd.services.storage.space import usable
@@ -63,7 +63,7 @@ def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
         wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
         for node in wanting:
-            check_ports(node.address, {"ConfD": play.confd_port, "node": NODE_PORT})
+            check_ports(node.address, {"ConfD": confd_port(play), "node": NODE_PORT})
         try:
             children = {node: processes.start(node) for node in wanting}
             _wait_ready(nodes, children)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from confd.exaconf import Global, Node, Section, render
-from confd.play.presence import present
+from confd.play.presence import confd_port, present
 from confd.play.record import Play, PlayNode
 
 
@@ -22,7 +22,7 @@ def play(root: Path) -> Play:
 
 def write(root: Path, node: int, revision: int, **addresses: str) -> None:
     """Write the EXAConf of a node."""
-    made: list[Section] = [Global(cluster_name="x")]
+    made: list[Section] = [Global(cluster_name="x", xmlrpc_port=20_000 + revision)]
     made += [Node(id=int(n[1:]), name=n, private_net=f"{address}/8") for n, address in addresses.items()]
     path = root / f"n{node}/etc/EXAConf"
     path.parent.mkdir(parents=True)
@@ -39,3 +39,11 @@ def test_the_newest_file_counts(tmp_path: Path) -> None:
     write(tmp_path, 11, 10, n11="127.0.0.11", n12="127.0.0.99")
     write(tmp_path, 12, 9, n11="127.0.0.11", n12="127.0.0.12", n13="127.0.0.13")
     assert [(node.node, node.address) for node in present(play(tmp_path))] == [(11, "127.0.0.11"), (12, "127.0.0.99")]
+
+
+def test_the_port_follows_the_configuration(tmp_path: Path) -> None:
+    """Daemons listen where the newest file says when they start; before there is one, where the play was to."""
+    assert confd_port(play(tmp_path)) == 20_003
+    write(tmp_path, 11, 10, n11="127.0.0.11")
+    write(tmp_path, 12, 9, n12="127.0.0.12")
+    assert confd_port(play(tmp_path)) == 20_010
