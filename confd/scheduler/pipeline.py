@@ -163,8 +163,8 @@ class Pipeline:
 
     def _commit(self, ctx: Context, output: Any) -> tuple[Finished, int | None]:
         try:
-            finish, runtime = self._finishing(ctx, output)
-            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, runtime, finish)
+            finish = self._finishing(ctx, output)
+            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, finish)
         except ConfDError as error:
             raise _Failed(Outcome(error.code, error.message)) from None
         except Exception as error:
@@ -177,11 +177,10 @@ class Pipeline:
         self._reached(self._ticket, Stage.FINISHED)
         return finish(revision), revision
 
-    def _finishing(self, ctx: Context, output: Any) -> tuple[Callable[[int | None], Finished], dict[str, Any]]:
-        """Return what makes the durable record, and the runtime records in it."""
+    def _finishing(self, ctx: Context, output: Any) -> Callable[[int | None], Finished]:
+        """Return what makes the durable record."""
         settling = [as_step(command) for command in ctx.settling]
-        debts = {debt_key(self._ticket.id, number): step for number, step in enumerate(settling)}
-        runtime = ctx.record_changes | {key: msgspec.to_builtins(step) for key, step in debts.items()}
+        debts = {debt_key(self._ticket.id, number): msgspec.to_builtins(step) for number, step in enumerate(settling)}
         changes = {
             key: None if section is None else to_stored(section, self._around.vault)
             for key, section in ctx.conf.changes.items()
@@ -189,11 +188,11 @@ class Pipeline:
 
         def finish(revision: int | None) -> Finished:
             return Finished(
-                0, SUCCESS, output, output is not None, revision, changes, runtime, settling,
-                ctx.warnings, self._ticket.caller.name,
+                0, SUCCESS, output, output is not None, revision, changes, ctx.changed_records(revision) | debts,
+                settling, ctx.warnings, self._ticket.caller.name,
             )  # fmt: skip
 
-        return finish, runtime
+        return finish
 
     def _settle(self, finished: Finished, revision: int | None) -> Outcome:
         warnings: list[str] = []

@@ -138,6 +138,31 @@ def test_a_job_does_what_it_promises(world: World) -> None:
     assert info["result"]["result_output"] == outcome.output
 
 
+def test_a_record_is_stamped_with_the_revision_that_its_job_makes(world: World, jobs: dict[str, Job]) -> None:
+    """Not with the one before, between which and it others may have committed; nothing is stamped without one."""
+    prepare(world)
+    master = world.master()
+
+    @job(MODIFY, allow=ROOT)
+    def mark(ctx: Context, *, change: bool = False) -> None:
+        """Mark when it committed.
+
+        :param change: change EXAConf
+        """
+        ctx.stamp_record(f"marked/{change}")
+        if change:
+            ctx.conf.put(User(name="later", id=3000, group="exaadm"))
+            assert master.run("build", name="x").revision == 2
+
+    assert master.run("mark", change=True).revision == 3
+    assert master.run("mark").revision is None
+    master.close()
+    for records in (master.head.records, world.master().head.records):
+        assert {key: value for key, value in records.items() if key.startswith("marked/")} == {
+            "marked/True": {"revision": 3}
+        }
+
+
 def test_a_failed_job_is_undone(world: World) -> None:
     """The error is the outcome, undos ran in reverse, nothing has changed."""
     prepare(world)
