@@ -2,6 +2,9 @@
 
 A command is known by its key (job id, number). A repeat, for instance from a master that was restarted,
 joins the running command or gets the stored result.
+
+The undo of a command has the key (job id, -number). It begins when the command has ended, and a command that comes
+after its undo is refused: a master that took this node for dead may undo what is still under way, here or to here.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +21,7 @@ import structlog
 
 from confd.cluster.host import Host, Master
 from confd.cluster.operations import find_operation
-from confd.model.errors import ConfDError, Internal, NodeOffline
+from confd.model.errors import ConfDError, Internal, NodeOffline, WrongState
 from confd.model.failpoints import Failpoint, reach
 
 log = structlog.get_logger("agent")
@@ -45,6 +48,9 @@ def reply_of(error: BaseException) -> Reply:
     return Reply(code=Internal.code, message=f"{type(error).__name__}: {error}")
 
 
+_VOID: Final = Reply(code=WrongState.code, message="this command is undone, its job has gone back; it was not run")
+
+
 class Results:
     """Results of finished commands by key; they survive a restart of the daemon."""
 
@@ -66,7 +72,7 @@ class Results:
         return msgspec.json.decode(row[0], type=Reply) if row else None
 
     def put(self, key: Key, reply: Reply) -> None:
-        """Store a reply; the oldest are forgotten."""
+        """Store a reply, unless there is one; the oldest are forgotten."""
         sql = "INSERT OR IGNORE INTO results (job, number, reply) VALUES (?, ?, ?)"
         with self._lock:
             cursor = self._connection.execute(sql, (*key, msgspec.json.encode(reply)))
@@ -97,7 +103,8 @@ class Agent:
     ) -> Future[Reply]:
         """Run a command, or join it, or return what it gave.
 
-        :param key: job id and number; a job id of ``""`` means: run always, remember nothing.
+        :param key: job id and number, that of an undo is negative; a job id of ``""`` means: run always, remember
+            nothing.
         :param place: gives the host or master for one command, writing its output to the given list.
         :raises NodeOffline: the daemon of this node is going down.
         """
@@ -109,10 +116,11 @@ class Agent:
             if (running := self._running.get(key)) is not None:
                 return running
             if (known := self._results.get(key)) is not None:
-                done: Future[Reply] = Future()
-                done.set_result(known)
-                return done
-            future = self._running[key] = self._pool.submit(self._once, key, name, arguments, place)
+                return _given(known)
+            opposite = self._running.get(_opposite(key))
+            if opposite is not None and key[1] > 0:
+                return _given(_VOID)
+            future = self._running[key] = self._pool.submit(self._once, key, name, arguments, place, opposite)
             return future
 
     def close(self) -> None:
@@ -122,9 +130,12 @@ class Agent:
         self._results.close()
 
     def _once(
-        self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]
-    ) -> Reply:
+        self, key: Key, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master],
+        opposite: Future[Reply] | None,
+    ) -> Reply:  # fmt: skip
         reach(Failpoint.RUN_DUE)
+        if key[1] < 0:
+            self._end(_opposite(key), opposite)
         reply = self._execute(name, arguments, place)
         reach(Failpoint.RUN_DONE)
         try:
@@ -141,6 +152,18 @@ class Agent:
                 self._running.pop(key, None)
         return reply
 
+    def _end(self, key: Key, running: Future[Reply] | None) -> None:
+        """Return when a command that is to be undone runs no longer, and will not again."""
+        if running is not None:
+            # It was given to the threads before its undo, so this one does not wait for a thread that waits, too.
+            wait([running])
+        try:
+            # A result that is kept stays: it keeps the command from being run again just as well.
+            self._results.put(key, _VOID)
+        except Exception:
+            # Remains that are certain are worse than a command that might still come.
+            log.exception("undoing_not_noted", job=key[0], number=key[1])
+
     def _execute(self, name: str, arguments: dict[str, Any], place: Callable[[list[str]], Host | Master]) -> Reply:
         lines: list[str] = []
         try:
@@ -152,3 +175,14 @@ class Agent:
             message = f"{name} failed inside ConfD: {type(error).__name__}: {error}"
             return Reply(code=Internal.code, message=message, output="\n".join(lines))
         return Reply(result=result, output="\n".join(lines))
+
+
+def _opposite(key: Key) -> Key:
+    """Return the key of a command's undo, or of what an undo undoes."""
+    return key[0], -key[1]
+
+
+def _given(reply: Reply) -> Future[Reply]:
+    given: Future[Reply] = Future()
+    given.set_result(reply)
+    return given

@@ -28,6 +28,7 @@ from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView
 from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
+from confd.scheduler.debts import command_key, is_debt, job_of
 from confd.scheduler.head import Head
 from confd.scheduler.pipeline import Surroundings
 from confd.scheduler.scheduler import Scheduler
@@ -187,7 +188,7 @@ class Mastership:
             await asyncio.to_thread(self.head.put_record, key, None)
             log.info("debt_void", key=key, command=step.name, node=step.node)
             return
-        reply = await asyncio.wrap_future(self.view.send(key, 0, as_command(step)))
+        reply = await asyncio.wrap_future(self.view.send(*command_key(key), as_command(step)))
         if reply.code == 0 and key in self.head.records:
             await asyncio.to_thread(self.head.put_record, key, None)
             log.info("debt_paid", key=key, command=step.name)
@@ -195,8 +196,4 @@ class Mastership:
     def _debts(self) -> dict[str, Any]:
         records: dict[str, Any] = self.head.records
         busy = self.scheduler
-        return {
-            key: value
-            for key, value in records.items()
-            if key.startswith("settle/") and busy.ticket(key.split("/")[1]) is None
-        }
+        return {key: value for key, value in records.items() if is_debt(key) and busy.ticket(job_of(key)) is None}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-import msgspec
-
 from confd.cluster.quorum import quorum_of
 from confd.exaconf import Node
 from confd.jobs import locks
@@ -32,7 +30,7 @@ from confd.services.nodes.naming import (
     read_address,
     read_net,
 )
-from confd.services.nodes.standing import Suspension, suspension_key
+from confd.services.nodes.standing import suspension_key
 
 _ADMINISTRATORS: Final = Allow(groups=("root", "exaadm"))
 _MEMBERSHIP: Final = locks.ids("node")
@@ -188,7 +186,7 @@ def _add(ctx: Context, added: Sequence[Node]) -> None:
             raise MissingParameter(f"pub_net: this cluster has a public network, so n{node.id} needs an address in it")
         ctx.conf.put(node)
         if node.suspended:
-            ctx.put_record(suspension_key(node.id), msgspec.to_builtins(Suspension(ctx.conf.revision)))
+            ctx.stamp_record(suspension_key(node.id))
     check_uuids(added, ctx.record(RETIRED) or {})
     check_together(list(ctx.conf.nodes.values()))
     if counting := [node.id for node in added if not node.suspended]:

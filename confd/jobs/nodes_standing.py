@@ -22,7 +22,7 @@ from confd.services.database.record import Record, Wanted
 from confd.services.database.supervision.orders import resume
 from confd.services.database.supervision.vacating import go_on, vacate
 from confd.services.nodes.attendance import Attendance
-from confd.services.nodes.standing import Suspension, check_resume, check_suspend, suspension_key
+from confd.services.nodes.standing import check_resume, check_suspend, suspension_key
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 MEMBERSHIP: Final = locks.ids("node")
@@ -62,7 +62,7 @@ def node_suspend(ctx: Context, nid: OneOrMore, *, disable: bool = False) -> None
         section = ctx.conf.require_node(node)
         ctx.conf.put(msgspec.structs.replace(section, state=DISABLED if disable else SUSPENDED))
         if not section.suspended:
-            ctx.put_record(suspension_key(node), msgspec.to_builtins(Suspension(ctx.conf.revision)))
+            ctx.stamp_record(suspension_key(node))
     leave_databases(ctx, nodes, states)
     left = quorum_of(suspending(states, nodes))
     if not left.held:

@@ -66,6 +66,7 @@ class Context:
         self.warnings: list[str] = []
         self.settling: list[Command[Any]] = []
         self.record_changes: dict[str, Any] = {}
+        self._stamped: set[str] = set()
         self._records, self._steps, self._services = records, steps, services
         self._vault = vault
 
@@ -112,6 +113,15 @@ class Context:
     def put_record(self, key: str, value: Any) -> None:
         """Change a runtime record together with the job's outcome; None deletes."""
         self.record_changes[key] = value
+
+    def stamp_record(self, key: str) -> None:
+        """Have a runtime record hold the revision that this job makes: ``{"revision": 7}``. It is known at the end."""
+        self._stamped.add(key)
+
+    def changed_records(self, revision: int | None) -> dict[str, Any]:
+        """Return the runtime records that this job changes, given its revision; None when it makes none."""
+        stamps = {} if revision is None else {key: {"revision": revision} for key in self._stamped}
+        return self.record_changes | stamps
 
     def next_number(self, name: str, first: int) -> int:
         """Return the next of a never reused series of numbers (lock ``ids:<name>`` in the job)."""

@@ -56,24 +56,26 @@ class Head:
         self._watchers.append(changed)
 
     def commit(
-        self, job_id: str, draft: Draft, runtime: Mapping[str, Any], finish: Callable[[int | None], Finished]
+        self, job_id: str, draft: Draft, finish: Callable[[int | None], Finished]
     ) -> tuple[int | None, Conf, Future[Position]]:
         """Give a job its place in the order.
 
-        :param finish: makes the durable record for the revision (None: configuration unchanged).
+        :param finish: makes the durable record, with runtime records in it, for the revision (None: configuration
+            unchanged).
         :raises Conflict: something the job read or wrote changed meanwhile.
         """
         changes = draft.changes
         with self._lock:
             self._check(draft, changes)
             revision = self._ordered.revision + 1 if changes else None
-            future = self._store.append(Kind.FINISHED, job_id, finish(revision))
+            finished = finish(revision)
+            future = self._store.append(Kind.FINISHED, job_id, finished)
             if revision is not None:
                 kinds = [(key, self._kind(key, section)) for key, section in changes.items()]
                 self._remember(revision, kinds)
                 self._ordered = self._ordered.with_changes(changes, revision)
-            if runtime:
-                self._records = _merged(self._records, runtime)
+            if finished.runtime:
+                self._records = _merged(self._records, finished.runtime)
             return revision, self._ordered, future
 
     def publish(self, conf: Conf) -> None:

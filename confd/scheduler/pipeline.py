@@ -27,6 +27,7 @@ from confd.model.failpoints import Failpoint, reach
 from confd.model.secret import Vault
 from confd.model.states import Stage
 from confd.scheduler.context import NUMBERS, Context
+from confd.scheduler.debts import command_key, debt_key
 from confd.scheduler.head import Head
 from confd.scheduler.jobfile import JobFile, outcome_of
 from confd.scheduler.masking import unseal
@@ -162,8 +163,8 @@ class Pipeline:
 
     def _commit(self, ctx: Context, output: Any) -> tuple[Finished, int | None]:
         try:
-            finish, runtime = self._finishing(ctx, output)
-            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, runtime, finish)
+            finish = self._finishing(ctx, output)
+            revision, conf, durable = self._head.commit(self._ticket.id, ctx.conf, finish)
         except ConfDError as error:
             raise _Failed(Outcome(error.code, error.message)) from None
         except Exception as error:
@@ -176,11 +177,10 @@ class Pipeline:
         self._reached(self._ticket, Stage.FINISHED)
         return finish(revision), revision
 
-    def _finishing(self, ctx: Context, output: Any) -> tuple[Callable[[int | None], Finished], dict[str, Any]]:
-        """Return what makes the durable record, and the runtime records in it."""
+    def _finishing(self, ctx: Context, output: Any) -> Callable[[int | None], Finished]:
+        """Return what makes the durable record."""
         settling = [as_step(command) for command in ctx.settling]
-        debts = {_debt_key(self._ticket.id, number): step for number, step in enumerate(settling)}
-        runtime = ctx.record_changes | {key: msgspec.to_builtins(step) for key, step in debts.items()}
+        debts = {debt_key(self._ticket.id, number): msgspec.to_builtins(step) for number, step in enumerate(settling)}
         changes = {
             key: None if section is None else to_stored(section, self._around.vault)
             for key, section in ctx.conf.changes.items()
@@ -188,11 +188,11 @@ class Pipeline:
 
         def finish(revision: int | None) -> Finished:
             return Finished(
-                0, SUCCESS, output, output is not None, revision, changes, runtime, settling,
-                ctx.warnings, self._ticket.caller.name,
+                0, SUCCESS, output, output is not None, revision, changes, ctx.changed_records(revision) | debts,
+                settling, ctx.warnings, self._ticket.caller.name,
             )  # fmt: skip
 
-        return finish, runtime
+        return finish
 
     def _settle(self, finished: Finished, revision: int | None) -> Outcome:
         warnings: list[str] = []
@@ -203,7 +203,7 @@ class Pipeline:
             ]
             reach(Failpoint.DISTRIBUTED)
         for number, step in enumerate(finished.settle):
-            warnings += self._pay(_debt_key(self._ticket.id, number), step)
+            warnings += self._pay(debt_key(self._ticket.id, number), step)
         reach(Failpoint.SETTLED)
         # The outcome and the revision are durable long since; a master that finds this record missing settles again.
         self._store.append(Kind.COMMITTED, self._ticket.id, Committed(warnings), lazy=True)
@@ -215,7 +215,7 @@ class Pipeline:
         if debt not in self._head.records:
             return []
         reach(Failpoint.DEBT_DUE)
-        reply = self._around.dispatch.send(debt, 0, as_command(step)).result()
+        reply = self._around.dispatch.send(*command_key(debt), as_command(step)).result()
         reach(Failpoint.DEBT_PAID)
         if reply.code:
             return [f"{step.name} on n{step.node} is not done yet and will be repeated: {reply.message}"]
@@ -236,7 +236,7 @@ class Pipeline:
             reply = self._around.dispatch.send(self._ticket.id, -number, as_command(step)).result()
             reach(Failpoint.UNDO_DONE)
             if reply.code == NodeOffline.code:
-                debts[_debt_key(self._ticket.id, number)] = msgspec.to_builtins(step)
+                debts[debt_key(self._ticket.id, -number)] = msgspec.to_builtins(step)
             elif reply.code:
                 left.append(f"{step.name} on n{step.node}, which was to undo step {number}, failed: {reply.message}")
             self._store.append(Kind.UNDONE, self._ticket.id, Undone(number, reply.code, reply.message))
@@ -263,7 +263,3 @@ def _spent_numbers(past: dict[int, PastStep]) -> dict[str, Any]:
     """Return the records of series that a failed job took numbers from: a late undo must not meet their next owner."""
     learned = [step.learned for step in past.values() if step.learned is not None]
     return {one.what: one.value + 1 for one in learned if one.what.startswith(NUMBERS)}
-
-
-def _debt_key(job_id: str, number: int) -> str:
-    return f"settle/{job_id}/{number}"

@@ -14,6 +14,7 @@ from confd.daemon import mastership
 from confd.daemon.mastership import Mastership
 from confd.exaconf import Conf, Node
 from confd.model.errors import NodeOffline
+from confd.scheduler.debts import debt_key
 from confd.store.records import Step
 
 
@@ -43,7 +44,7 @@ class Parts:
 
     def send(self, key: str, number: int, command: Any) -> Future[Reply]:
         """Run a command."""
-        self.sent.append(key)
+        self.sent.append(key if number == 0 else f"{key} {number}")
         done: Future[Reply] = Future()
         if command.name == "broken":
             done.set_exception(RuntimeError("oops"))
@@ -103,3 +104,13 @@ def test_debts_of_nodes_that_are_gone_for_good_are_void(parts: Parts) -> None:
         asyncio.run(master._pay(key, msgspec.convert(step, Step)))
     assert parts.records == {}
     assert parts.sent == ["settle/11.2/0", "settle/11.3/0"]
+
+
+def test_an_undo_that_is_owed_is_sent_as_the_undo_of_its_command(parts: Parts) -> None:
+    """The agent of the node has to know which command it is not to run any more."""
+    master: Any = Mastership.__new__(Mastership)
+    master.head = master.view = master.scheduler = master.leader = parts
+    parts.records = {debt_key("11.1", -3): msgspec.to_builtins(Step("wipe", 12, {}))}
+    for key, step in list(parts.records.items()):
+        asyncio.run(master._pay(key, msgspec.convert(step, Step)))
+    assert (parts.records, parts.sent) == ({}, ["11.1 -3"])

@@ -15,11 +15,13 @@ import urllib.request
 import xmlrpc.client
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psutil
 
+from confd.model.errors import NodeOffline
 from confd.model.failpoints import ARRIVALS, Failpoint
 from tests.cluster.harness import Cluster, until
 from tests.failpoints.spawner import Spawner
@@ -195,6 +197,34 @@ class Sweep:
         caller.join(90)
         self._settled(caller.job_id)
         self._check(story, caller, goes_back=False)
+
+    def strand(self, teller: Teller) -> None:
+        """Have a node stand still with a command under way until its job has gone back; then it goes on with it."""
+        story = replace(self._begin(teller), may_fail=(NodeOffline.code,))
+        # What a node makes only once and keeps is there then.
+        for call in ((story.job, story.params), *story.after):
+            self._finish(call)
+        trees = self.trees()
+        master, *others = self._ranks()
+        victim = next(node for node in (12, 11) if node != master)
+        go = self.cluster.home / f"go-{story.params['name']}"
+        self.order(victim, f"{Failpoint.RUN_DUE}=wait:{go}")
+        caller = Caller(self.cluster, next(node for node in others if node != victim), (story.job, story.params))
+        try:
+            caller.start()
+            until(lambda: self.arrivals(victim)[Failpoint.RUN_DUE], "the command is under way")
+            os.kill(self.pids[victim], signal.SIGSTOP)
+            caller.join(90)
+            assert caller.result["result_code"] == NodeOffline.code, caller.result
+            os.kill(self.pids[victim], signal.SIGCONT)
+            until(lambda: self.arrivals(victim)[Failpoint.RUN_DUE] > 1, "its undo has come")
+        finally:
+            os.kill(self.pids[victim], signal.SIGCONT)
+            go.touch()
+        until(lambda: self.arrivals(victim)[Failpoint.RUN_KEPT] > 1, "both have ended")
+        self._settled(caller.job_id)
+        assert self.trees() == trees, "nothing is left of what was undone"
+        self._check(story, caller, goes_back=True)
 
     def trees(self, without: str = "/") -> dict[int, list[str]]:
         """Return everything below each node's data directories, without what ends with a path."""

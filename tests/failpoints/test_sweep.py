@@ -99,6 +99,11 @@ def test_nodes_may_die_at_every_failpoint(sweep: Sweep, rehearsed: list[Case], t
         sweep.run(case)
 
 
+def test_a_node_may_stand_still_with_a_command_under_way(sweep: Sweep) -> None:
+    """Its job goes back meanwhile, and what the command leaves after that is taken away as well."""
+    sweep.strand(STORIES["storage"][0])
+
+
 def test_nodes_may_die_at_every_failpoint_with_etcd(with_etcd: Sweep) -> None:
     """The same; another node goes on as master meanwhile."""
     if TORTURE:

@@ -136,11 +136,11 @@ class Stage:
         except ConfDError:
             steps.undo()
             raise
-        if ctx.conf.changes:
-            self.conf = ctx.conf.result(self.conf.revision + 1)
-        self.records = {
-            key: value for key, value in {**self.records, **ctx.record_changes}.items() if value is not None
-        }
+        revision = self.conf.revision + 1 if ctx.conf.changes else None
+        if revision is not None:
+            self.conf = ctx.conf.result(revision)
+        records = self.records | ctx.changed_records(revision)
+        self.records = {key: value for key, value in records.items() if value is not None}
         for command in ctx.settling:
             if command.node == MASTER or self.states.get(command.node) is NodeState.ONLINE:
                 self.call(command)

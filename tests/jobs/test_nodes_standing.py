@@ -12,6 +12,8 @@ import pytest
 
 from confd.cluster.host import Submission
 from confd.cluster.member import JOINED_AT
+from confd.exaconf import Group
+from confd.jobs import nodes_standing
 from confd.model.errors import ConfDError, InvalidParameter, NoMaster, NoQuorum, NotFound, PermissionDenied, WrongState
 from confd.model.states import NodeState
 from confd.scheduler.registry import load
@@ -35,7 +37,7 @@ def test_suspended_and_resumed(stage: Stage) -> None:
     """The wish is in EXAConf and shown by node_list; with disable it says so."""
     stage.run("node_suspend", nid=12)
     assert stage.run("node_list").result["12"]["state"] == "suspended"
-    assert stage.records[suspension_key(12)] == {"revision": 1}
+    assert stage.records[suspension_key(12)] == {"revision": stage.conf.revision}
     stage.states[12] = SUSPENDED
     stage.run("node_resume", nid=12)
     assert stage.conf.require_node(12).state == ""
@@ -186,10 +188,10 @@ def test_who_was_started_anew_is_resumed(stage: Stage) -> None:
     stage.run("node_suspend", nid=12)
     at = msgspec.convert(stage.records[suspension_key(12)], Suspension).revision
     attendance.look()
-    station.told[12, JOINED_AT] = at
+    station.told[12, JOINED_AT] = at - 1
     attendance.look()
     assert station.submitted == []
-    station.told[12, JOINED_AT] = at + 1
+    station.told[12, JOINED_AT] = at
     attendance.look()
     attendance.look()
     assert station.submitted == [{"job": "node_resume", "nid": [12]}]
@@ -204,6 +206,21 @@ def test_who_was_started_anew_is_resumed(stage: Stage) -> None:
     stage.run("node_suspend", nid=12, disable=True)
     attendance.look()
     assert len(station.submitted) == 2
+
+
+def test_who_was_started_anew_while_it_was_being_suspended_stays_suspended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moving databases away takes its time; another job commits meanwhile, and the node's daemon joins after that."""
+    monkeypatch.setattr(nodes_standing, "leave_databases", lambda *given: stage.put(Group(name="other", id=2000)))
+    station: Any = Station(stage)
+    attendance = Attendance(station)
+    joined = stage.conf.revision + 1
+    stage.run("node_suspend", nid=12)
+    assert stage.conf.revision == joined + 1
+    station.told[12, JOINED_AT] = joined
+    attendance.look()
+    assert station.submitted == []
 
 
 def test_what_a_suspended_node_still_runs_is_stopped(stage: Stage) -> None:

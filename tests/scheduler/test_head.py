@@ -48,7 +48,7 @@ class Cluster:
         def finish(revision: int | None) -> Finished:
             return Finished(0, "", revision=revision, changes=changes, runtime=runtime)
 
-        revision, conf, durable = self.head.commit("j", draft, runtime, finish)
+        revision, conf, durable = self.head.commit("j", draft, finish)
         durable.result()
         self.head.publish(conf)
         return revision
@@ -74,7 +74,7 @@ def test_a_commit_is_durable_before_it_is_seen(cluster: Cluster) -> None:
     cluster.head.watch(lambda: seen.append(load_conf(cluster.store, VAULT).revision))
     draft = Draft(cluster.head.ordered)
     draft.put(Group(name="a", id=1))
-    revision, conf, durable = cluster.head.commit("j", draft, {}, lambda number: Finished(0, "", revision=number))
+    revision, conf, durable = cluster.head.commit("j", draft, lambda number: Finished(0, "", revision=number))
     assert (revision, cluster.head.ordered.revision, cluster.head.conf.revision) == (2, 2, 1)
     durable.result()
     cluster.head.publish(conf)

@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from confd.exaconf import User
 from confd.model.errors import Interrupted, NodeOffline, NotFound, StorageWrite
 from confd.model.secret import Secret, Vault
 from confd.scheduler.context import Context
+from confd.scheduler.debts import command_key, is_debt
 from confd.scheduler.locks import Lock
 from confd.scheduler.registry import MODIFY, Allow, Job, job
+from confd.scheduler.steps import as_command
 from confd.store.protocol import Kind
-from confd.store.records import Submitted
-from tests.scheduler.world import Crash, World, make, refuse, remove
+from confd.store.records import Step, Submitted
+from tests.scheduler.world import PATIENCE, Crash, World, make, refuse, remove
 
 ROOT = Allow(users=("root",))
 LOCK = [lambda conf, values: [Lock("thing:1")]]
@@ -133,6 +136,31 @@ def test_a_job_does_what_it_promises(world: World) -> None:
     ]  # fmt: skip
     assert info["commands"][2]["output"] == "made x-a"
     assert info["result"]["result_output"] == outcome.output
+
+
+def test_a_record_is_stamped_with_the_revision_that_its_job_makes(world: World, jobs: dict[str, Job]) -> None:
+    """Not with the one before, between which and it others may have committed; nothing is stamped without one."""
+    prepare(world)
+    master = world.master()
+
+    @job(MODIFY, allow=ROOT)
+    def mark(ctx: Context, *, change: bool = False) -> None:
+        """Mark when it committed.
+
+        :param change: change EXAConf
+        """
+        ctx.stamp_record(f"marked/{change}")
+        if change:
+            ctx.conf.put(User(name="later", id=3000, group="exaadm"))
+            assert master.run("build", name="x").revision == 2
+
+    assert master.run("mark", change=True).revision == 3
+    assert master.run("mark").revision is None
+    master.close()
+    for records in (master.head.records, world.master().head.records):
+        assert {key: value for key, value in records.items() if key.startswith("marked/")} == {
+            "marked/True": {"revision": 3}
+        }
 
 
 def test_a_failed_job_is_undone(world: World) -> None:
@@ -283,8 +311,8 @@ def test_an_undo_on_an_offline_node_becomes_a_debt(world: World) -> None:
     assert outcome.code == NotFound.code
     debts = {key: value for key, value in master.head.records.items() if key.startswith("settle/")}
     assert {key: (value["node"], value["arguments"]["name"]) for key, value in debts.items()} == {
-        "settle/11.1/5": (12, "x-c"),
-        "settle/11.1/7": (12, "x-d"),
+        "settle/11.1/-5": (12, "x-c"),
+        "settle/11.1/-7": (12, "x-d"),
     }
     assert world.files() == {"n11/old": 1, "n12/old": 1, "n12/x-c": 1, "n12/x-d": 1}
     master.close()
@@ -315,6 +343,35 @@ def test_debts_of_undos_survive_a_crash_at_every_moment(tmp_path: Path) -> None:
         assert {name for name in world.files() if name.startswith("n12/")} <= {f"n12/{name}" for name in owed}
         assert not any(name.startswith("n11/") for name in world.files())
         world.close()
+
+
+def test_a_node_that_is_cut_off_holds_nothing_of_a_job_that_went_back(world: World) -> None:
+    """Its command runs on there, and what it leaves is taken away after it: what is owed waits for its end."""
+    master, go = world.master(), threading.Event()
+    real, agent, host = master.send, world.agents[12], world.hosts[12]
+    stranded: list[Any] = []
+
+    def place(lines: list[str]) -> Any:
+        assert go.wait(PATIENCE)
+        return host.with_output(lines)
+
+    def send(job_id: str, number: int, command: Any) -> Any:
+        if command.node == 12:
+            world.offline.add(12)
+            if number > 0:
+                stranded.append(agent.run((job_id, number), command.name, command.arguments, place))
+        return real(job_id, number, command)
+
+    master.send = send  # type: ignore[method-assign]
+    assert master.run("build", name="x").code == NodeOffline.code
+    owed = {key: as_command(msgspec.convert(v, Step)) for key, v in master.head.records.items() if is_debt(key)}
+    assert [command.node for command in owed.values()] == [12]
+    paid = [
+        agent.run(command_key(key), command.name, command.arguments, host.with_output) for key, command in owed.items()
+    ]
+    go.set()
+    assert [one.result(PATIENCE).code for one in (*stranded, *paid)] == [0, 0]
+    assert world.files() == {}
 
 
 def test_an_undo_that_fails_is_told(world: World, jobs: dict[str, Job]) -> None:

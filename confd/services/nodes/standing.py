@@ -20,9 +20,9 @@ _SUSPENSIONS: Final = "node/"
 
 
 class Suspension(msgspec.Struct, frozen=True):
-    """Runtime record of a suspended node: the revision before it was suspended.
+    """Runtime record of a suspended node: the revision that suspended it.
 
-    A daemon that joined the cluster after it was started anew since: its node is taken back into service.
+    A daemon that joined the cluster at it or later was started anew since: its node is taken back into service.
     """
 
     revision: int
@@ -40,7 +40,7 @@ def returned(node: Node, suspension: Suspension | None, joined_at: int | None) -
     """
     if suspension is None or joined_at is None or not node.suspended or node.disabled:
         return False
-    return joined_at > suspension.revision
+    return joined_at >= suspension.revision
 
 
 def check_suspend(

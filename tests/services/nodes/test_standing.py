@@ -120,10 +120,11 @@ def test_stopping_nodes_tells_what_is_left() -> None:
 
 
 def test_who_came_back() -> None:
-    """A daemon that joined after the suspension; not one that ran all the time, and never a disabled node."""
+    """A daemon that joined once the suspension was there; not one that ran all the time, and never a disabled node."""
     node, at = Node(id=12, state=SUSPENDED), Suspension(7)
     assert returned(node, at, 8)
-    assert not returned(node, at, 7)
+    assert returned(node, at, 7)
+    assert not returned(node, at, 6)
     assert not returned(node, at, None)
     assert not returned(node, None, 8)
     assert not returned(Node(id=12, state=DISABLED), at, 8)
