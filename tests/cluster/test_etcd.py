@@ -104,6 +104,12 @@ def test_members_follow_nodes() -> None:
         removed_while_it_was_down(made)
 
 
+def members(made: Cluster, node: int) -> set[int]:
+    """Return the nodes whose members of etcd a node knows."""
+    known = (made.root(node) / "etc/cluster/store.json").read_text()
+    return {one for one, address in made.addresses.items() if f"{address}:2379" in known}
+
+
 def removed_while_it_was_down(made: Cluster) -> None:
     """The master's node is lost and removed. It comes back and ends, and the master that is killed then has a successor."""
     until(lambda: master(made, 14) == "n11", "n11 leads")
@@ -111,7 +117,8 @@ def removed_while_it_was_down(made: Cluster) -> None:
     until(lambda: made.try_run("node_suspend", 14, nid=11)["result_code"] == 0, "another node leads")
     made.run("node_remove", 14, nid=11, force=True)
     comes_back_removed(made, 11)
-    until(lambda: server_of(made.root(13)) is not None, "n13 runs the member that n11 had")
+    for node in (12, 13, 14):
+        until(lambda known=node: members(made, known) == {12, 13, 14}, "n13 has the vote that n11 had")
     leading = int(until(lambda: master(made, 14), "a node leads")[1:])
     kill_node(made, leading)
     alive = next(node for node in (12, 13, 14) if node != leading)
