@@ -111,6 +111,8 @@ async def _run(daemon: Callable[[], Daemon], root: Path, write_pid: object) -> i
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     status: int = await node.run()
+    if node.farewell:
+        print(f"confd: {node.farewell}", file=sys.stderr)
     return status
 
 

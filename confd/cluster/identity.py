@@ -54,6 +54,8 @@ class NodeFiles:
         self.store = root / STORE_FILE
         self.journal = root / "metadata/confd/journal.db"
         self.results = root / "metadata/confd/commands.db"
+        self.removed = root / "metadata/confd/removed"
+        """Says that the cluster has removed this node, and how it learned so."""
         self.counter = root / "spool/jobs/next.id"
         self.log = root / "logs/logd/ConfD.log"
 

@@ -24,6 +24,9 @@ Method = Callable[[Any], Awaitable[Any]]
 Methods = Mapping[str, Method]
 Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 
+PATH: Final = "/link"
+"""Where links are opened at the node port."""
+
 MAX_FRAME: Final = 64 * 1024 * 1024
 _CALL, _REPLY, _ERROR = 0, 1, 2
 _encode = msgspec.msgpack.Encoder().encode

@@ -22,6 +22,8 @@ from confd.cluster.host import Host
 from confd.cluster.join_messages import PATH as JOIN
 from confd.cluster.joining import Door
 from confd.cluster.link import MAX_FRAME, Link, Method
+from confd.cluster.link import PATH as LINK
+from confd.cluster.removal import HEADER, Removal, ask, name_in
 from confd.cluster.stream_server import StreamServer
 from confd.cluster.streams import PATH as STREAMS
 from confd.model.errors import ConfDError, NodeOffline
@@ -29,9 +31,9 @@ from confd.model.errors import ConfDError, NodeOffline
 log = structlog.get_logger("nodeport")
 
 Member = Callable[[str], bool]
+Removed = Callable[[str], int | None]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_PATH = "/link"
 _CONNECT_SECONDS = 2.0
 # So that a master with a thousand nodes gets through its handshakes before it gives any of them up.
 _OPENED_AT_ONCE = 128
@@ -46,12 +48,14 @@ class NodePort:
     :param member: tells whether the node with this UUID belongs to the cluster.
     :param host: the machine that streams are answered for; none are without it.
     :param door: lets nodes join; none can without it.
+    :param removed: tells under which term the node with this UUID is known to be removed; None when it is not.
     """
 
     def __init__(
-        self, methods: Mapping[str, Method], member: Member, host: Host | None = None, door: Door | None = None
-    ) -> None:
-        self._methods, self._member, self._door = methods, member, door
+        self, methods: Mapping[str, Method], member: Member, host: Host | None = None, door: Door | None = None,
+        removed: Removed = lambda uuid: None,
+    ) -> None:  # fmt: skip
+        self._methods, self._member, self._door, self._removed = methods, member, door, removed
         self._streams = StreamServer(host) if host is not None else None
         self._present: dict[asyncio.Transport, str] = {}
         self._runner: web.AppRunner | None = None
@@ -59,7 +63,7 @@ class NodePort:
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> None:
         """Open the port."""
         app = web.Application(middlewares=[self._guard])
-        app.router.add_get(_PATH, self._accept)
+        app.router.add_get(LINK, self._accept)
         app.router.add_post(STREAMS + "{name}", self._stream)
         if self._door is not None:
             app.router.add_get(JOIN, self._door.look)
@@ -88,8 +92,11 @@ class NodePort:
             return await handler(request)
         uuid, transport = uuid_of(request.transport), request.transport
         if transport is None or not uuid or not self._member(uuid):
-            log.warning("stranger_refused", uuid=uuid, peer=request.remote)
-            raise web.HTTPForbidden(text="this node is not a member of the cluster")
+            term = self._removed(uuid) if uuid else None
+            log.warning("stranger_refused", uuid=uuid, peer=request.remote, removed=term is not None)
+            # A stranger may be one of whom this node has not heard yet; a removal is something that it knows.
+            headers = {} if term is None else {HEADER: str(term)}
+            raise web.HTTPForbidden(text="this node is not a member of the cluster", headers=headers)
         self._present[transport] = uuid
         try:
             return await handler(request)
@@ -113,10 +120,14 @@ class Connector:
 
     :param member: tells whether the node with this UUID belongs to the cluster; who has the authority's certificate
         and is none is not talked to.
+    :param removed: called in the loop's thread when a member says that this node was removed; ``link`` raises then.
     """
 
-    def __init__(self, tls: ssl.SSLContext, methods: Mapping[str, Method], member: Member = lambda uuid: True) -> None:
-        self._tls, self._methods, self._member = tls, methods, member
+    def __init__(
+        self, tls: ssl.SSLContext, methods: Mapping[str, Method], member: Member = lambda uuid: True,
+        removed: Callable[[Removal], None] = lambda removal: None,
+    ) -> None:  # fmt: skip
+        self._tls, self._methods, self._member, self._removed = tls, methods, member, removed
         self._session: aiohttp.ClientSession | None = None
         self._links: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Lock] = {}
@@ -135,7 +146,7 @@ class Connector:
         async with self._opening.setdefault(where, asyncio.Lock()):
             link = self._links.get(where)
             if link is None or not link.open:
-                link = self._links[where] = await self._open(where)
+                link = self._links[where] = await self._open(address, port)
             return link
 
     async def call(self, address: str, port: int, method: str, body: Any, timeout: float | None = None) -> Any:
@@ -160,16 +171,19 @@ class Connector:
         if self._session is not None:
             await self._session.close()
 
-    async def _open(self, where: str) -> Link:
+    async def _open(self, address: str, port: int) -> Link:
+        where = f"{address}:{port}"
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         try:
             connecting = self._session.ws_connect(
-                f"https://{where}{_PATH}", ssl=self._tls, max_msg_size=MAX_FRAME, compress=0
+                f"https://{where}{LINK}", ssl=self._tls, max_msg_size=MAX_FRAME, compress=0
             )
             async with self._turns, asyncio.timeout(_CONNECT_SECONDS):
                 socket = await connecting
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if _says_removed(error):
+                await self._hear_removal(address, port)
             raise NodeOffline(f"no node answers at {where}: {_why(error)}") from None
         if not self._member(uuid_of(socket)):
             await socket.close()
@@ -180,6 +194,12 @@ class Connector:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         return link
+
+    async def _hear_removal(self, address: str, port: int) -> None:
+        """Ask once more, seeing the certificate of who answers: only a member's word counts."""
+        removal = await asyncio.to_thread(ask, address, port, self._tls)
+        if removal is not None and self._member(removal.by):
+            self._removed(removal)
 
 
 def _forget_stale(socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -196,12 +216,18 @@ def _forget_stale(socket: aiohttp.ClientWebSocketResponse) -> None:
         connection.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, _PROBE_SECONDS)
 
 
+def _says_removed(error: Exception) -> bool:
+    return isinstance(error, aiohttp.WSServerHandshakeError) and HEADER in (error.headers or {})
+
+
 def _why(error: Exception) -> str:
     """Say why a connection could not be opened."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             told = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
             return f"its certificate is not good ({told}); is it of this cluster, and are the clocks right?"
+        case aiohttp.WSServerHandshakeError() if _says_removed(error):
+            return "it says that this node was removed from its cluster"
         case aiohttp.WSServerHandshakeError(status=HTTPStatus.FORBIDDEN):
             return "it does not take this node for a member of its cluster"
         case aiohttp.ClientConnectorError():
@@ -215,9 +241,4 @@ def _why(error: Exception) -> str:
 
 def uuid_of(connection: Any) -> str:
     """Return the UUID in the certificate of the other side of a connection; empty when it showed none."""
-    certificate = connection.get_extra_info("peercert") if connection is not None else None
-    for part in (certificate or {}).get("subject", ()):
-        for name, value in part:
-            if name == "commonName":
-                return str(value)
-    return ""
+    return name_in(connection.get_extra_info("peercert") if connection is not None else None)

@@ -54,6 +54,9 @@ class MastersSeat(Seat, Protocol):
     def mastership(self) -> Mastership | None:
         """What this node does as master, None when it is not."""
 
+    def end_removed(self, why: str) -> None:
+        """End the daemon for good, because the cluster has removed this node."""
+
 
 class Candidacy:
     """One node's part in deciding who is master, between etcd and its daemon.
@@ -61,14 +64,17 @@ class Candidacy:
     :param first: makes the first revision of a new cluster, where this node was told to; blocks.
     :param candidate: makes the candidate that tells this object what happens.
     :param recovery: goes on after the loss of etcd's majority.
+    :param retired: whether etcd says that this node was removed; blocks.
     """
 
     def __init__(
         self, node: int, store: EtcdStore, follower: Follower, connector: Connector, conf: Callable[[], Conf],
         seat: MastersSeat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
+        retired: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
         self._conf, self._seat, self._first, self._recovery = conf, seat, first, recovery
+        self._retired = retired
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._candidate = candidate(self)
@@ -207,6 +213,9 @@ class Candidacy:
         while True:
             try:
                 await asyncio.to_thread(self._first)
+                if await asyncio.to_thread(self._retired):
+                    self._seat.end_removed("etcd says so")
+                    return
                 break
             except (StoreFailed, StaleTerm, Gap, EtcdError) as error:
                 self._say(f"this node waits for its store: {error}")

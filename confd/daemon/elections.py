@@ -17,8 +17,15 @@ from confd.cluster.takeover import Taken
 class Seat(Protocol):
     """The daemon, as far as mastership comes and goes. Called in the loop's thread."""
 
+    @property
+    def removed(self) -> bool:
+        """True once it is known that the cluster has removed this node: it ends."""
+
     async def lead(self, term: int) -> None:
-        """Become master under a term; recovered jobs go on before this returns."""
+        """Become master under a term; recovered jobs go on before this returns.
+
+        :raises WrongState: it must not, for instance because the cluster has removed it.
+        """
 
     async def leave(self) -> None:
         """Be master no longer; fine when it is not. Jobs on their way are left to the next master."""

@@ -28,6 +28,7 @@ from confd.cluster.joining import Door
 from confd.cluster.member import OFFLINE_SECONDS
 from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.replica import Replica
+from confd.daemon.belonging import Belonging
 from confd.daemon.elections import Elections
 from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
@@ -68,9 +69,12 @@ class Daemon:
         self._mastership: Mastership | None = None
         self._pruning: asyncio.Task[None] | None = None
         self._switching: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
         self._leaving = False
+        self.farewell = ""
+        """Why the daemon has ended by itself, for who started it."""
         self.ready = False
 
     async def run(self) -> int:
@@ -85,7 +89,8 @@ class Daemon:
             ended = loop.create_task(self._ended.wait())
             await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
-                starting.result()
+                if (error := starting.exception()) and not self.removed:
+                    raise error
                 await ended
             starting.cancel()
         finally:
@@ -113,7 +118,11 @@ class Daemon:
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
-        self._connector = Connector(files.client_tls(), {}, self._is_member)
+        self._belonging = Belonging(
+            identity, files, self._store, self._follower, self._conf, lambda: self.is_master, self._end_for_good
+        )
+        belongs = self._belonging.is_member
+        self._connector = Connector(files.client_tls(), {}, belongs, self._belonging.hear)
         self._elections: Elections = open_elections(
             self._store, choice, files, identity, self._vault, self._follower, self._connector, self._conf, self
         )
@@ -126,7 +135,8 @@ class Daemon:
         self._store_kind = choice.kind
         methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
         methods["join"] = self._admit_here
-        self._port = NodePort(methods, self._is_member, self.host, Door(files.ca, self._admit))
+        door = Door(files.ca, self._admit)
+        self._port = NodePort(methods, belongs, self.host, door, self._belonging.removed_under)
         self._replica.watch(self._on_revision)
         self._counter = Counter(files.counter)
         standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
@@ -138,10 +148,7 @@ class Daemon:
         self._api = ApiServer(self._gateway, self)
 
     async def _start(self) -> None:
-        if (nodes := self._replica.conf.nodes) and self.identity.node not in nodes:
-            log.critical("removed", node=self.identity.node, action="the cluster has removed this node; add a new one")
-            self._exit_code = 1
-            self._ended.set()
+        if self._belonging.check():
             return
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         # After the port is open: of one node only one daemon may renew the lease.
@@ -151,6 +158,7 @@ class Daemon:
         if self._switch.check():
             return
         self._switching = self._loop.create_task(self._switch.run())
+        self._watching = self._loop.create_task(self._belonging.watch())
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
@@ -196,11 +204,13 @@ class Daemon:
     async def lead(self, term: int) -> None:
         """Become master under a term, which is recorded.
 
-        :raises WrongState: the cluster has left the store that this node still uses.
+        :raises WrongState: the cluster has left the store that this node still uses, or removed this node.
         """
         if self._switch.check():
             raise WrongState(f"the cluster has left the store {self._store_kind}; this node follows it there")
         self._replica.reload()
+        if self._belonging.check():
+            raise WrongState(self.farewell)
         reach(Failpoint.TERM_DUE)
         await asyncio.to_thread(self._store.lead, term, self.identity.node)
         reach(Failpoint.TERM_RECORDED)
@@ -238,6 +248,12 @@ class Daemon:
         self._leaving = True
         self._loop.call_soon_threadsafe(self._loop.call_later, _ANSWER_SECONDS, self._ended.set)
 
+    def _end_for_good(self, farewell: str) -> None:
+        """End because the cluster has removed this node: nothing of it goes on without a daemon either."""
+        self.farewell = farewell
+        self._exit_code, self._leaving = 1, True
+        self._ended.set()
+
     async def _open_api(self) -> None:
         conf = self._conf()
         tls = api_tls(conf, self.host)
@@ -248,7 +264,7 @@ class Daemon:
     async def _close(self) -> None:
         self.ready = False
         await self._api.close()
-        looking = [task for task in (self._pruning, self._switching) if task is not None]
+        looking = [task for task in (self._pruning, self._switching, self._watching) if task is not None]
         for task in looking:
             task.cancel()
         # Before the store is closed that they look at.
@@ -283,6 +299,15 @@ class Daemon:
     def mastership(self) -> Mastership | None:
         """What this node does as master, None while it is not."""
         return self._mastership
+
+    @property
+    def removed(self) -> bool:
+        """True once it is known that the cluster has removed this node."""
+        return self._belonging.removed
+
+    def end_removed(self, why: str) -> None:
+        """End for good, because the cluster has removed this node."""
+        self._belonging.leave(why)
 
     @property
     def is_master(self) -> bool:
@@ -340,13 +365,6 @@ class Daemon:
         if mastership is None or not mastership.ready:
             raise NoMaster("the cluster has no master that is ready; try again in a moment")
         return await mastership.admitting.admit(body)
-
-    def _is_member(self, uuid: str) -> bool:
-        nodes = self._conf().nodes
-        if nodes:
-            return any(node.uuid == uuid for node in nodes.values())
-        # A new node knows its cluster only by what it was told when it was made.
-        return not self.identity.members or uuid in self.identity.members
 
     def _on_revision(self) -> None:
         with contextlib.suppress(RuntimeError):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from confd.cluster.follower import Follower
 from confd.cluster.identity import Identity, NodeFiles
 from confd.cluster.nodeport import Connector
+from confd.daemon.belonging import is_retired
 from confd.daemon.bootstrap import bootstrap
 from confd.daemon.candidacy import Candidacy, MastersSeat
 from confd.daemon.elections import Elections
@@ -14,6 +15,7 @@ from confd.daemon.recovering import Recovery
 from confd.daemon.succession import Succession
 from confd.exaconf import Conf
 from confd.model.secret import Vault
+from confd.services.nodes.naming import RETIRED
 from confd.store.choice import StoreChoice
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.candidate import Candidate
@@ -61,8 +63,11 @@ def open_elections(
         if store.authority.read_head()[1].revision == 0:
             first()
 
+    def retired() -> bool:
+        return is_retired(store.authority.record(RETIRED), identity.uuid)
+
     def candidate(candidacy: Candidacy) -> Candidate:
         return Candidate(client, keys, node, candidacy)
 
     recovery = Recovery(node, files.root, store, connector, conf)
-    return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate, recovery)
+    return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate, recovery, retired)

@@ -127,12 +127,13 @@ class Succession:
             await asyncio.gather(self._under_way, return_exceptions=True)
 
     async def _is_superseded(self, term: int) -> bool:
-        """Ask whether another master was made while this node was away."""
+        """Ask whether another master was made while this node was away, or whether it was removed."""
         known = await ask_all(self._connector, self._conf(), self._node)
         newer = [one.term for one in known.values() if one is not None and one.term > term]
         if newer:
             log.warning("superseded", term=term, newer=max(newer))
-        return bool(newer)
+        # One that removed this node answers nothing else.
+        return bool(newer) or self._seat.removed
 
     async def _give(self, node: int, job: str) -> None:
         master = self._seat.mastership

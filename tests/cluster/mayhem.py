@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import Any, Final, Protocol
 import psutil
 import psycopg
 
-from tests.cluster.harness import SYS_PASSWORD, Cluster, until
+from tests.cluster.harness import PATIENCE, SYS_PASSWORD, Cluster, until
 
 NAME: Final = "Exasol"
 _KEEPER: Final = "confd.services.database.keeper.keeper"
@@ -61,6 +62,17 @@ def kill_node(cluster: Nodes, node: int) -> None:
     """Kill -9 of everything on a node; what was being started meanwhile, too."""
     while found := [process for process in processes_of(cluster, node) if _lives(process)]:
         kill(found)
+
+
+def comes_back_removed(cluster: Cluster, node: int, *words: str) -> None:
+    """Start the daemon of a node that was removed: it says so, and what to do, and ends with all that runs there."""
+    command = [sys.executable, "-m", "confd.cli.confd", "--root", str(cluster.root(node)), *words]
+    ended = subprocess.run(command, env=cluster.env, timeout=PATIENCE, capture_output=True, text=True)
+    assert ended.returncode == 1, ended
+    assert f"n{node} was removed" in ended.stderr
+    assert "c4 rm -t PLAY.NODE" in ended.stderr
+    assert "the cluster has removed this node" in (cluster.root(node) / "logs/logd/ConfD.log").read_text()
+    assert processes_of(cluster, node) == []
 
 
 def kill_daemon(cluster: Cluster, node: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from confd.services.etcd.process import server_of
 from tests.cluster.documented import blocks
 from tests.cluster.harness import Cluster, cluster, until
-from tests.cluster.mayhem import NAME, Writer, kill_node
+from tests.cluster.mayhem import NAME, Writer, comes_back_removed, kill_node
 from tests.cluster.test_mastership import Callers, agree_on, master
 from tests.servers import ETCD, etcd, require
 
@@ -101,6 +101,32 @@ def test_members_follow_nodes() -> None:
         made.start()
         until(lambda: server_of(made.root(13)) is None, "the returned node runs no member")
         made.wait_same()
+        removed_while_it_was_down(made)
+
+
+def members(made: Cluster, node: int) -> set[int]:
+    """Return the nodes whose members of etcd a node knows."""
+    known = (made.root(node) / "etc/cluster/store.json").read_text()
+    return {one for one, address in made.addresses.items() if f"{address}:2379" in known}
+
+
+def removed_while_it_was_down(made: Cluster) -> None:
+    """The master's node is lost and removed. It comes back and ends, and the master that is killed then has a successor."""
+    until(lambda: master(made, 14) == "n11", "n11 leads")
+    kill_node(made, 11)
+    until(lambda: made.try_run("node_suspend", 14, nid=11)["result_code"] == 0, "another node leads")
+    made.run("node_remove", 14, nid=11, force=True)
+    comes_back_removed(made, 11)
+    for node in (12, 13, 14):
+        until(lambda known=node: members(made, known) == {12, 13, 14}, "n13 has the vote that n11 had")
+    leading = int(until(lambda: master(made, 14), "a node leads")[1:])
+    kill_node(made, leading)
+    alive = next(node for node in (12, 13, 14) if node != leading)
+    until(
+        lambda: made.try_run("group_create", alive, groupname="y", groupid=61_001)["result_code"] == 0,
+        "another node leads without n11",
+    )
+    assert master(made, alive) != "n11"
 
 
 def test_an_etcd_that_exists() -> None:

@@ -14,10 +14,12 @@ import xmlrpc.client
 from collections.abc import Iterator
 from typing import Any, Self
 
+import psutil
 import pytest
 
 from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
+from tests.cluster.mayhem import comes_back_removed, processes_of
 from tests.cluster.test_kill import Writer
 
 
@@ -229,6 +231,24 @@ def test_reads_without_quorum(running: Cluster) -> None:
     finally:
         running.start()
     until(lambda: "result_stale" not in running.try_run("user_list"), "there is a quorum again")
+
+
+@pytest.mark.skipif(not os.environ.get("TORTURE"), reason="a cluster of its own")
+def test_a_master_that_stood_still_while_it_was_removed() -> None:
+    """It goes on as master, hears from the first node that it calls that it was removed, and ends."""
+    with cluster("CCC_PLAY_WITH_DB=false", nodes=2) as made:
+        standing = psutil.Process(made.pid(11))
+        standing.suspend()
+        try:
+            assert take_over(made, 12).returncode == 0
+            made.run("node_suspend", 12, nid=11)
+            made.run("node_remove", 12, nid=11, force=True)
+        finally:
+            standing.resume()
+        until(lambda: processes_of(made, 11) == [], "n11 has ended")
+        comes_back_removed(made, 11)
+        assert master(made, 12) == "n12"
+        made.run("group_create", 12, groupname="x", groupid=61_000)
 
 
 def test_databases_go_on(with_database: Cluster) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
-from tests.cluster.mayhem import NAME, Writer, cut, heal, kill_node, primary, processes_of
+from tests.cluster.mayhem import NAME, Writer, comes_back_removed, cut, heal, kill_node, primary, processes_of
 
 KEEPER = "confd.services.database.keeper.keeper"
 
@@ -158,9 +156,7 @@ def test_a_node_in_use_is_removed(place: Cluster) -> None:
     assert not segment.exists()
     assert str(victim) not in states(place)
     until(lambda: processes_of(place, victim) == [], "it has ended")
-    command = [sys.executable, "-m", "confd.cli.confd", "--root", str(place.root(victim))]
-    assert subprocess.run(command, env=place.env, capture_output=True, timeout=60).returncode == 1
-    assert "the cluster has removed this node" in (place.root(victim) / "logs/logd/ConfD.log").read_text()
+    comes_back_removed(place, victim)
     until(lambda: is_whole(place), "the database is whole", 120)
     assert place.run("node_add", priv_net=f"{place.net}.15/8") == 15
     assert states(place)["15"] == "suspended"

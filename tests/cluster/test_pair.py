@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import psycopg
 import pytest
 
 from tests.cluster import saving
-from tests.cluster.harness import Cluster, cluster, until
-from tests.cluster.mayhem import kill_node
+from tests.cluster.harness import SYS_PASSWORD, Cluster, cluster, until
+from tests.cluster.mayhem import comes_back_removed, kill_node
 from tests.cluster.saving import Saved
+
+TORTURE = bool(os.environ.get("TORTURE"))
 
 
 @pytest.fixture
@@ -49,6 +52,21 @@ def take_over(running: Cluster, node: int) -> None:
     subprocess.run(command, check=True, env=running.env, timeout=120, capture_output=True)
 
 
+def writable(pair: Saved) -> list[int]:
+    """Return the nodes whose servers take writes."""
+    return [node for node in pair.nodes if _takes_writes(pair, node)]
+
+
+def _takes_writes(pair: Saved, node: int) -> bool:
+    where = {"host": pair.cluster.addresses[node], "port": pair.port, "user": "sys", "password": SYS_PASSWORD}
+    with (
+        contextlib.suppress(psycopg.Error),
+        psycopg.connect(dbname=pair.name, connect_timeout=5, **where) as connection,
+    ):
+        return connection.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
+    return False
+
+
 def test_one_of_two_nodes_is_lost(pair: Saved) -> None:
     """Without the standby the primary goes on by itself; without the master the survivor waits for a take-over."""
     kill_node(pair.cluster, 12)
@@ -65,3 +83,25 @@ def test_one_of_two_nodes_is_lost(pair: Saved) -> None:
     assert pair.sql("SELECT count(*) FROM t")[0] > rows
     pair.cluster.start()
     until(lambda: whole(pair, 12), "n11 follows now")
+    removed_while_it_was_down(pair)
+
+
+def removed_while_it_was_down(pair: Saved) -> None:
+    """The daemon of n12, master and primary, is killed, n11 goes on and removes n12: its daemon ends with its server."""
+    running = pair.cluster
+    running.kill(12)
+    take_over(running, 11)
+    pair.run("node_suspend", nid=12)
+    until(lambda: 11 in writable(pair), "n11 serves")
+    assert pair.try_run("node_remove", nid=12, force=True)["result_code"] == 0
+    assert 12 in writable(pair), "its server goes on without a daemon"
+    comes_back_removed(running, 12)
+    assert writable(pair) == [11]
+    assert takes_rows(pair)
+    if not TORTURE:
+        return
+    # Who was told once needs nobody to tell it.
+    running.kill(11)
+    comes_back_removed(running, 12, "--take-over")
+    running.start()
+    until(lambda: pair.run("node_state").keys() & {"11", "12"} == {"11"}, "n11 leads on")

@@ -76,6 +76,7 @@ class Life:
         self.mastership: Master | None = None
         self.terms: list[int] = []
         self.refuses: Exception | None = None
+        self.removed = False
 
     async def lead(self, term: int) -> None:
         """Become master."""
@@ -93,6 +94,11 @@ class Life:
     async def call(self, address: str, port: int, method: str, body: dict[str, Any], timeout: float) -> Any:
         """Call the other node, if nothing is in the way."""
         return await self.pair.carry(self, method, body)
+
+    def hear_removal(self) -> None:
+        """Be told, in place of an answer, that this node was removed."""
+        self.removed = True
+        raise NodeOffline("it says that this node was removed from its cluster")
 
     async def end(self) -> None:
         """Die."""
@@ -292,6 +298,19 @@ def test_the_other_node_refuses(tmp_path: Path) -> None:
         await given(old)
         await leads(old, 2)
         assert new.follower.master.node == 11
+
+    two(tmp_path, test)
+
+
+def test_who_was_removed_does_not_lead_again(tmp_path: Path) -> None:
+    """The other node took over and removed the master while that was dead: it answers only that."""
+
+    async def test(pair: Pair, old: Life, new: Life) -> None:
+        await old.end()
+        again = pair.start(11)
+        pair.before = lambda method: again.hear_removal()
+        await again.succession.begin()
+        assert (again.removed, again.mastership, again.terms) == (True, None, [])
 
     two(tmp_path, test)
 

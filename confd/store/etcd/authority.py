@@ -147,6 +147,14 @@ class Authority:
         """Return the value of a key, from wherever its parts lie."""
         return large.load(self.client, self.keys, row.value, revision)
 
+    def record(self, key: str) -> Any:
+        """Return a runtime record as etcd holds it now, None when it has none.
+
+        :raises EtcdError: etcd does not answer.
+        """
+        row = self.client.get(self.keys.record(key))
+        return None if row is None else msgspec.json.decode(self.value(row))
+
     def trim(self, upto: int) -> int:
         """Forget log records up to a number, but not the last append; how many keys went."""
         upto = min(upto, self._head.n - 1)

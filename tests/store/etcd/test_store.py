@@ -107,6 +107,19 @@ def some_jobs(store: EtcdStore) -> None:
     store.append(Kind.RUNTIME, "s", None).result()
 
 
+def test_a_record_as_etcd_holds_it(nodes: Nodes) -> None:
+    """A node that has not caught up asks for one record; a large one, too, and one that nobody made."""
+    master, behind = nodes.open(11), nodes.open(12)
+    assert behind.authority.record("r") is None
+    master.lead(1, 11)
+    master.append(Kind.RUNTIME, "r", {"12": "b"}).result()
+    master.append(Kind.RUNTIME, "large", "x" * 3_000_000).result()
+    assert behind.authority.record("r") == {"12": "b"}
+    assert behind.authority.record("large") == "x" * 3_000_000
+    assert behind.authority.record("other") is None
+    assert numbers(behind) == []
+
+
 # fencing
 
 
