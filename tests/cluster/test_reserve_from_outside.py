@@ -71,7 +71,7 @@ def test_a_fourth_node_takes_over_and_leaves() -> None:
         emptying, removing = blocks("Removing a node")
         # What n13 held before is deleted soon after its return; until then there is no place for another copy.
         (_, *moving), leaving = emptying
-        until(lambda: is_done(made, moving, "STE_DUPLICATE"), "n13 is clear and gets its copy back")
+        until(lambda: is_done(made, moving, "of n13 already"), "n13 is clear and gets its copy back")
         assert nodes_of(made)["active"] == ["n11", "n12", "n13"]
         follow(made, [leaving, *removing])
         made.c4("rm", "-t", "1.14")
