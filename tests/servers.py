@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -107,13 +108,20 @@ def free_address() -> str:
 
 
 class Etcd:
-    """One etcd that is started and stopped by tests; its data stay below ``place``."""
+    """One etcd that is started and stopped by tests; its data stay below ``place``.
 
-    def __init__(self, place: Path, *words: str) -> None:
-        self.place, self.words = place, words
+    :param tls: certificate that it shows; without it it speaks plain HTTP.
+    """
+
+    def __init__(self, place: Path, *words: str, tls: Pair | None = None) -> None:
+        self.place, self.words = place, list(words)
         place.mkdir(parents=True, exist_ok=True)
         self.address, self._peer = free_address(), free_address()
-        self.url = f"http://{self.address}"
+        self.url = f"http{'s' if tls else ''}://{self.address}"
+        if tls is not None:
+            (place / "crt").write_bytes(tls.certificate_pem)
+            (place / "key").write_bytes(tls.key_pem)
+            self.words += ["--cert-file", str(place / "crt"), "--key-file", str(place / "key")]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *words: str) -> None:
@@ -133,7 +141,11 @@ class Etcd:
             pause.wait(0.02)
 
     def _healthy(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1) as answer:
+        context = ssl._create_unverified_context()
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{self.url}/health", timeout=1, context=context) as answer,
+        ):
             return bool(json.load(answer)["health"] == "true")
         return False
 
@@ -154,11 +166,11 @@ class Etcd:
 
 
 @contextlib.contextmanager
-def etcd(*words: str) -> Iterator[Etcd]:
+def etcd(*words: str, tls: Pair | None = None) -> Iterator[Etcd]:
     """Run an etcd; in memory where there is such a place, as this version syncs every write."""
     memory = Path("/dev/shm")
     place = Path(tempfile.mkdtemp(prefix="confd-etcd-", dir=memory if os.access(memory, os.W_OK) else None))
-    server = Etcd(place, *words)
+    server = Etcd(place, *words, tls=tls)
     try:
         server.start()
         yield server

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 from confd.cli.reference import pages
 from confd.scheduler import registry
+from tests.cluster.documented import blocks, sections
 
-DOCS = Path(__file__).parent.parent / "docs"
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
 
 
 def test_reference_pages_are_up_to_date() -> None:
@@ -22,3 +26,22 @@ def test_architecture_shows_a_job_in_under_fifteen_lines() -> None:
     example = text.split("```python\n", 1)[1].split("```", 1)[0]
     assert len(example.strip().splitlines()) < 15
     compile(example, "architecture.md", "exec")
+
+
+def taken_blocks(source: str) -> Iterator[tuple[str, int]]:
+    """Give the blocks of docs/operations.md that a test gives a name: section and number in it."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Assign(
+                targets=[ast.Tuple(elts=names)],
+                value=ast.Call(func=ast.Name(id="blocks"), args=[ast.Constant(value=str(section))]),
+            ):
+                unused = [isinstance(name, ast.Name) and name.id == "_" for name in names]
+                yield from ((section, number) for number, skipped in enumerate(unused) if not skipped)
+
+
+def test_every_procedure_of_operations_is_run_by_a_test() -> None:
+    """Each block of commands is taken from the document by a test, so that neither can change without the other."""
+    sources = [path.read_text() for path in TESTS.rglob("test_*.py")]
+    taken = {block for source in sources for block in taken_blocks(source)}
+    assert taken == {(section, number) for section in sections() for number, _ in enumerate(blocks(section))}

@@ -11,15 +11,11 @@ from confd.cluster.identity import NodeFiles, portable
 from confd.cluster.join_messages import JoinAnswer, JoinRequest
 from confd.daemon.view import ClusterView
 from confd.model.errors import PermissionDenied, error_from
-from confd.services.etcd.plan import SHARED
 from confd.services.nodes.admission import TOKENS, TokenRecord, is_known, unknown_token
-from confd.store.choice import STORE_FILE
+from confd.store.choice import STORE_FILE, load_choice, own_files
 
-SHARED_FILES: Final = (
-    "etc/ssl/ssl.crt", "etc/ssl/ssl.key", "etc/ssl/ssl.ca", STORE_FILE, *SHARED, "etc/cluster/etcd-ca.crt",
-    "etc/cluster/etcd-client.crt", "etc/cluster/etcd-client.key",
-)  # fmt: skip
-"""Private files that all nodes have alike; a joining node gets those that are there."""
+SHARED_FILES: Final = ("etc/ssl/ssl.crt", "etc/ssl/ssl.key", "etc/ssl/ssl.ca", STORE_FILE)
+"""Private files that all nodes have alike, as those that the last one names; a joining node gets what is there."""
 
 
 class Admitting:
@@ -47,7 +43,8 @@ class Admitting:
 
     def _answer(self, decided: dict[str, Any]) -> JoinAnswer:
         root = self._files.root
-        there = [name for name in SHARED_FILES if (root / name).exists()]
+        names = [*SHARED_FILES, *own_files(load_choice(root), root)]
+        there = [name for name in names if (root / name).exists()]
         return JoinAnswer(
             certificate=decided["certificate"], data_key=self._files.data_key.read_bytes(),
             members=tuple(decided["members"]),

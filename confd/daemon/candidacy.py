@@ -26,7 +26,7 @@ from confd.services.nodes.mastership import affinities
 from confd.services.nodes.stores import recorded
 from confd.store.choice import StoreKind
 from confd.store.etcd.candidate import Candidate
-from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.errors import EtcdError, EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.state import journal_of, read_state
 from confd.store.etcd.store import EtcdStore, WentBack
 from confd.store.protocol import Gap, StaleTerm, StoreFailed
@@ -187,12 +187,9 @@ class Candidacy:
         self._store.abandon()
         self._tell("lost", 0)
 
-    def unheard(self, why: str) -> None:
-        """Say so while etcd's majority, or this node's way to it, is lost."""
-        self._unheard = why and (
-            f"{why}; without etcd nobody is master: bring its members back, or, if most are lost for good, go on from "
-            "one with c4 store recover --yes-others-are-down"
-        )
+    def unheard(self, error: EtcdError | None) -> None:
+        """Say so while etcd does not do what it is asked to."""
+        self._unheard = "" if error is None else what_to_do(error)
 
     def seen(self, node: int, term: int) -> None:
         """Follow another master."""
@@ -361,3 +358,14 @@ class Candidacy:
         if trouble != self._trouble:
             log.error("no_master_here", reason=trouble)
         self._trouble = trouble
+
+
+def what_to_do(error: EtcdError) -> str:
+    """Say what to do about etcd, without which nobody is master."""
+    if not isinstance(error, EtcdUnreachable | EtcdUncertain):
+        # It answers, and what is wrong with it says its own remedy: other members would not help.
+        return str(error)
+    return (
+        f"{error}; without etcd nobody is master: bring its members back, or, if most are lost for good, go on from "
+        "one with c4 store recover --yes-others-are-down"
+    )

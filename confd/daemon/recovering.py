@@ -77,8 +77,7 @@ class Recovery:
         permission(self._root).unlink()
         known = await ask_all(self._connector, self._conf(), self._node)
         answers = [one for one in known.values() if one is not None]
-        await self._check_needed(answers, went_back)
-        if not went_back:
+        if not await self._has_gone_back(answers, went_back):
             await asyncio.to_thread(self._stand_alone)
         await self._wait_for_etcd()
         await self._longest(answers)
@@ -101,15 +100,22 @@ class Recovery:
         found_alone(self._root, f"n{self._node}", self._conf().require_node(self._node).private_ip, members)
         log.warning("etcd_begun_anew", node=self._node)
 
-    async def _check_needed(self, answers: list[Known], went_back: bool) -> None:
+    async def _has_gone_back(self, answers: list[Known], seen: bool) -> bool:
+        """Tell an etcd that went back, which may be whole, from one whose majority is lost.
+
+        :raises WrongState: it is neither.
+        """
         if leading := [one.node for one in answers if one.leads]:
             raise WrongState(f"n{leading[0]} is master and answers; there is nothing to recover")
-        if went_back:
-            return
+        if seen:
+            return True
         try:
-            await asyncio.to_thread(self._store.authority.read_head, _HEALTHY_SECONDS)
+            _, head = await asyncio.to_thread(self._store.authority.read_head, _HEALTHY_SECONDS)
         except StoreFailed:
-            return
+            return False
+        # Another node may have noticed, and sent the administrator here, before this one tried to lead.
+        if (head.term, head.n) < (self._store.head().term, self._store.head().n):
+            return True
         raise WrongState("etcd answers, so it has its majority; there is nothing to recover")
 
     async def _wait_for_etcd(self) -> None:

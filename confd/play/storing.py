@@ -17,7 +17,7 @@ from confd.play.parameters import as_port, merge
 from confd.play.record import Play, PlayNode
 from confd.store.choice import load_choice
 from confd.store.etcd.compaction import make_room
-from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.errors import EtcdDenied, EtcdError
 
 _PATIENCE: Final = 180.0
 _LOOK: Final = 0.2
@@ -67,6 +67,11 @@ def compact(node: PlayNode) -> str:
         raise WrongState(f"{node.name} uses the embedded store, where nothing is to be freed")
     try:
         made, missed = make_room(access)
+    except EtcdDenied as error:
+        raise NodeError(
+            f"etcd was not compacted: {error}. It takes etcd's role root, which the user of an etcd that exists need "
+            "not have: have its administrator do it (etcdctl compact, etcdctl defrag, etcdctl alarm disarm)"
+        ) from None
     except EtcdError as error:
         raise NodeError(f"etcd was not compacted: {error}") from None
     sizes = [f"{room.endpoint}: {format_size(room.before)} before, {format_size(room.after)} now" for room in made]

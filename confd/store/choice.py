@@ -47,6 +47,14 @@ def load_choice(root: Path) -> StoreChoice:
     return choice
 
 
+def own_files(choice: StoreChoice, root: Path) -> list[str]:
+    """Return the files below a node root that the choice names, by their path there."""
+    access = choice.etcd or EtcdAccess(endpoints=())
+    named = (access.ca, access.certificate, access.key, access.password_file)
+    paths = [Path(name) for name in named if name is not None and ".." not in Path(name).parts]
+    return [str(path.relative_to(root)) for path in paths if path.is_relative_to(root)]
+
+
 def encode_choice(choice: StoreChoice) -> bytes:
     """Return a choice as the content of its file."""
     return msgspec.json.format(msgspec.json.encode(choice))

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from confd.services.etcd.process import server_of
-from tests.cluster.documented import blocks
+from tests.cluster.documented import blocks, with_places
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, comes_back_removed, kill_node
 from tests.cluster.test_mastership import Callers, agree_on, master
@@ -20,7 +20,7 @@ from tests.servers import ETCD, etcd, require
 def running() -> Iterator[Cluster]:
     """Three nodes with etcd and the database Exasol, made as written in docs/operations.md."""
     require(ETCD)
-    ((own,),) = (block for block in blocks("Which store to choose") if "CCC_PLAY_ETCD_ENDPOINTS" not in str(block))
+    (own,), _ = blocks("Which store to choose")
     with cluster(*own[: own.index("c4")]) as made:
         yield made
 
@@ -132,9 +132,10 @@ def removed_while_it_was_down(made: Cluster) -> None:
 def test_an_etcd_that_exists() -> None:
     """The nodes use it and run no members; another cluster may use the same one."""
     require(ETCD)
-    (given,) = next(block for block in blocks("Which store to choose") if "CCC_PLAY_ETCD_ENDPOINTS" in str(block))
+    _, given = blocks("Which store to choose")
     with etcd() as server:
-        words = [word.replace("http://127.0.0.1:2379", server.url) for word in given[: given.index("c4")]]
+        (words,) = with_places(given, {"http://127.0.0.1:2379": server.url})
+        words = words[: words.index("c4")]
         with cluster("CCC_PLAY_WITH_DB=false", *words, nodes=1) as one, cluster(
             "CCC_PLAY_WITH_DB=false", *words, nodes=1
         ) as other:  # fmt: skip

@@ -1,12 +1,13 @@
 """A cluster with etcd as the store loses its master's node, gives mastership on, loses its majority, and is whole again.
 
-The last is docs/operations.md, "Loss of the majority". The tests stand in the order in which they use their cluster.
+Then a node joins and another one leaves. The tests stand in the order in which they use their cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import ssl
 import threading
 import urllib.request
@@ -15,7 +16,12 @@ from typing import Any
 
 import pytest
 
+from confd.services.etcd.server import server_of
+from confd.store.choice import load_choice
+from confd.store.etcd.access import Endpoint
+from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
+from tests.cluster.test_joining import join
 from tests.servers import ETCD, require
 
 
@@ -119,25 +125,28 @@ def test_mastership_goes_to_the_chosen_node(in_etcd: Cluster) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return(in_etcd: Cluster) -> None:
-    """Nothing that was acknowledged is missing; while most nodes are gone changes are refused by name."""
+    """As written in docs/operations.md: nothing that was acknowledged is missing; who is missed is named."""
     made = in_etcd
+    ((_, *recover),), suspending, _ = blocks("Loss of the majority")
     made.run("group_create", node=12, groupname="before", groupid=6000)
     made.wait_same()
-    refused = made.c4("store", "recover", "-t", "1.13", "--yes-others-are-down", check=False)
+    refused = made.c4(*recover, check=False)
     assert "nothing to recover" in refused
     for node in (11, 12):
         kill_everything(made, node)
-    assert "confirm with --yes-others-are-down" in made.c4("store", "recover", "-t", "1.13", check=False)
+    assert "confirm with --yes-others-are-down" in made.c4(*recover[:-1], check=False)
     until(lambda: not masters(made), "nobody is master without etcd's majority")
+    read = until(lambda: (got := made.try_run("group_list", node=13)).get("result_stale") and got, "a stale answer")
+    assert "before" in read["result_output"]
 
-    told = made.c4("store", "recover", "-t", "1.13", "--yes-others-are-down")
+    told = made.c4(*recover)
     assert "n11, n12 could not be asked" in told
     assert masters(made) == [13]
     assert "before" in made.run("group_list", node=13)
     alone = made.try_run("group_create", node=13, groupname="alone", groupid=6001)
     assert (alone["result_name"], "n11, n12" in alone["result_desc"]) == ("NO_QUORUM", True)
 
-    made.run("node_suspend", node=13, nid=[11, 12])
+    follow(made, suspending, 13)
     made.run("group_create", node=13, groupname="alone", groupid=6001)
 
     made.start()
@@ -146,3 +155,54 @@ def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return(in_etcd
     made.wait_same()
     until(lambda: len(masters(made)) == 1, "one master")
     assert {"before", "alone", "after"} <= set(made.run("group_list", node=12))
+
+
+def runs_member(made: Cluster, node: int) -> bool:
+    """Whether a node runs a member of etcd."""
+    return server_of(made.root(node)) is not None
+
+
+def test_a_node_joins_and_takes_the_member_of_one_that_leaves(in_etcd: Cluster) -> None:
+    """With the way to etcd that the others have; the one that leaves runs no member any more, and nobody asks it."""
+    made = in_etcd
+    node = join(made, 14)
+    assert made.run("node_state", node)[str(node)] == "online"
+    made.run("group_create", node, groupname="joined", groupid=6050)
+    made.wait_same()
+    assert not runs_member(made, node)
+
+    (master,) = until(lambda: masters(made), "one master")
+    leaving = max({11, 12, 13} - {master})
+    made.run("node_remove", node, nid=leaving)
+    until(lambda: runs_member(made, node) and not runs_member(made, leaving), "the new node has the member")
+    made.c4("rm", "-t", f"1.{leaving}")
+    until(lambda: made.addresses[leaving] not in endpoints(made, master), "the old member is forgotten")
+    del made.addresses[leaving]
+    made.run("group_create", node, groupname="carried", groupid=6051)
+    made.wait_same()
+
+
+@pytest.mark.skipif("TORTURE" not in os.environ, reason="takes half a minute; make torture runs it")
+@pytest.mark.timeout(300)
+def test_a_single_node_grows_to_three() -> None:
+    """Of two nodes one runs a member, of three each; then any of them may be lost, also the first."""
+    require(ETCD)
+    with cluster("CCC_PLAY_WITH_DB=false", "CCC_PLAY_STORE=etcd", nodes=1) as made:
+        made.run("group_create", groupname="alone", groupid=6060)
+        second = join(made, 12)
+        assert not runs_member(made, second)
+        third = join(made, 13)
+        until(lambda: all(runs_member(made, node) for node in made.addresses), "each node runs a member")
+        until(lambda: set(endpoints(made, third)) == set(made.addresses.values()), "all members are known")
+        kill_everything(made, 11)
+        until(lambda: made.try_run("group_create", third, groupname="x", groupid=6061)["result_code"] == 0, "a change")
+        assert {"alone", "x"} <= set(made.run("group_list", second))
+        made.start()
+        made.wait_same()
+
+
+def endpoints(made: Cluster, node: int) -> list[str]:
+    """Return the addresses at which a node reaches etcd."""
+    choice = load_choice(made.root(node))
+    assert choice.etcd is not None
+    return [Endpoint.of(url).host for url in choice.etcd.endpoints]

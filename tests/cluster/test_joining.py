@@ -11,24 +11,51 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from confd.cluster import tokens
+from confd.cluster.certificates import new_request
 from confd.cluster.identity import NodeFiles
+from confd.cluster.join_client import find_way, knock
 from confd.cluster.nodeport import Connector
-from confd.model.errors import NodeOffline
+from confd.model.errors import NodeOffline, PermissionDenied
+from tests.cluster.documented import blocks, follow, with_places
 from tests.cluster.harness import Cluster, until
 
 NODE_PORT = 3250
 
 
+def add(cluster: Cluster, last: int) -> int:
+    """Add a node on an address, as written in docs/operations.md; its id."""
+    adding, _, _ = blocks("Adding a node")
+    block = with_places(adding, {"10.0.0.14/24": f"{cluster.net}.{last}/8"})
+    node = int(follow(cluster, block, min(cluster.addresses)))
+    cluster.addresses[node] = f"{cluster.net}.{last}"
+    return node
+
+
+def new_token(cluster: Cluster, node: int) -> str:
+    """Make a token for a node, as written in docs/operations.md."""
+    _, making, _ = blocks("Adding a node")
+    return follow(cluster, with_places(making, {"14": str(node)})).strip()
+
+
+def join(cluster: Cluster, last: int) -> int:
+    """Add a node on an address and have it join, as written in docs/operations.md; its id."""
+    _, _, joining = blocks("Adding a node")
+    node = add(cluster, last)
+    said = follow(cluster, with_places(joining, {"TOKEN": new_token(cluster, node)}))
+    assert f"n{node} is a node of the cluster now" in said
+    return node
+
+
 @contextlib.contextmanager
 def added(cluster: Cluster) -> Iterator[int]:
     """Add a node for a block, and remove it with everything at the end."""
-    node: int = cluster.run("node_add", priv_net=f"{cluster.net}.14/8")
-    cluster.addresses[node] = f"{cluster.net}.14"
+    node = add(cluster, 14)
     try:
         yield node
     finally:
@@ -39,11 +66,32 @@ def added(cluster: Cluster) -> Iterator[int]:
         del cluster.addresses[node]
 
 
+@contextlib.contextmanager
+def another_machine(cluster: Cluster) -> Iterator[Callable[..., str]]:
+    """Give the c4 of a machine that knows nothing of the play; nothing of it is left."""
+    with tempfile.TemporaryDirectory(prefix="c4-test-") as place:
+        Path(place).chmod(0o711)
+        environment = cluster.env | {"CCC_HOME": place}
+
+        def c4(*words: str) -> str:
+            command = [sys.executable, "-m", "confd.cli.c4", *words]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+            return done.stdout + done.stderr
+
+        try:
+            yield c4
+        finally:
+            c4("rm", "-t", "1")
+            assert not list(Path(place).glob("[0-9]*_*"))
+
+
 def test_adding_and_removing_a_node(plain: Cluster) -> None:
     """The procedures of docs/operations.md: it joins, is like any other, leaves, and nothing of it gets in again."""
+    _, _, ((*join, token_place),) = blocks("Adding a node")
+    assert (join, token_place) == (["c4", "host", "join"], "TOKEN")
     with added(plain) as node:
-        token = plain.c4("host", "token", str(node)).strip()
-        said = plain.c4("host", "join", "-", stdin=token)
+        token = new_token(plain, node)
+        said = plain.c4(*join[1:], "-", stdin=token)
         assert f"n{node} is a node of the cluster now" in said
         plain.wait_same()
         assert plain.run("node_state", node)[str(node)] == "online"
@@ -82,7 +130,7 @@ def test_adding_and_removing_a_node(plain: Cluster) -> None:
 def test_tokens_that_are_not_good(plain: Cluster) -> None:
     """Each is refused with its reason, and neither the machine nor the cluster has changed."""
     with added(plain) as node:
-        first = plain.c4("host", "token", str(node)).strip()
+        first = new_token(plain, node)
         good = plain.c4("host", "token", "--lifetime", "1", str(node)).strip()
         revision = plain.run("exaconf_log", limit=1)
         for token, told in (
@@ -93,25 +141,32 @@ def test_tokens_that_are_not_good(plain: Cluster) -> None:
             said = plain.c4("host", "join", token, check=False)
             assert told in said, said
         until(lambda: "expired" in plain.c4("host", "join", good, check=False), "the token expires")
+        late = tokens.read(good)
+        # A client that does not look at the time is refused by the cluster, too.
+        with pytest.raises(PermissionDenied, match=rf"the token expired at .*make .* c4 host token {node}"):
+            knock(late, find_way(late), new_request(late.uuid)[1])
         assert not list(plain.home.glob(f"*/n{node}"))
         assert plain.run("exaconf_log", limit=1) == revision
+        assert plain.run("node_state")[str(node)] == "suspended"
         assert re.search(r"n12 has joined already", plain.c4("host", "token", "12", check=False))
         assert "no node" in plain.c4("host", "token", "99", check=False)
 
 
 @pytest.mark.timeout(240)
 def test_another_machine(plain: Cluster) -> None:
-    """A machine that knows nothing of the play gets a play of its own with this node; taken addresses are refused."""
-    with added(plain) as node, tempfile.TemporaryDirectory(prefix="c4-test-") as place:
-        Path(place).chmod(0o711)
-        environment = plain.env | {"CCC_HOME": place}
+    """A machine that knows nothing of the play gets a play of its own with this node.
 
-        def c4(*words: str) -> str:
-            command = [sys.executable, "-m", "confd.cli.c4", *words]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
-            return done.stdout + done.stderr
+    Taken addresses are refused. So is a token that another machine used, whether that is in service or died on the way.
+    """
+    with added(plain) as node, another_machine(plain) as c4:
+        dead = tokens.read(text := new_token(plain, node))
+        assert knock(dead, find_way(dead), new_request(dead.uuid)[1]).certificate
+        revision = plain.run("exaconf_log", limit=1)
+        said = c4("host", "join", text)
+        assert re.search(rf"the token was used at .* UTC; make a new one with: c4 host token {node}", said), said
+        assert plain.run("exaconf_log", limit=1) == revision
 
-        token = plain.c4("host", "token", str(node)).strip()
+        token = new_token(plain, node)
         with socket.socket() as taken:
             taken.bind((plain.addresses[node], NODE_PORT))
             taken.listen()
@@ -119,13 +174,16 @@ def test_another_machine(plain: Cluster) -> None:
                 "host", "join", token
             )
         said = c4("host", "join", token)
-        try:
-            assert f"n{node} is a node of the cluster now, as play 1" in said
-            [row] = [line.split() for line in c4("ps").splitlines()[1:]]
-            assert (row[2], row[8], row[9]) == (str(node), "c", "running")
-            assert row[1] in plain.c4("ps")
-            listed = c4("connect", "-t", "1/cos", "--", "confd_client -j node_list")
-            assert sorted(json.loads(listed)) == ["11", "12", "13", str(node)]
-        finally:
-            c4("rm", "-t", "1")
-        assert not list(Path(place).glob("[0-9]*_*"))
+        assert f"n{node} is a node of the cluster now, as play 1" in said
+        [row] = [line.split() for line in c4("ps").splitlines()[1:]]
+        assert (row[2], row[8], row[9]) == (str(node), "c", "running")
+        assert row[1] in plain.c4("ps")
+        listed = c4("connect", "-t", "1/cos", "--", "confd_client -j node_list")
+        assert sorted(json.loads(listed)) == ["11", "12", "13", str(node)]
+
+        c4("stop", "-t", "1")
+        revision = plain.run("exaconf_log", limit=1)
+        said = plain.c4("host", "join", token, check=False)
+        assert f"n{node} has joined already; another machine joins as another node, see node_add" in said
+        assert plain.run("exaconf_log", limit=1) == revision
+        assert not list(plain.home.glob(f"*/n{node}"))

@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -99,7 +101,7 @@ def test_daemon_of_the_primary_freezes(running: Cluster, writer: Writer) -> None
 
 @pytest.mark.skipif("TORTURE" not in os.environ, reason="supervision/test_leases tries it without daemons")
 def test_etcd_is_gone(running: Cluster, writer: Writer) -> None:
-    """The primary stops by itself; when etcd is back all goes on by itself, with the same primary."""
+    """The primary stops by itself; calls are told so; when etcd is back all goes on by itself, with the same primary."""
     lost = primary(running)
     assert lost
     members = [one for node in running.addresses for one in processes_of(running, node) if one.name() == "etcd"]
@@ -108,6 +110,29 @@ def test_etcd_is_gone(running: Cluster, writer: Writer) -> None:
         one.suspend()
     until(lambda: (status := keeper(running, lost)) is not None and status.lapsed, "the instance was stopped")
     assert primary(running) is None
+    with ThreadPoolExecutor() as calls:
+        changes = [
+            calls.submit(running.try_run, "group_create", node, groupname="never", groupid=62_000)
+            for node in running.addresses
+        ]
+        for node in running.addresses:
+            read = until(lambda node=node: stale(running, node), f"n{node} answers and says how old that is")
+            # The old master may answer before it has given up.
+            told = read["result_warnings"][-1]
+            assert "no master answers" in told or "may no longer be master" in told
+        for change in changes:
+            answer = change.result()
+            assert answer["result_name"] == "NO_MASTER", answer
+            assert "etcd" in answer["result_desc"]
+            assert "bring its members back" in answer["result_desc"]
+            assert "confd --take-over" not in answer["result_desc"]
     for one in members:
         one.resume()
     writer.goes_on(120)
+    assert "never" not in running.run("group_list", lost)
+
+
+def stale(running: Cluster, node: int) -> dict[str, Any] | None:
+    """Read through a node; the answer when it says how old it is."""
+    answer = running.try_run("group_list", node)
+    return answer if answer["result_code"] == 0 and "result_stale" in answer else None

@@ -16,6 +16,7 @@ import pytest
 
 from confd.services.etcd.plan import DATA, PLAN_FILE, SHARED
 from confd.services.etcd.server import server_of
+from tests.cluster.documented import blocks
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.test_etcd_outages import Caller, kill_everything, masters, wait_whole
 from tests.cluster.test_moving_store import history, kind
@@ -43,6 +44,13 @@ class PatientCaller(Caller):
         while not self.ended.is_set():
             with contextlib.suppress(OSError, http.client.HTTPException):
                 super().run()
+
+
+def moves() -> tuple[list[str], list[str]]:
+    """Return the words after c4 that move play 1 to etcd and back, as docs/operations.md has them."""
+    (there, back), _ = blocks("Moving between stores")
+    assert there[0] == back[0] == "c4"
+    return there[1:], back[1:]
 
 
 def running(made: Cluster) -> set[int]:
@@ -77,10 +85,10 @@ def test_what_stands_in_the_way_is_said_before_anything_is_done(made: Cluster) -
     """No etcd, a port that is taken; nothing is left of these tries."""
     for number in range(3):
         made.run("group_create", groupname=f"before{number}", groupid=6000 + number)
-    missing = made.c4("store", "etcd", "-t", "1", "--binary", "/nowhere/etcd", check=False)
+    missing = made.c4(*moves()[0], "--binary", "/nowhere/etcd", check=False)
     assert "n11: /nowhere/etcd does not run" in missing
     with socket.create_server((made.addresses[12], 2380)):
-        taken = made.c4("store", "etcd", "-t", "1", check=False)
+        taken = made.c4(*moves()[0], check=False)
     assert f"port 2380 on {made.addresses[12]}, wanted for etcd, is taken" in taken
     assert traces(made) == []
 
@@ -89,7 +97,7 @@ def test_a_move_that_fails_half_way_leaves_nothing(made: Cluster) -> None:
     """Members that run already are ended again; the old store goes on."""
     hindrance = made.root(12) / DATA
     hindrance.touch()
-    failed = made.c4("store", "etcd", "-t", "1", check=False)
+    failed = made.c4(*moves()[0], check=False)
     assert "store_move failed" in failed
     hindrance.unlink()
     until(lambda: traces(made) == [], "everything is taken back")
@@ -123,7 +131,7 @@ def test_members_end_when_the_cluster_has_left_them(made: Cluster) -> None:
     absent = max(set(MEMBERS) - {master})
     made.kill(absent)
     until(lambda: made.run("node_state", node=master)[str(absent)] == "offline", "a node is missed")
-    assert "the store is sqlite now" in made.c4("store", "sqlite", "-t", f"1.{master}")
+    assert "the store is sqlite now" in made.c4(*moves()[1])
     made.start()
     wait_kind(made, "sqlite")
     until(lambda: traces(made) == [], "members and their files are gone")
@@ -140,7 +148,7 @@ def test_calls_go_on_while_the_cluster_moves_again(made: Cluster) -> None:
     caller.start()
     try:
         until(lambda: caller.acknowledged, "calls are answered")
-        assert "the store is etcd now" in made.c4("store", "etcd", "-t", "1")
+        assert "the store is etcd now" in made.c4(*moves()[0])
         seen = len(caller.acknowledged)
         until(lambda: len(caller.acknowledged) > seen, "calls are answered again")
     finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from tests.cluster.documented import blocks, follow, with_places
 from tests.cluster.harness import SYS_PASSWORD, Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, kill_node
+from tests.cluster.test_joining import join
 
 
 def nodes_of(made: Cluster) -> dict[str, list[str]]:
@@ -25,26 +27,23 @@ def answers(made: Cluster, node: int) -> bool:
         return False
 
 
-def join(made: Cluster, last: int) -> int:
-    """Add a node on an address, have it join, and make it a reserve node of the database; its id.
+def join_reserve(made: Cluster, node: int) -> None:
+    """Add a node, have it join, and make it a reserve node of the database; the id is its address's last part.
 
     Where an active node is missing, it may stand in at once.
     """
-    node: int = made.run("node_add", priv_net=f"{made.net}.{last}/8")
-    made.addresses[node] = f"{made.net}.{last}"
-    made.c4("host", "join", made.c4("host", "token", str(node)).strip())
-    made.run("db_add_reserve_nodes", db_name=NAME, node_list=[node])
+    assert join(made, node) == node
+    reserve, _, _ = blocks("Replacing a node")
+    follow(made, with_places(reserve, {"[15]": f"[{node}]"}))
     nodes = nodes_of(made)
     assert f"n{node}" in nodes["reserve"] + nodes["active"]
-    return node
 
 
-def take_out(made: Cluster, node: int) -> None:
-    """Remove a reserve node from the database, the cluster and the machine."""
-    made.run("db_remove_reserve_nodes", db_name=NAME, node_list=[node])
-    made.run("node_remove", nid=node)
-    made.c4("rm", "-t", f"1.{node}")
-    del made.addresses[node]
+def is_done(made: Cluster, words: list[str], reason: str) -> bool:
+    """Whether a call of confd_client ends well; it may fail for this reason only."""
+    done = made.confd_client(*words)
+    assert done.returncode == 0 or reason in done.stdout + done.stderr, done
+    return done.returncode == 0
 
 
 @pytest.mark.timeout(400)
@@ -54,37 +53,42 @@ def test_a_fourth_node_takes_over_and_leaves() -> None:
     Adding a node that takes over, removing it, and replacing one that is lost for good.
     """
     with cluster("CCC_PLAY_DB_MEM_SIZE=768") as made:
-        made.run("db_stop", db_name=NAME)
-        made.run("db_configure", db_name=NAME, volume_move_delay=0)
-        made.run("db_start", db_name=NAME)
+        _, fetching, taking_out = blocks("Replacing a node")
         writer = Writer(made)
         writer.start()
         writer.goes_on()
         before = sorted(made.run("node_list"))
-        node = join(made, 14)
+        join_reserve(made, 14)
         kill_node(made, 13)
-        until(lambda: f"n{node}" in nodes_of(made)["active"], "the fourth node takes the place of n13")
-        until(lambda: answers(made, node), "the fourth node has the data")
+        until(lambda: "n14" in nodes_of(made)["active"], "the fourth node takes the place of n13")
+        follow(made, with_places(fetching, {"[12]": "[13]", "[15]": "[14]"}))
+        until(lambda: answers(made, 14), "the fourth node has the data")
         writer.goes_on()
         made.start()
         until(lambda: made.run("node_state")["13"] == "online", "n13 is back")
         assert nodes_of(made)["reserve"] == ["n13"]
 
+        emptying, removing = blocks("Removing a node")
         # What n13 held before is deleted soon after its return; until then there is no place for another copy.
-        back = {"vname": "DataVolume1", "src_nodes": [node], "dst_nodes": [13]}
-        until(lambda: made.try_run("st_volume_move_node", **back)["result_name"] != "STE_DUPLICATE", "n13 is clear")
+        (_, *moving), leaving = emptying
+        until(lambda: is_done(made, moving, "of n13 already"), "n13 is clear and gets its copy back")
         assert nodes_of(made)["active"] == ["n11", "n12", "n13"]
-        take_out(made, node)
+        follow(made, [leaving, *removing])
+        made.c4("rm", "-t", "1.14")
+        del made.addresses[14]
         assert sorted(made.run("node_list")) == before
         assert answers(made, 13)
         writer.goes_on()
 
         kill_node(made, 12)
-        another = join(made, 15)
-        until(lambda: f"n{another}" in nodes_of(made)["active"], "the new node takes the place of n12")
-        until(lambda: answers(made, another), "the new node has the data")
-        take_out(made, 12)
-        assert sorted(made.run("node_list")) == ["11", "13", str(another)]
+        join_reserve(made, 15)
+        follow(made, fetching)
+        assert "n15" in nodes_of(made)["active"]
+        until(lambda: answers(made, 15), "the new node has the data")
+        follow(made, taking_out)
+        made.c4("rm", "-t", "1.12")
+        del made.addresses[12]
+        assert sorted(made.run("node_list")) == ["11", "13", "15"]
         writer.goes_on()
         assert writer.end() == set()
         made.wait_same()

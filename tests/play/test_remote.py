@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.documented import blocks, with_places
 from tests.play.sshd import Sshd, sshd
 
 # Each of the many commands starts a Python on two machines that are this one.
@@ -51,12 +52,17 @@ class Control:
         return ended.stdout + ended.stderr
 
     def play(self, *words: str, status: int = 0, hosts: list[str] | None = None) -> str:
-        """Make a play on machines."""
+        """Make a play on machines, as written in docs/operations.md."""
         server = self.server
+        (block,) = blocks("Nodes on several machines")
+        here = {
+            "10.0.0.11 10.0.0.12 10.0.0.13": " ".join(hosts or HOSTS), "root": server.user,
+            "~/.ssh/id_ed25519": str(server.user_key), "/opt/openconfd/bin/c4": C4,
+        }  # fmt: skip
+        ((_, *written),) = with_places(block, here)
         return self.c4(
-            "host", "play", f"CCC_HOST_ADDRS={' '.join(hosts or HOSTS)}", f"CCC_HOST_IMAGE_USER={server.user}",
-            f"CCC_HOST_KEY_PAIR_FILE={server.user_key}", f"CCC_HOST_SSH_PORT={server.port}", f"CCC_HOST_C4={C4}",
-            "CCC_PLAY_WITH_DB=false", "CCC_PLAY_ADMIN_PASSWORD=given", *words, status=status,
+            *written, f"CCC_HOST_SSH_PORT={server.port}", "CCC_PLAY_WITH_DB=false", "CCC_PLAY_ADMIN_PASSWORD=given",
+            *words, status=status,
         )  # fmt: skip
 
     def left(self) -> list[str]:

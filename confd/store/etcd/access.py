@@ -43,6 +43,10 @@ class EtcdAccess(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not any(Endpoint.of(url).encrypted for url in self.endpoints):
             return None
+        for name in (self.ca, self.certificate, self.key):
+            if name is not None:
+                # Unlike the library this says which one is missing.
+                Path(name).open("rb").close()
         context = ssl.create_default_context(cafile=self.ca)
         context.check_hostname = self.names_checked
         if self.certificate is not None:

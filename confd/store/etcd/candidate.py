@@ -60,8 +60,8 @@ class Voter(Protocol):
     def seen(self, node: int, term: int) -> None:
         """Take note that another node is master."""
 
-    def unheard(self, why: str) -> None:
-        """Take note that etcd does not do what it is asked to, and why; empty once it does."""
+    def unheard(self, error: EtcdError | None) -> None:
+        """Take note that etcd does not do what it is asked to; None once it does."""
 
 
 class Candidate:
@@ -80,6 +80,7 @@ class Candidate:
         self._closed = False
         self._lease, self._deadline, self._renewed = 0, 0.0, 0.0
         self._leading: Term | None = None
+        self._trouble: EtcdError | None = None
         self._pausing = 0.0
         self._resigned = 0
         self._chosen: int | None = None
@@ -155,20 +156,25 @@ class Candidate:
             try:
                 self._renew()
                 self._look()
-                self._voter.unheard("")
-            except (EtcdUnreachable, EtcdUncertain) as error:
-                log.warning("election_without_etcd", error=str(error))
-                self._voter.unheard(str(error))
+                self._tell(None)
             except EtcdError as error:
-                log.error("election_refused", error=str(error))
-                self._voter.unheard(str(error))
+                self._tell(error)
             except Exception:
                 log.exception("election_failed")
             self._check_deadline()
             self._news.wait(self._pause())
             self._news.clear()
 
+    def _tell(self, error: EtcdError | None) -> None:
+        before, self._trouble = self._trouble, error
+        if error is not None and str(error) != str(before):
+            log.warning("election_without_etcd", error=str(error))
+        self._voter.unheard(error)
+
     def _pause(self) -> float:
+        if not isinstance(self._trouble, EtcdUnreachable | EtcdUncertain | None):
+            # It answered at once, and would again.
+            return _LOOK_SECONDS
         due = self._renewed + _RENEW_SECONDS - self._clock()
         return max(0.02, min(due, _LOOK_SECONDS if self._vacant_since is None else 0.1))
 

@@ -44,7 +44,6 @@ class MemberRow(msgspec.Struct, frozen=True):
     name: str
     peers: tuple[str, ...]
     clients: tuple[str, ...]
-    learner: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -184,11 +183,6 @@ class EtcdClient:
         """End a lease; its keys go with it."""
         self.gateway.call("/v3/lease/revoke", {"ID": str(lease)}, timeout=timeout)
 
-    def lease_left(self, lease: int, timeout: float = CALL_SECONDS) -> int:
-        """Return how many seconds a lease has left; negative when it is gone."""
-        answer = self.gateway.call("/v3/lease/timetolive", {"ID": str(lease)}, timeout=timeout)
-        return int(answer.get("TTL", 0))
-
     # members
 
     def member_list(self, timeout: float = CALL_SECONDS) -> list[MemberRow]:
@@ -196,23 +190,14 @@ class EtcdClient:
         answer = self.gateway.call("/v3/cluster/member/list", {}, timeout=timeout)
         return [_member(one) for one in answer.get("members", ())]
 
-    def member_add(self, peers: Sequence[str], *, learner: bool = False, timeout: float = CALL_SECONDS) -> MemberRow:
+    def member_add(self, peers: Sequence[str], timeout: float = CALL_SECONDS) -> MemberRow:
         """Announce a member by its peer URLs, before it is started."""
-        body = {"peerURLs": list(peers), "isLearner": learner}
+        body = {"peerURLs": list(peers)}
         return _member(self.gateway.call("/v3/cluster/member/add", body, changes=True, timeout=timeout)["member"])
 
     def member_remove(self, member: int, timeout: float = CALL_SECONDS) -> None:
         """Take a member out."""
         self.gateway.call("/v3/cluster/member/remove", {"ID": str(member)}, changes=True, timeout=timeout)
-
-    def member_update(self, member: int, peers: Sequence[str], timeout: float = CALL_SECONDS) -> None:
-        """Give a member other peer URLs."""
-        body = {"ID": str(member), "peerURLs": list(peers)}
-        self.gateway.call("/v3/cluster/member/update", body, changes=True, timeout=timeout)
-
-    def member_promote(self, member: int, timeout: float = CALL_SECONDS) -> None:
-        """Give a learner its vote."""
-        self.gateway.call("/v3/cluster/member/promote", {"ID": str(member)}, changes=True, timeout=timeout)
 
     # users
 
@@ -220,11 +205,6 @@ class EtcdClient:
         """Make a user."""
         body = {"name": name, "password": password}
         self.gateway.call("/v3/auth/user/add", body, changes=True, timeout=timeout)
-
-    def user_password(self, name: str, password: str, timeout: float = CALL_SECONDS) -> None:
-        """Give a user another password."""
-        body = {"name": name, "password": password}
-        self.gateway.call("/v3/auth/user/changepw", body, changes=True, timeout=timeout)
 
     def user_grant(self, name: str, role: str, timeout: float = CALL_SECONDS) -> None:
         """Give a user a role; the role root may do everything."""
@@ -242,10 +222,6 @@ class EtcdClient:
     def auth_enable(self, timeout: float = CALL_SECONDS) -> None:
         """Let nobody in without user and password; user and role root must exist."""
         self.gateway.call("/v3/auth/enable", {}, changes=True, timeout=timeout)
-
-    def auth_disable(self, timeout: float = CALL_SECONDS) -> None:
-        """Let everybody in."""
-        self.gateway.call("/v3/auth/disable", {}, changes=True, timeout=timeout)
 
     # upkeep
 
@@ -308,7 +284,7 @@ def _event(row: dict[str, Any]) -> Event:
 
 def _member(row: dict[str, Any]) -> MemberRow:
     peers, clients = tuple(row.get("peerURLs", ())), tuple(row.get("clientURLs", ()))
-    return MemberRow(int(row["ID"]), row.get("name", ""), peers, clients, bool(row.get("isLearner", False)))
+    return MemberRow(int(row["ID"]), row.get("name", ""), peers, clients)
 
 
 def _revision(answer: dict[str, Any]) -> int:

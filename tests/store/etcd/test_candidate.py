@@ -11,6 +11,7 @@ import pytest
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.client import EtcdClient
+from confd.store.etcd.errors import EtcdError
 from confd.store.etcd.keys import Keys
 from tests.cluster.harness import until
 from tests.servers import ETCD, Etcd, etcd, require
@@ -51,10 +52,10 @@ class Node:
         """Note it."""
         self.events.put((f"n{node}", term))
 
-    def unheard(self, why: str) -> None:
+    def unheard(self, error: EtcdError | None) -> None:
         """Note it, with the last reason."""
-        self.why = why or self.why
-        self.hearing.put(not why)
+        self.why = str(error or self.why)
+        self.hearing.put(error is None)
 
     def wait(self, *wanted: str) -> int:
         """Return the term of the next event of these kinds."""
