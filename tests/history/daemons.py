@@ -37,8 +37,9 @@ class Daemons:
     def __init__(self, cluster: Cluster, *, elects: bool, refused: bool = False) -> None:
         self.cluster, self.elects = cluster, elects
         cluster.c4("stop", "-t", "1")
-        isolated = is_possible() and not refused
-        self.partitions: Network | Refusals = Network(cluster.addresses) if isolated else Refusals(cluster)
+        self.partitions: Network | Refusals = (
+            Network(cluster.addresses) if is_possible() and not refused else Refusals(cluster.addresses, cluster.home)
+        )
         self._spawners = {node: self._spawner(node) for node in cluster.addresses}
         self.pids: dict[int, int] = {}
         self.repair()

@@ -38,7 +38,7 @@ class Network:
     kind = "network namespaces"
 
     def __init__(self, addresses: Mapping[int, str]) -> None:
-        self._addresses = dict(addresses)
+        self.addresses = dict(addresses)
         self._hub = f"confd-hub-{os.getpid()}"
         self._spaces = {node: f"confd-n{node}-{os.getpid()}" for node in addresses}
         try:
@@ -70,7 +70,7 @@ class Network:
 
     def deafen(self, one: int, other: int) -> None:
         """Have what a node sends to another one be lost."""
-        _ip("-n", self._spaces[one], "route", "replace", "blackhole", f"{self._addresses[other]}/32")
+        _ip("-n", self._spaces[one], "route", "replace", "blackhole", f"{self.addresses[other]}/32")
 
     def heal(self) -> None:
         """Plug all cables in, and let everything pass."""

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,13 +38,13 @@ class Refusals:
 
     kind = "refused connections"
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._addresses, self._home = dict(cluster.addresses), cluster.home
+    def __init__(self, addresses: Mapping[int, str], home: Path) -> None:
+        self._addresses, self._home = dict(addresses), home
         self.heal()
 
     def spawner(self, node: int, cluster: Cluster) -> Spawner:
         """Return what starts the daemon of a node."""
-        return RefusingSpawner(cluster.root(node), cluster.env | {VARIABLE: str(self._file(node))})
+        return RefusingSpawner(cluster.root(node), cluster.env | {VARIABLE: str(self.file(node))})
 
     def cut(self, node: int) -> None:
         """Have a node and all others refuse each other."""
@@ -59,7 +59,7 @@ class Refusals:
 
     def deafen(self, one: int, other: int) -> None:
         """Have a node refuse to connect to another one, which still connects to it."""
-        self._write(one, {*self._file(one).read_text().split(), self._addresses[other]})
+        self._write(one, {*self.file(one).read_text().split(), self._addresses[other]})
 
     def heal(self) -> None:
         """Nobody refuses anybody any more."""
@@ -69,15 +69,16 @@ class Refusals:
     def close(self) -> None:
         """Leave nothing."""
         for node in self._addresses:
-            self._file(node).unlink(missing_ok=True)
+            self.file(node).unlink(missing_ok=True)
 
-    def _file(self, node: int) -> Path:
+    def file(self, node: int) -> Path:
+        """Return the file with the addresses that a node refuses."""
         return self._home / f"refused-by-n{node}"
 
     def _write(self, node: int, refused: set[str]) -> None:
-        fresh = self._file(node).with_suffix(".new")
+        fresh = self.file(node).with_suffix(".new")
         fresh.write_text(" ".join(sorted(refused)))
-        fresh.replace(self._file(node))
+        fresh.replace(self.file(node))
 
 
 def refuse(path: Path) -> None:
