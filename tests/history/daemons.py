@@ -96,7 +96,7 @@ class Daemons:
 
     def hand_over(self, node: int) -> None:
         """Ask for mastership to be given to a node, without waiting for the end."""
-        connection = self.connection(node)
+        connection = self.connection(node, _LOOK_SECONDS)
         with contextlib.suppress(CommandError):
             connection.call("job_start", "master_change", {"params": {"nids": [node]}})
         connection.close()
@@ -131,9 +131,9 @@ class Daemons:
         """Return the node that says it leads."""
         return next((node for node in self.cluster.addresses if self._leads(node)), None)
 
-    def connection(self, node: int) -> Connection:
+    def connection(self, node: int, seconds: float = CALL_SECONDS) -> Connection:
         """Return a connection to a node as its own user."""
-        return Connection(lambda: SocketHTTP(self._socket(node), CALL_SECONDS), f"n{node}")
+        return Connection(lambda: SocketHTTP(self._socket(node), seconds), f"n{node}")
 
     def _next(self, node: int) -> int:
         nodes = list(self.cluster.addresses)

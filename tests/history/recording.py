@@ -76,7 +76,9 @@ def _mayhem(daemons: Daemons, dice: random.Random, length: Length, clients: list
         done = len(_operations(clients))
         until(lambda done=done: len(_operations(clients)) >= done + 10, "clients get on", _ENOUGH_SECONDS)
         for _ in range(dice.choice((1, 1, 2))):
-            event, node = dice.choice(daemons.events), dice.choice([11, *daemons.cluster.addresses])
+            event, drawn = dice.choice(daemons.events), dice.choice([None, *daemons.cluster.addresses])
+            # What strikes the master shows most.
+            node = drawn or daemons.master() or 11
             lasts = dice.uniform(*_LASTING) if dice.random() < length.lasting else dice.choice(_SHORT) * dice.random()
             print(f"  {event.__name__} n{node} {lasts:.2f} s")
             event(node)
