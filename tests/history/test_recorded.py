@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.cluster.harness import cluster
@@ -52,6 +54,22 @@ def daemons(request: pytest.FixtureRequest) -> Iterator[Daemons]:
 
 @pytest.mark.parametrize(("daemons", "seed"), cases(), indirect=["daemons"])
 @pytest.mark.timeout(600)
-def test_what_clients_were_told_stays_true(daemons: Daemons, seed: int) -> None:
+def test_what_clients_were_told_stays_true(daemons: Daemons, seed: int, tmp_path: Path) -> None:
     """Nothing acknowledged is lost or done twice, revisions have one order, reads are new, all nodes end up equal."""
-    assert violations(record(daemons, seed, LENGTH)) == []
+    try:
+        history = record(daemons, seed, LENGTH)
+        (tmp_path / "history.json").write_bytes(msgspec.json.encode(history))
+        found = violations(history)
+        assert not found, "\n".join(found)
+    except AssertionError:
+        keep(daemons, tmp_path)
+        print(f"  journals, logs and what was recorded are kept in {tmp_path}")
+        raise
+
+
+def keep(daemons: Daemons, place: Path) -> None:
+    """Copy what is needed to find out what happened."""
+    for node in daemons.cluster.addresses:
+        root = daemons.cluster.root(node)
+        for directory in ("metadata/confd", "logs"):
+            shutil.copytree(root / directory, place / f"n{node}" / directory, dirs_exist_ok=True)
