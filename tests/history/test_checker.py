@@ -25,7 +25,7 @@ def histories(draw: st.DrawFn) -> History:
     initial = draw(st.sampled_from([{}, {"a": "first"}]))
     present: dict[str, str | None] = dict.fromkeys(REGISTERS) | initial
     deleted: set[str] = set()
-    moments = draw(st.lists(st.floats(0.5, 5.0), min_size=3, max_size=14))
+    moments = draw(st.lists(st.floats(0.5, 5.0), min_size=6, max_size=14))
     at = 0.0
     for number, length in enumerate(moments):
         at += 1.0
@@ -39,7 +39,7 @@ def histories(draw: st.DrawFn) -> History:
             if register == DELETED and present[register] is not None:
                 value = None
                 deleted.add(register)
-            outcome = draw(st.sampled_from(Outcome))
+            outcome = draw(st.sampled_from([Outcome.OK, *Outcome]))
             known = outcome is not Outcome.UNKNOWN or draw(st.booleans())
             happens = outcome is Outcome.OK or (outcome is Outcome.UNKNOWN and draw(st.booleans()))
             if happens:
