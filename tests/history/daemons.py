@@ -40,18 +40,22 @@ class Daemons:
         self.partitions: Network | Refusals = (
             Network(cluster.addresses) if is_possible() and not refused else Refusals(cluster.addresses, cluster.home)
         )
-        self._spawners = {node: self._spawner(node) for node in cluster.addresses}
+        self._spawners: dict[int, Spawner] = {}
         self.pids: dict[int, int] = {}
-        self.repair()
+        try:
+            for node in cluster.addresses:
+                self._spawners[node] = self.partitions.spawner(node, cluster)
+            self.repair()
+        except BaseException:
+            self._end()
+            raise
 
     def close(self) -> None:
-        """Leave everything as it is, but with its network."""
-        self.repair()
-        for node in self.pids:
-            self.kill(node)
-        for spawner in self._spawners.values():
-            spawner.close()
-        self.partitions.close()
+        """End everything, whole before: nobody stands still or is cut off who would have to hear of it."""
+        try:
+            self.repair()
+        finally:
+            self._end()
 
     @property
     def events(self) -> list[Event]:
@@ -139,8 +143,12 @@ class Daemons:
         nodes = list(self.cluster.addresses)
         return nodes[(nodes.index(node) + 1) % len(nodes)]
 
-    def _spawner(self, node: int) -> Spawner:
-        return self.partitions.spawner(node, self.cluster)
+    def _end(self) -> None:
+        for node in self.pids:
+            self.kill(node)
+        for spawner in self._spawners.values():
+            spawner.close()
+        self.partitions.close()
 
     def _start(self, node: int) -> None:
         self.pids[node] = self._spawners[node].start("")
