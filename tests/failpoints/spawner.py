@@ -17,10 +17,12 @@ from confd.model.failpoints import VARIABLE
 
 
 class Spawner:
-    """The starting process of a node, from outside."""
+    """The starting process of a node, from outside; ``module`` is what it runs."""
+
+    module = "tests.failpoints.spawner"
 
     def __init__(self, root: Path, env: dict[str, str], prefix: Sequence[str] = ()) -> None:
-        command = [*prefix, sys.executable, "-m", "tests.failpoints.spawner", "confd", "--root", str(root)]
+        command = [*prefix, sys.executable, "-m", self.module, "confd", "--root", str(root)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
 
@@ -36,7 +38,8 @@ class Spawner:
         self._process.communicate(timeout=20)
 
 
-def _serve(arguments: list[str]) -> None:
+def serve(arguments: list[str]) -> None:
+    """Start a daemon for every line of the input."""
     from confd.cli.confd import main
     from confd.daemon import node
     from confd.scheduler import registry
@@ -65,4 +68,4 @@ def _become_daemon(root: Path, orders: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1:])
+    serve(sys.argv[1:])

@@ -1,12 +1,14 @@
 """What must be true of every history, as one pure function: the promises of the cluster towards its clients.
 
 * Every acknowledged job is in the history of every node, with one end. Ids are given out once.
-* What was refused or undone has no effect; nothing has an effect twice; nothing happens that nobody asked for.
+* What was refused or undone has no effect; nothing has an effect twice, also where the second changes nothing any more;
+  nothing happens that nobody asked for.
 * Revisions have one order, without gaps, and it is the order of real time: what begins after an acknowledgement comes
   after it.
 * A read over any node that begins after an acknowledgement sees it, or something later; never what is yet to come.
 * Under one term only one node leads.
-* In the end all nodes hold the same.
+* In the end all nodes hold the same, no command is owed, and on the disks lies what the configuration says: no segment
+  is missing and none is left over.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tests.history.events import History, Node, Operation, Outcome
 
+Places = Mapping[tuple[str, str | None], int]
+"""The revision at which each register became each value."""
+
 
 def violations(history: History) -> list[str]:
     """Return everything that must not be; nothing for a good history."""
-    found = [*_unequal(history), *_masters(history)]
+    found = [*_unequal(history), *_masters(history), *_disks(history)]
     # All hold the same, or that is said already.
     node = next(iter(history.nodes.values()))
     return [*found, *_jobs(history, node), *_revisions(node), *_effects(history, node), *_order(history, node)]
@@ -42,6 +47,13 @@ def _masters(history: History) -> Iterator[str]:
     for term, nodes in sorted(leaders.items()):
         if len(nodes) > 1:
             yield f"term {term} has the masters {sorted(nodes)}"
+
+
+def _disks(history: History) -> Iterator[str]:
+    for name, node in history.nodes.items():
+        yield from (f"n{name} lacks {part}" for part in sorted(node.configured - node.on_disk))
+        yield from (f"n{name} has {part}, which is not configured" for part in sorted(node.on_disk - node.configured))
+        yield from (f"n{name} still knows of the debt {debt}" for debt in sorted(node.debts))
 
 
 def _jobs(history: History, node: Node) -> Iterator[str]:
@@ -81,6 +93,8 @@ def _effects(history: History, node: Node) -> Iterator[str]:
             yield f"{register} became {value}, whose writer was told that it failed"
         elif times > 1:
             yield f"{register} became {value} {times} times"
+    done = Counter(job.asks for job in node.jobs.values() if job.asks in written and job.code == 0)
+    yield from (f"{asks} was done by {times} jobs" for asks, times in done.items() if times > 1)
     for (register, value), one in written.items():
         if one.outcome is Outcome.OK and not happened[register, value]:
             yield f"{register} never became {value}, which was acknowledged"
@@ -105,23 +119,43 @@ class _Seen:
 def _order(history: History, node: Node) -> Iterator[str]:
     """The order of real time: writes among each other, reads against writes, reads among each other."""
     places = _places(history, node)
-    certain = [one for one in history.operations if one.outcome is Outcome.OK and (one.register, one.value) in places]
-    writes = _Seen((one.ended, places[one.register, one.value]) for one in certain if one.writes)
-    for one in history.operations:
-        place = places.get((one.register, one.value))
-        if one.writes and place is not None and place < writes.before(one.began):
-            yield f"{one.value} (revision {place}) began when revision {writes.before(one.began)} was acknowledged"
+    written = [one for one in history.operations if one.writes and (one.register, one.value) in places]
+    known = _Seen(_acknowledged(written, places))
+    for one in written:
+        place = places[one.register, one.value]
+        if place < known.before(one.began):
+            yield f"{one.value} (revision {place}) began when revision {known.before(one.began)} was acknowledged"
     for register in {one.register for one in history.operations}:
-        told = [one for one in certain if one.register == register and not one.stale]
-        seen = _Seen((one.ended, places[register, one.value]) for one in told)
-        for one in history.operations:
-            place = places.get((register, one.value), 0)
-            if one.register == register and _counts(one) and place < seen.before(one.began):
-                yield f"n{one.node} gave {one.value} (revision {place}) when revision {seen.before(one.began)} was known"
+        reads = [one for one in history.operations if one.register == register and _counts(one)]
+        yield from _old_reads(reads, [one for one in written if one.register == register], places)
     yield from _impossible_reads(history, places)
 
 
-def _impossible_reads(history: History, places: Mapping[tuple[str, str | None], int]) -> Iterator[str]:
+def _old_reads(reads: list[Operation], written: list[Operation], places: Places) -> Iterator[str]:
+    """Find the reads of one register that came after its next value was known, by a write or by another read."""
+    spans = [(one, *_span(one, written, places)) for one in reads]
+    seen = _Seen([*_acknowledged(written, places), *((one.ended, lowest) for one, lowest, _ in spans)])
+    for one, _, place in spans:
+        if place < seen.before(one.began):
+            yield f"n{one.node} gave {one.value} (revision {place}) when revision {seen.before(one.began)} was known"
+
+
+def _span(one: Operation, written: list[Operation], places: Places) -> tuple[int, int]:
+    """Return the first and the last revision that a read may have seen: nothing is there before and after."""
+    place = places.get((one.register, one.value), 0)
+    if one.value is not None:
+        return place, place
+    if not any(write.value is None and write.began <= one.ended for write in written):
+        return 0, 0
+    was_there = any(place and ended < one.began for ended, place in _acknowledged(written, places))
+    return place if was_there else 0, place
+
+
+def _acknowledged(written: list[Operation], places: Places) -> list[tuple[float, int]]:
+    return [(one.ended, places[one.register, one.value]) for one in written if one.outcome is Outcome.OK]
+
+
+def _impossible_reads(history: History, places: Places) -> Iterator[str]:
     began = {(one.register, one.value): one.began for one in history.operations if one.writes}
     for one in history.operations:
         if one.value is None or one.writes or one.outcome is not Outcome.OK:
@@ -137,8 +171,9 @@ def _counts(one: Operation) -> bool:
     return not one.writes and one.outcome is Outcome.OK and not one.stale
 
 
-def _places(history: History, node: Node) -> dict[tuple[str, str | None], int]:
+def _places(history: History, node: Node) -> Places:
     """Return the revision at which each register became each value; 0 is before the first."""
-    return dict.fromkeys(history.initial.items(), 0) | {
+    initial: dict[tuple[str, str | None], int] = dict.fromkeys(history.initial.items(), 0)
+    return initial | {
         (register, value): revision.number for revision in node.revisions for register, value in revision.values.items()
     }

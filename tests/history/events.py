@@ -22,7 +22,8 @@ class Operation(msgspec.Struct, frozen=True):
     """A call of a client: a write of a value that nobody else writes, or a read.
 
     ``began`` and ``ended`` are seconds of one clock for all clients. ``job_id`` is there once the job was acknowledged.
-    ``value`` is what was written or read; None: nothing was written there yet.
+    ``value`` is what was written or read; None is nothing: not written yet, or deleted. A register that was deleted
+    is never written again.
     """
 
     client: int
@@ -38,11 +39,12 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A job in a node's history; ``ends`` counts the records that end it."""
+    """A job in a node's history; ``ends`` counts the records that end it, ``asks`` is the write it was submitted for."""
 
     code: int | None
     ends: int
     revision: int | None
+    asks: tuple[str, str | None] | None = None
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -50,17 +52,24 @@ class Revision(msgspec.Struct, frozen=True):
 
     number: int
     job: str
-    values: Mapping[str, str]
+    values: Mapping[str, str | None]
 
 
 class Node(msgspec.Struct, frozen=True):
-    """What a node holds in the end. ``terms``: who led under each term, by its journal and those it set aside."""
+    """What a node holds in the end.
+
+    ``terms``: who led under each term, by its journal and those it set aside. ``configured`` is what must lie on its
+    disks by its configuration, ``on_disk`` what does; ``debts`` are settling commands that are not done yet.
+    """
 
     jobs: Mapping[str, Job]
     revisions: tuple[Revision, ...]
     terms: frozenset[tuple[int, int]]
     head: tuple[int, int]
     exaconf: str
+    configured: frozenset[str] = frozenset()
+    on_disk: frozenset[str] = frozenset()
+    debts: frozenset[str] = frozenset()
 
 
 class History(msgspec.Struct, frozen=True):

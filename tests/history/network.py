@@ -14,6 +14,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.cluster.harness import Cluster
+from tests.failpoints.spawner import Spawner
+
 
 @functools.cache
 def is_possible() -> bool:
@@ -30,9 +33,12 @@ def is_possible() -> bool:
 
 
 class Network:
-    """A hub with a cable to every node."""
+    """A hub with a cable to every node. What cannot be delivered is lost without a word."""
+
+    kind = "network namespaces"
 
     def __init__(self, addresses: Mapping[int, str]) -> None:
+        self.addresses = dict(addresses)
         self._hub = f"confd-hub-{os.getpid()}"
         self._spaces = {node: f"confd-n{node}-{os.getpid()}" for node in addresses}
         try:
@@ -45,6 +51,10 @@ class Network:
             self.close()
             raise
 
+    def spawner(self, node: int, cluster: Cluster) -> Spawner:
+        """Return what starts the daemon of a node."""
+        return Spawner(cluster.root(node), cluster.env, self.prefix(node))
+
     def prefix(self, node: int) -> list[str]:
         """Return the words before a command that is to run on a node."""
         return ["nsenter", f"--net=/run/netns/{self._spaces[node]}"]
@@ -53,16 +63,31 @@ class Network:
         """Pull the cable of a node."""
         _ip("-n", self._hub, "link", "set", f"port{node}", "down")
 
+    def part(self, one: int, other: int) -> None:
+        """Have the hub pass nothing on between two nodes."""
+        for node in (one, other):
+            self._isolate(node, "on")
+
+    def deafen(self, one: int, other: int) -> None:
+        """Have what a node sends to another one be lost."""
+        _ip("-n", self._spaces[one], "route", "replace", "blackhole", f"{self.addresses[other]}/32")
+
     def heal(self) -> None:
-        """Plug all cables in."""
-        for node in self._spaces:
+        """Plug all cables in, and let everything pass."""
+        for node, space in self._spaces.items():
             _ip("-n", self._hub, "link", "set", f"port{node}", "up")
+            self._isolate(node, "off")
+            _ip("-n", space, "route", "flush", "type", "blackhole")
 
     def close(self) -> None:
         """Take everything away."""
         for name in (*self._spaces.values(), self._hub):
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip("netns", "del", name)
+
+    def _isolate(self, node: int, wanted: str) -> None:
+        # Isolated ports reach those that are not, and not each other.
+        _ip("-n", self._hub, "link", "set", "dev", f"port{node}", "type", "bridge_slave", "isolated", wanted)
 
     def _connect(self, node: int, address: str) -> None:
         space, port = self._spaces[node], f"port{node}"

@@ -14,7 +14,8 @@ from tests.history.checker import violations
 from tests.history.events import History, Job, Node, Operation, Outcome, Revision
 
 NODES = (11, 12, 13)
-REGISTERS = ("a", "b")
+REGISTERS = ("a", "b", "c")
+DELETED = "c"
 
 
 @st.composite
@@ -23,30 +24,38 @@ def histories(draw: st.DrawFn) -> History:
     operations, jobs, revisions = [], {}, []
     initial = draw(st.sampled_from([{}, {"a": "first"}]))
     present: dict[str, str | None] = dict.fromkeys(REGISTERS) | initial
-    moments = draw(st.lists(st.floats(0.5, 5.0), min_size=3, max_size=14))
+    deleted: set[str] = set()
+    moments = draw(st.lists(st.floats(0.5, 5.0), min_size=6, max_size=14))
     at = 0.0
     for number, length in enumerate(moments):
         at += 1.0
         register, node = draw(st.sampled_from(REGISTERS)), draw(st.sampled_from(NODES))
         # It takes effect at ``at``; begin and end lie around it and overlap with those of others.
         began, ended = at - length, at + draw(st.floats(0.5, 5.0))
-        if draw(st.booleans()):
-            value, job_id = f"v{number}", f"{node}.{number}"
-            outcome = draw(st.sampled_from(Outcome))
+        # What was deleted is not written again.
+        if draw(st.booleans()) and register not in deleted:
+            value: str | None = f"v{number}"
+            job_id = f"{node}.{number}"
+            if register == DELETED and present[register] is not None:
+                value = None
+                deleted.add(register)
+            outcome = draw(st.sampled_from([Outcome.OK, *Outcome]))
             known = outcome is not Outcome.UNKNOWN or draw(st.booleans())
             happens = outcome is Outcome.OK or (outcome is Outcome.UNKNOWN and draw(st.booleans()))
             if happens:
                 present[register] = value
                 revisions.append(Revision(len(revisions) + 2, job_id, {register: value}))
             if known or happens:
-                jobs[job_id] = Job(0 if happens else 306, 1, len(revisions) + 1 if happens else None)
+                revision = len(revisions) + 1 if happens else None
+                jobs[job_id] = Job(0 if happens else 306, 1, revision, (register, value))
             operations.append(
                 Operation(number, node, register, True, value, began, ended, outcome, job_id if known else "")
             )
         else:
             outcome = draw(st.sampled_from([Outcome.OK, Outcome.OK, Outcome.UNKNOWN]))
             operations.append(Operation(number, node, register, False, present[register], began, ended, outcome))
-    end = Node(jobs, tuple(revisions), frozenset({(1, 11), (2, 12)}), (2, 99), "same")
+    parts = frozenset(draw(st.sets(st.sampled_from(["space", "directory"]))))
+    end = Node(jobs, tuple(revisions), frozenset({(1, 11), (2, 12)}), (2, 99), "same", parts, parts)
     return History(tuple(operations), dict.fromkeys(NODES, end), initial)
 
 
@@ -69,8 +78,8 @@ def with_operation(history: History, old: Operation, **changed: Any) -> History:
 
 
 def acknowledged(history: History) -> list[Operation]:
-    """Return the writes that were told to be done."""
-    return [one for one in history.operations if one.writes and one.outcome is Outcome.OK]
+    """Return the writes that were told to be done, where nothing is deleted."""
+    return [one for one in history.operations if one.writes and one.outcome is Outcome.OK and one.register != DELETED]
 
 
 def a_write(history: History) -> tuple[Operation, Node]:
@@ -105,8 +114,15 @@ def lost_write(history: History) -> History:
 def write_twice(history: History) -> History:
     """A write took effect twice."""
     one, node = a_write(history)
-    again = Revision(len(node.revisions) + 2, "99.1", {one.register: one.value or ""})
+    again = Revision(len(node.revisions) + 2, "99.1", {one.register: one.value})
     return everywhere(history, revisions=(*node.revisions, again))
+
+
+def repeated_without_a_revision(history: History) -> History:
+    """A write was done under a second id as well, which changed nothing any more."""
+    one, node = a_write(history)
+    again = msgspec.structs.replace(node.jobs[one.job_id], revision=None)
+    return everywhere(history, jobs={**node.jobs, "99.1": again})
 
 
 def gap(history: History) -> History:
@@ -174,6 +190,60 @@ def reads_go_back(history: History) -> History:
     return msgspec.structs.replace(unknown, operations=(*unknown.operations, *reads))
 
 
+def back_from_nothing(history: History) -> History:
+    """What a read found deleted is there again in the next, although the deletion was not acknowledged."""
+    _, node = a_write(history)
+    late = max(other.ended for other in history.operations) + 10
+    made, gone = (
+        Revision(len(node.revisions) + number, f"99.{number}", {"d": value}) for number, value in ((2, "v"), (3, None))
+    )
+    operations = (
+        Operation(99, 12, "d", True, "v", late, late + 1, Outcome.OK),
+        Operation(99, 12, "d", True, None, late + 2, late + 9, Outcome.UNKNOWN),
+        Operation(99, 12, "d", False, None, late + 3, late + 4, Outcome.OK),
+        Operation(99, 12, "d", False, "v", late + 5, late + 6, Outcome.OK),
+    )
+    history = everywhere(history, revisions=(*node.revisions, made, gone))
+    return msgspec.structs.replace(history, operations=(*history.operations, *operations))
+
+
+def gone_too_early(history: History) -> History:
+    """A read finds nothing where something was acknowledged, and is deleted only later."""
+    _, node = a_write(history)
+    late = max(other.ended for other in history.operations) + 10
+    made, gone = (
+        Revision(len(node.revisions) + number, f"99.{number}", {"d": value}) for number, value in ((2, "v"), (3, None))
+    )
+    operations = (
+        Operation(99, 12, "d", True, "v", late, late + 1, Outcome.OK),
+        Operation(99, 12, "d", False, None, late + 2, late + 3, Outcome.OK),
+        Operation(99, 12, "d", True, None, late + 4, late + 5, Outcome.OK),
+    )
+    history = everywhere(history, revisions=(*node.revisions, made, gone))
+    return msgspec.structs.replace(history, operations=(*history.operations, *operations))
+
+
+def on_one(history: History, **changed: Any) -> History:
+    """Change what n12 holds."""
+    nodes = {**history.nodes, 12: msgspec.structs.replace(history.nodes[12], **changed)}
+    return msgspec.structs.replace(history, nodes=nodes)
+
+
+def segment_left(history: History) -> History:
+    """A segment lies on a disk, and no volume has it."""
+    return on_one(history, on_disk=history.nodes[12].on_disk | {"space of 7"})
+
+
+def segment_missing(history: History) -> History:
+    """A volume has a segment that does not lie on the disk."""
+    return on_one(history, configured=history.nodes[12].configured | {"space of 7"})
+
+
+def debt_left(history: History) -> History:
+    """A settling command is never done."""
+    return on_one(history, debts=frozenset({"settle/11.1/0"}))
+
+
 def two_masters(history: History) -> History:
     """Two nodes led under one term."""
     terms = history.nodes[13].terms | {(2, 13)}
@@ -188,8 +258,9 @@ def another_end(history: History) -> History:
 
 
 BAD = [
-    lost_job, job_twice, lost_write, write_twice, gap, failed_with_effect, id_twice, against_time, stale_read,
-    read_of_the_future, read_of_nothing, reads_go_back, two_masters, another_end,
+    lost_job, job_twice, lost_write, write_twice, repeated_without_a_revision, gap, failed_with_effect, id_twice,
+    against_time, stale_read, read_of_the_future, read_of_nothing, reads_go_back, back_from_nothing, gone_too_early,
+    segment_left, segment_missing, debt_left, two_masters, another_end,
 ]  # fmt: skip
 
 
