@@ -11,9 +11,11 @@ from typing import Any, Final
 from confd.model.errors import NodeError, NodeOffline
 from confd.services.nodes.mastership import AFFINITIES
 from tests.cluster.harness import Cluster
-from tests.failpoints.evidence import ask, journal_of
+from tests.failpoints.evidence import ask, is_unlocked, journal_of
 
 Call = tuple[str, dict[str, Any]]
+Deed = Call | Callable[[], object]
+"""A job, or what people do beside jobs."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Story:
     job: str
     params: dict[str, Any]
     effect: Callable[[Any], bool]
-    before: tuple[Call, ...] = ()
-    after: tuple[Call, ...] = ()
+    before: tuple[Deed, ...] = ()
+    after: tuple[Deed, ...] = ()
     on_nodes: bool = False
     directory: str = ""
     may_fail: tuple[int, ...] = ()
@@ -165,8 +167,8 @@ def _configuration(cluster: Cluster, name: str, number: int) -> Story:
 
 def _configuration_editing(cluster: Cluster, name: str, number: int) -> Story:
     """More sections at once than go into one transaction of etcd."""
-    text, latest = cluster.run("exaconf_show"), cluster.run("exaconf_log", limit=1)[0]["revision"]
-    lines = text.splitlines()
+    cluster.wait_same()
+    lines, latest = _file(cluster), cluster.run("exaconf_log", limit=1)[0]["revision"]
     checksum = next(n for n, line in enumerate(lines) if line.strip().startswith("Checksum ="))
     lines[checksum] = "    Checksum = COMMIT"
     groups = next(n for n, line in enumerate(lines) if line.strip() == "[Groups]")
@@ -175,6 +177,10 @@ def _configuration_editing(cluster: Cluster, name: str, number: int) -> Story:
     there = _listed(cluster, "group_list", f"{name}x149")
     after = (("exaconf_rollback", {"revision": latest}),)
     return Story("exaconf_commit", {"text": "\n".join(lines) + "\n"}, there, after=after)
+
+
+def _file(cluster: Cluster) -> list[str]:
+    return (cluster.root(_ASKED) / "etc/EXAConf").read_text().splitlines()
 
 
 def _adding(cluster: Cluster, number: int) -> tuple[int, Call, Call]:
@@ -195,6 +201,24 @@ def _nodes_removing(cluster: Cluster, name: str, number: int) -> Story:
         return str(nid) not in cluster.run("node_list", _ASKED)
 
     return Story(*remove, gone, before=(add,))
+
+
+def _nodes_leaving(cluster: Cluster, name: str, number: int) -> Story:
+    """As above, but the node has come."""
+    nid, add, remove = _adding(cluster, number)
+
+    def join() -> None:
+        token = cluster.c4("host", "token", str(nid)).strip()
+        cluster.c4("host", "join", "-", stdin=token)
+
+    def gone(output: Any) -> bool:
+        ended = is_unlocked(cluster.root(nid) / "spool/confd.lock")
+        return ended and str(nid) not in cluster.run("node_list", _ASKED)
+
+    def clean() -> None:
+        cluster.c4("rm", "-t", f"1.{nid}")
+
+    return Story(*remove, gone, before=(add, join), after=(clean,))
 
 
 def _nodes_suspending(cluster: Cluster, name: str, number: int) -> Story:
@@ -249,5 +273,5 @@ MORE: Final[tuple[Teller, ...]] = (
 )
 """Further ones, for make torture."""
 
-LONG: Final[tuple[Teller, ...]] = (_database_starting, _database_stopping)
-"""Such as take long, because servers start in them; also for make torture."""
+LONG: Final[tuple[Teller, ...]] = (_database_starting, _database_stopping, _nodes_leaving)
+"""Such as take long, because servers or daemons start in them; also for make torture."""

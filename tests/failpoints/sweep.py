@@ -26,7 +26,7 @@ from tests.cluster.harness import Cluster, cluster, until
 from tests.failpoints.cases import Case, How
 from tests.failpoints.evidence import ask, check_journal, is_unlocked, journal_of, term_of, trees
 from tests.failpoints.spawner import Spawner
-from tests.failpoints.stories import Call, Story, Teller
+from tests.failpoints.stories import Call, Deed, Story, Teller
 
 #: On the master: the first answer of a command makes the job fail, so that it goes back.
 FAILING: Final = f"{Failpoint.RESULT_RECORDED}=raise"
@@ -111,11 +111,13 @@ class Sweep:
 
     def revive(self) -> None:
         """Start every daemon that is dead, and wait until all serve."""
-        for node in self.cluster.addresses:
-            if self.dead(node):
+
+        def all_serve() -> bool:
+            for node in filter(self.dead, self.cluster.addresses):
                 self.start(node, "")
-        for node in self.cluster.addresses:
-            until(lambda node=node: self.master_on(node) is not None, f"n{node} serves{self.cluster.logs()}")
+            return all(self.master_on(node) is not None for node in self.cluster.addresses)
+
+        until(all_serve, f"all nodes serve{self.cluster.logs()}")
 
     def start(self, node: int, orders: str) -> None:
         """Start a daemon."""
@@ -139,7 +141,7 @@ class Sweep:
         caller = Caller(self.cluster, ranks[-1], (story.job, story.params))
         caller.run()
         assert caller.problem is None, (caller.call, caller.problem)
-        self._settled(caller.job_id)
+        self.settled(caller.job_id)
         cases = [
             Case(teller, rank, point, count, goes_back)
             for rank, node in enumerate(ranks)
@@ -168,7 +170,7 @@ class Sweep:
         self.revive()
         caller.join(90)
         assert not caller.is_alive(), f"{case}: the call hangs{self.cluster.logs()}"
-        self._settled(caller.job_id)
+        self.settled(caller.job_id)
         if caller.result.get("result_code"):
             until(
                 lambda: trees(self.cluster, story.directory or "/") == before,
@@ -190,7 +192,7 @@ class Sweep:
         assert self.arrivals(master)[point] == 1
         self.revive()
         caller.join(90)
-        self._settled(caller.job_id)
+        self.settled(caller.job_id)
         self._check(story, caller)
 
     def _struck(self, case: Case, victim: int, caller: Caller) -> bool:
@@ -238,16 +240,18 @@ class Sweep:
 
     def _begin(self, teller: Teller) -> tuple[Story, list[int]]:
         """Have n11 lead, and what a story needs; the story and who leads, then the other nodes."""
-        if self._ranks()[0] != 11:
+        if self.ranks()[0] != 11:
             self._finish(("affinity_reset", {}))
-            until(lambda: self._ranks()[0] == 11, f"n11 leads{self.cluster.logs()}")
+            until(lambda: self.ranks()[0] == 11, f"n11 leads{self.cluster.logs()}")
         number = next(self._numbers)
         story = teller(self.cluster, f"s{number}", number)
         for call in story.before:
             self._finish(call)
-        return story, self._ranks()
+        return story, self.ranks()
 
-    def _finish(self, call: Call) -> Any:
+    def _finish(self, call: Deed) -> Any:
+        if callable(call):
+            return call()
         answer: Any = self.cluster.client(13).job_exec(call[0], {"params": call[1]})
         assert answer["result_code"] == 0, (call, answer)
         return answer.get("result_output")
@@ -271,7 +275,7 @@ class Sweep:
         for call in story.after:
             self._finish(call)
 
-    def _settled(self, job_id: str) -> None:
+    def settled(self, job_id: str) -> None:
         """Wait until the end of a job, its debts and its revision are on every node."""
         ended = f"SELECT 1 FROM jobs WHERE id = '{job_id}' AND stage = 'committed'"
         owed = "SELECT key FROM runtime WHERE key LIKE 'settle/%'"
@@ -289,7 +293,7 @@ class Sweep:
             self.revive()
         return True
 
-    def _ranks(self) -> list[int]:
+    def ranks(self) -> list[int]:
         """Return the master and the other nodes; with etcd there may be none for a moment."""
         master = until(
             lambda: next((node for node in self.cluster.addresses if self.master_on(node)), None), "there is a master"
