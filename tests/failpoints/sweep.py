@@ -240,14 +240,17 @@ class Sweep:
 
     def _begin(self, teller: Teller) -> tuple[Story, list[int]]:
         """Have n11 lead, and what a story needs; the story and who leads, then the other nodes."""
-        if self.ranks()[0] != 11:
-            self._finish(("affinity_reset", {}))
-            until(lambda: self.ranks()[0] == 11, f"n11 leads{self.cluster.logs()}")
+        self._seat()
         number = next(self._numbers)
         story = teller(self.cluster, f"s{number}", number)
         for call in story.before:
             self._finish(call)
         return story, self.ranks()
+
+    def _seat(self) -> None:
+        if self.ranks()[0] != 11:
+            self._finish(("affinity_reset", {}))
+            until(lambda: self.ranks()[0] == 11, f"n11 leads{self.cluster.logs()}")
 
     def _finish(self, call: Deed) -> Any:
         if callable(call):
@@ -270,6 +273,7 @@ class Sweep:
         if code:
             # It left nothing, so it can be done now as if for the first time.
             assert not story.effect(None), (caller.call, caller.result)
+            self._seat()
             output = self._finish((story.job, story.params))
         until(lambda: story.effect(output), f"{caller.call} shows its effect{self.cluster.logs()}")
         for call in story.after:
