@@ -158,8 +158,9 @@ class Sweep:
         victim = ranks[case.rank]
         for node in ranks:
             failing = FAILING if case.goes_back and node == ranks[0] else ""
+            action = f"wait:{self.cluster.home}/never" if case.held else case.how.action
             # The death first: where both are due, who fails would not come to it.
-            self.order(node, f"{case.point}={case.how.action}@{case.count},{failing}" if node == victim else failing)
+            self.order(node, f"{case.point}={action}@{case.count},{failing}" if node == victim else failing)
         caller = Caller(self.cluster, next(node for node in ranks[:0:-1] if node != victim), (story.job, story.params))
         caller.start()
         struck = self._struck(case, victim, caller)
@@ -170,12 +171,17 @@ class Sweep:
         self.revive()
         caller.join(90)
         assert not caller.is_alive(), f"{case}: the call hangs{self.cluster.logs()}"
-        self.settled(caller.job_id)
-        if caller.result.get("result_code"):
+        lost = case.how is How.TAKEN_OVER and self._is_lost(caller)
+        if not lost:
+            self.settled(caller.job_id)
+        if lost or caller.result.get("result_code"):
             until(
                 lambda: trees(self.cluster, story.directory or "/") == before,
-                f"{case}: nothing is left of what was undone",
+                f"{case}: nothing is left of what was undone{self.cluster.logs()}",
             )
+        if lost:
+            self._check_effect(story, None, undone=True)
+            return struck
         allowed = (*(UNDONE_CODES if case.goes_back else ()), *(AWAY_CODES if case.how.away and story.on_nodes else ()))
         self._check(story, caller, allowed)
         return struck
@@ -207,10 +213,22 @@ class Sweep:
             def struck() -> bool:
                 return self.dead(victim)
 
+        if case.held:
+            until(
+                lambda: self.arrivals(victim)[case.point] >= case.count or not caller.is_alive(), f"{case}: an arrival"
+            )
+            if self.arrivals(victim)[case.point] < case.count:
+                return False
+            until(self._is_copied, f"{case}: all have its records")
+            os.kill(self.pids[victim], signal.SIGKILL)
         until(lambda: struck() or not caller.is_alive(), f"{case}: a death or the job's end")
         if not struck() and self.arrivals(victim)[case.point] >= case.count:
             until(struck, f"{case}: a death")
         return struck()
+
+    def _is_copied(self) -> bool:
+        ends = {tuple(self._ask(node, "SELECT max(n) FROM records")) for node in self.cluster.addresses}
+        return len(ends) == 1
 
     def _meanwhile(self, case: Case, victim: int, caller: Caller, term: int) -> None:
         """Do what a case wants before the victim is back."""
@@ -270,12 +288,24 @@ class Sweep:
             check_journal(journal_of(self.cluster, node), caller.job_id)
         orders = [list(self._ask(node, "SELECT revision, job FROM revisions ORDER BY revision")) for node in self.pids]
         assert all(order == orders[0] for order in orders)
-        if code:
+        self._check_effect(story, output, undone=bool(code))
+
+    def _is_lost(self, caller: Caller) -> bool:
+        """Tell whether only the old master had the record of a job, so that whoever asks is told that there is none."""
+        unknown = isinstance(caller.problem, xmlrpc.client.Fault) and caller.job_id in caller.problem.faultString
+        if unknown:
+            known = f"SELECT 1 FROM records WHERE key = '{caller.job_id}'"
+            assert not any(list(self._ask(node, known)) for node in self.cluster.addresses), caller.problem
+        return unknown
+
+    def _check_effect(self, story: Story, output: Any, *, undone: bool) -> None:
+        """Check that the effect of a job is there; of one that was undone, that it is not, and can be."""
+        if undone:
             # It left nothing, so it can be done now as if for the first time.
-            assert not story.effect(None), (caller.call, caller.result)
+            assert not story.effect(None), story
             self._seat()
             output = self._finish((story.job, story.params))
-        until(lambda: story.effect(output), f"{caller.call} shows its effect{self.cluster.logs()}")
+        until(lambda: story.effect(output), f"{story} shows its effect{self.cluster.logs()}")
         for call in story.after:
             self._finish(call)
 

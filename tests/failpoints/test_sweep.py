@@ -38,7 +38,7 @@ TAKING_OVER = (
 )  # fmt: skip
 #: Groups without a story, with the reason.
 LEFT_OUT = {"store": "starts all daemons anew; test_sweep_moving.py is about it"}
-LONG_SECONDS = 240.0
+LONG_SECONDS = 150.0
 (SEED,) = seeds([], 1)
 
 
