@@ -22,6 +22,7 @@ from confd.daemon.mastership import Mastership
 from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeError, NoMaster, WrongState
+from confd.model.failpoints import Failpoint, reach
 from confd.services.nodes.mastership import affinities
 from confd.services.nodes.stores import recorded
 from confd.store.choice import StoreKind
@@ -310,6 +311,7 @@ class Candidacy:
             left = await asyncio.to_thread(gate.wait_idle, _FINISH_SECONDS, job)
             given = HandOver(node, master.term + 1, job)
             await asyncio.to_thread(master.head.put_record, RECORD, msgspec.to_builtins(given))
+            reach(Failpoint.GIVING)
         except BaseException:
             gate.open()
             raise
@@ -326,7 +328,9 @@ class Candidacy:
             await self._seat.leave()
             # Who runs a job here under the old term must be gone before the job is run again.
             await asyncio.to_thread(master.scheduler.gate.wait_idle, _COPY_SECONDS)
+            reach(Failpoint.GIVEN)
             await asyncio.to_thread(self._candidate.resign, node)
+            reach(Failpoint.VACATED)
 
     async def _may_lead(self, body: dict[str, Any]) -> dict[str, Any]:
         """Say whether this node could lead after the master that asks."""

@@ -17,6 +17,7 @@ import structlog
 from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
 from confd.model.errors import NoMaster, WrongState
+from confd.model.failpoints import Failpoint, reach
 from confd.services.nodes.stores import FAILED, RECORD, Moved, resolve
 from confd.store.choice import StoreChoice
 from confd.store.etcd.authority import Authority
@@ -114,14 +115,18 @@ class Mover:
         moved = msgspec.structs.replace(wanted, verified=str(before.fingerprint()))
         if isinstance(store, EtcdStore):
             _compare(before.fingerprint(), read_state(store.authority).fingerprint())
+            reach(Failpoint.COPIED)
             store.append(Kind.RUNTIME, RECORD, moved).result()
+            reach(Failpoint.SWITCHED)
             return moved.verified
         record = Record(
             term, before.head.n + 1, Kind.RUNTIME, RECORD, time.time(), msgspec.Raw(msgspec.json.encode(moved))
         )
         self._fill(moved.choice, with_record(before, record), term)
+        reach(Failpoint.COPIED)
         if store.append(Kind.RUNTIME, RECORD, moved, record.at).result() != record.position:
             raise StoreFailed("the journal went on while the store was moved")
+        reach(Failpoint.SWITCHED)
         return moved.verified
 
     def _fill(self, choice: StoreChoice, state: State, term: int) -> None:

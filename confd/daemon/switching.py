@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from confd.model.failpoints import Failpoint, reach
 from confd.services.nodes.stores import RECORD, Moved, recorded
 from confd.store.choice import StoreChoice
 from confd.store.protocol import Kind, Record, Store
@@ -56,6 +57,7 @@ class Switch:
             return False
         log.warning("store_switched", kind=str(wanted.choice.kind))
         self._adopt(wanted)
+        reach(Failpoint.ADOPTED)
         self._restart()
         return True
 

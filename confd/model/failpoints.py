@@ -84,6 +84,8 @@ class Failpoint(StrEnum):
     # The journal of a master and of a node that follows.
     ETCD_DUE = "etcd-due"
     """Records are about to be written to etcd, with etcd as the store."""
+    SPREAD_DUE = "spread-due"
+    """Changes too many for one transaction are durable in etcd under one key; some of theirs are about to follow."""
     JOURNAL_DUE = "journal-due"
     """Records are about to be written to the node's own file; with etcd as the store they are durable there."""
     JOURNAL_WRITTEN = "journal-written"
@@ -117,13 +119,22 @@ class Failpoint(StrEnum):
     RECOVERED = "recovered"
     """They do; new calls are not answered yet."""
     GIVING = "giving"
-    """It is durable to which node mastership goes (embedded store); this one has not resigned."""
+    """It is durable to which node mastership goes; this one has not resigned."""
     GIVEN = "given"
     """This node has resigned, and the other one has the journal; it is not told to lead."""
+    VACATED = "vacated"
+    """It is told, by etcd: nobody holds mastership, and the other one does not lead yet."""
     RESIGNING = "resigning"
     """This node is about to give up mastership."""
     RESIGNED = "resigned"
     """It has; jobs on their way are left to the next master."""
+    # The cluster moves into another store.
+    COPIED = "copied"
+    """The other store holds what this one does; this one counts."""
+    SWITCHED = "switched"
+    """It is durable that the other one counts; no other node knows."""
+    ADOPTED = "adopted"
+    """This node will use the other one from its next start on; it still runs in this one."""
 
 
 class FailpointReached(Exception):

@@ -3,53 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import signal
-import sqlite3
 import ssl
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import psutil
 
-from confd.model.errors import NodeOffline
+from confd.model.errors import NodeError, NodeOffline
 from confd.model.failpoints import ARRIVALS, Failpoint
-from tests.cluster.harness import Cluster, until
+from tests.cluster.harness import Cluster, cluster, until
+from tests.failpoints.cases import Case, How
+from tests.failpoints.evidence import ask, check_journal, is_unlocked, journal_of, term_of, trees
 from tests.failpoints.spawner import Spawner
-from tests.failpoints.stories import Call, Story, Teller
+from tests.failpoints.stories import Call, Deed, Story, Teller
 
 #: On the master: the first answer of a command makes the job fail, so that it goes back.
 FAILING: Final = f"{Failpoint.RESULT_RECORDED}=raise"
 UNDONE_CODES: Final = (901, 902)
-RANKS: Final = ("master", "node", "other node")
+#: Of a job that needs a node which is away while another one leads.
+AWAY_CODES: Final = (NodeOffline.code, NodeError.code)
 
 
-class Case(NamedTuple):
-    """A node dies at its ``count``-th arrival at a point during a job; then the restarted one at ``then``.
-
-    ``rank`` 0 is the master, 1 and 2 are the other nodes.
-    """
-
-    teller: Teller
-    rank: int
-    point: Failpoint
-    count: int = 1
-    goes_back: bool = False
-    then: Failpoint | None = None
-
-    def __str__(self) -> str:
-        """Name the case as it is reported."""
-        back = " going back" if self.goes_back else ""
-        return f"{self.teller.__name__.strip('_')}{back}: {RANKS[self.rank]} dies at {self.point}@{self.count}, {self.then}"
+@contextlib.contextmanager
+def swept(store: str) -> Iterator[Sweep]:
+    """Make a cluster without a database whose daemons obey."""
+    with cluster("CCC_PLAY_WITH_DB=false", f"CCC_PLAY_STORE={store}") as made:
+        sweep = Sweep(made, store)
+        try:
+            yield sweep
+        finally:
+            sweep.close()
 
 
 class Caller(threading.Thread):
@@ -117,15 +111,17 @@ class Sweep:
 
     def revive(self) -> None:
         """Start every daemon that is dead, and wait until all serve."""
-        for node in self.cluster.addresses:
-            if self.dead(node):
+
+        def all_serve() -> bool:
+            for node in filter(self.dead, self.cluster.addresses):
                 self.start(node, "")
-        for node in self.cluster.addresses:
-            until(lambda node=node: self.master_on(node) is not None, f"n{node} serves{self.cluster.logs()}")
+            return all(self.master_on(node) is not None for node in self.cluster.addresses)
+
+        until(all_serve, f"all nodes serve{self.cluster.logs()}")
 
     def start(self, node: int, orders: str) -> None:
         """Start a daemon."""
-        until(lambda: _unlocked(self.cluster.root(node) / "spool/confd.lock"), "the last daemon is gone for good")
+        until(lambda: is_unlocked(self.cluster.root(node) / "spool/confd.lock"), "the last daemon is gone for good")
         self.order(node, orders)
         self.pids[node] = self.spawners[node].start(f"@{self._orders(node)}")
 
@@ -139,53 +135,60 @@ class Sweep:
 
     def rehearse(self, teller: Teller, *, goes_back: bool) -> list[Case]:
         """Run a story without a death; a case for every arrival on its way."""
-        story = self._begin(teller)
-        for node in self.cluster.addresses:
-            self.order(node, FAILING if goes_back and node == self._ranks()[0] else "")
-        caller = self._called(story)
-        self._settled(caller.job_id)
+        story, ranks = self._begin(teller)
+        for node in ranks:
+            self.order(node, FAILING if goes_back and node == ranks[0] else "")
+        caller = Caller(self.cluster, ranks[-1], (story.job, story.params))
+        caller.run()
+        assert caller.problem is None, (caller.call, caller.problem)
+        self.settled(caller.job_id)
         cases = [
             Case(teller, rank, point, count, goes_back)
-            for rank, node in enumerate(self._ranks())
+            for rank, node in enumerate(ranks)
             for point, times in sorted(self.arrivals(node).items())
             for count in range(1, times + 1)
         ]
-        self._check(story, caller, goes_back=goes_back)
+        self._check(story, caller, UNDONE_CODES if goes_back else ())
         return cases
 
     def run(self, case: Case) -> bool:
-        """Run a case and check what must hold; False when nobody died."""
-        story = self._begin(case.teller)
-        trees = self.trees()
-        master, *others = self._ranks()
-        victim = (master, *others)[case.rank]
-        for node in self.cluster.addresses:
-            failing = FAILING if case.goes_back and node == master else ""
+        """Run a case and check what must hold; False when nobody was struck."""
+        story, ranks = self._begin(case.teller)
+        before, term = trees(self.cluster), term_of(self.cluster, ranks[0])
+        victim = ranks[case.rank]
+        for node in ranks:
+            failing = FAILING if case.goes_back and node == ranks[0] else ""
+            action = f"wait:{self.cluster.home}/never" if case.held else case.how.action
             # The death first: where both are due, who fails would not come to it.
-            self.order(node, f"{case.point}=exit@{case.count},{failing}" if node == victim else failing)
-        caller = Caller(self.cluster, next(node for node in others if node != victim), (story.job, story.params))
+            self.order(node, f"{case.point}={action}@{case.count},{failing}" if node == victim else failing)
+        caller = Caller(self.cluster, next(node for node in ranks[:0:-1] if node != victim), (story.job, story.params))
         caller.start()
-        until(lambda: self.dead(victim) or not caller.is_alive(), f"{case}: a death or the job's end")
-        if not self.dead(victim) and self.arrivals(victim)[case.point] >= case.count:
-            until(lambda: self.dead(victim), f"{case}: a death")
-        died = self.dead(victim)
-        if not died:
+        struck = self._struck(case, victim, caller)
+        if struck:
+            self._meanwhile(case, victim, caller, term)
+        else:
             self.order(victim, "")
-        if died and case.then is not None:
-            self.start(victim, f"{case.then}=exit")
-            until(lambda: self.dead(victim), f"{case}: a second death")
         self.revive()
         caller.join(90)
-        assert not caller.is_alive(), f"{case}: the call hangs"
-        self._settled(caller.job_id)
-        if caller.result.get("result_code"):
-            until(lambda: self.trees(story.directory or "/") == trees, f"{case}: nothing is left of what was undone")
-        self._check(story, caller, goes_back=case.goes_back)
-        return died
+        assert not caller.is_alive(), f"{case}: the call hangs{self.cluster.logs()}"
+        lost = case.how is How.TAKEN_OVER and self._is_lost(caller)
+        if not lost:
+            self.settled(caller.job_id)
+        if lost or caller.result.get("result_code"):
+            until(
+                lambda: trees(self.cluster, story.directory or "/") == before,
+                f"{case}: nothing is left of what was undone{self.cluster.logs()}",
+            )
+        if lost:
+            self._check_effect(story, None, undone=True)
+            return struck
+        allowed = (*(UNDONE_CODES if case.goes_back else ()), *(AWAY_CODES if case.how.away and story.on_nodes else ()))
+        self._check(story, caller, allowed)
+        return struck
 
     def resign(self, teller: Teller, point: Failpoint) -> None:
         """Stop the master in order while a job is on its way; it dies at a point of the hand-over."""
-        story, (master, *others) = self._begin(teller), self._ranks()
+        story, (master, *others) = self._begin(teller)
         self.order(master, f"{Failpoint.EXECUTED}=wait:{self.cluster.home}/never,{point}=exit")
         caller = Caller(self.cluster, others[-1], (story.job, story.params))
         caller.start()
@@ -195,17 +198,16 @@ class Sweep:
         assert self.arrivals(master)[point] == 1
         self.revive()
         caller.join(90)
-        self._settled(caller.job_id)
-        self._check(story, caller, goes_back=False)
+        self.settled(caller.job_id)
+        self._check(story, caller)
 
     def strand(self, teller: Teller) -> None:
         """Have a node stand still with a command under way until its job has gone back; then it goes on with it."""
-        story = replace(self._begin(teller), may_fail=(NodeOffline.code,))
+        story, (master, *others) = self._begin(teller)
         # What a node makes only once and keeps is there then.
         for call in ((story.job, story.params), *story.after):
             self._finish(call)
-        trees = self.trees()
-        master, *others = self._ranks()
+        before = trees(self.cluster)
         victim = next(node for node in (12, 11) if node != master)
         go = self.cluster.home / f"go-{story.params['name']}"
         self.order(victim, f"{Failpoint.RUN_DUE}=wait:{go}")
@@ -222,55 +224,119 @@ class Sweep:
             os.kill(self.pids[victim], signal.SIGCONT)
             go.touch()
         until(lambda: self.arrivals(victim)[Failpoint.RUN_KEPT] > 1, "both have ended")
-        self._settled(caller.job_id)
-        assert self.trees() == trees, "nothing is left of what was undone"
-        self._check(story, caller, goes_back=True)
+        self.settled(caller.job_id)
+        assert trees(self.cluster) == before, "nothing is left of what was undone"
+        self._check(story, caller, (NodeOffline.code,))
 
-    def trees(self, without: str = "/") -> dict[int, list[str]]:
-        """Return everything below each node's data directories, without what ends with a path."""
-        return {
-            node: sorted(
-                found
-                for path in (self.cluster.root(node) / "data").rglob("*")
-                if not (found := str(path)).endswith(without)
+    def _struck(self, case: Case, victim: int, caller: Caller) -> bool:
+        """Wait for what is to befall the victim; False when the job ended without that."""
+        if case.how is How.STANDS_STILL:
+            process = psutil.Process(self.pids[victim])
+
+            def struck() -> bool:
+                return process.status() == psutil.STATUS_STOPPED
+        else:
+
+            def struck() -> bool:
+                return self.dead(victim)
+
+        if case.held:
+            until(
+                lambda: self.arrivals(victim)[case.point] >= case.count or not caller.is_alive(), f"{case}: an arrival"
             )
-            for node in self.cluster.addresses
-        }
+            if self.arrivals(victim)[case.point] < case.count:
+                return False
+            until(self._is_copied, f"{case}: all have its records")
+            os.kill(self.pids[victim], signal.SIGKILL)
+        until(lambda: struck() or not caller.is_alive(), f"{case}: a death or the job's end")
+        if not struck() and self.arrivals(victim)[case.point] >= case.count:
+            until(struck, f"{case}: a death")
+        return struck()
 
-    def _begin(self, teller: Teller) -> Story:
+    def _is_copied(self) -> bool:
+        ends = {tuple(self._ask(node, "SELECT max(n) FROM records")) for node in self.cluster.addresses}
+        return len(ends) == 1
+
+    def _meanwhile(self, case: Case, victim: int, caller: Caller, term: int) -> None:
+        """Do what a case wants before the victim is back."""
+        survivors = [node for node in self.cluster.addresses if node != victim]
+        if case.how is How.TAKEN_OVER:
+            self._take_over(survivors[0])
+        if case.how.away:
+            until(lambda: any(map(self.master_on, survivors)), f"{case}: another node leads{self.cluster.logs()}")
+            risen = term_of(self.cluster, next(node for node in survivors if self.master_on(node)))
+            assert risen > term, f"{case}: term {risen} after {term}"
+        if case.how is How.STANDS_STILL:
+            os.kill(self.pids[victim], signal.SIGCONT)
+            until(lambda: self.master_on(victim) is False, f"{case}: it steps down{self.cluster.logs()}")
+        if case.then is not None:
+            # Whoever leads next dies, too; but not the node that the caller has called.
+            fatal, asked = f"{case.then}=exit", 13
+            for node in survivors:
+                if node != asked:
+                    self.order(node, fatal)
+            self.start(victim, fatal)
+            until(lambda: any(map(self.dead, self.pids)), f"{case}: a second death{self.cluster.logs()}")
+
+    def _take_over(self, node: int) -> None:
+        command = [sys.executable, "-m", "confd.cli.confd", "--root", str(self.cluster.root(node)), "--take-over"]
+        done = subprocess.run(command, env=self.cluster.env, capture_output=True, text=True, timeout=120)
+        assert f"n{node} is master now" in done.stdout, done
+
+    def _begin(self, teller: Teller) -> tuple[Story, list[int]]:
+        """Have n11 lead, and what a story needs; the story and who leads, then the other nodes."""
+        self._seat()
         number = next(self._numbers)
         story = teller(self.cluster, f"s{number}", number)
         for call in story.before:
             self._finish(call)
-        return story
+        return story, self.ranks()
 
-    def _called(self, story: Story) -> Caller:
-        caller = Caller(self.cluster, 13, (story.job, story.params))
-        caller.run()
-        return caller
+    def _seat(self) -> None:
+        if self.ranks()[0] != 11:
+            self._finish(("affinity_reset", {}))
+            until(lambda: self.ranks()[0] == 11, f"n11 leads{self.cluster.logs()}")
 
-    def _finish(self, call: Call) -> None:
+    def _finish(self, call: Deed) -> Any:
+        if callable(call):
+            return call()
         answer: Any = self.cluster.client(13).job_exec(call[0], {"params": call[1]})
         assert answer["result_code"] == 0, (call, answer)
+        return answer.get("result_output")
 
-    def _check(self, story: Story, caller: Caller, *, goes_back: bool) -> None:
-        """Check that the job ended once, well or without a trace, and that all nodes agree."""
+    def _check(self, story: Story, caller: Caller, allowed: Sequence[int] = ()) -> None:
+        """Check that the job ended once, with its effect or without a trace, and that all nodes agree."""
         assert caller.problem is None, (caller.call, caller.problem, self.cluster.logs())
         assert caller.job_id not in self.ids, f"{caller.job_id} was given out twice"
         self.ids.add(caller.job_id)
-        code = caller.result["result_code"]
-        assert code in {0, *story.may_fail} or (goes_back and code in UNDONE_CODES), caller.result
+        code, output = caller.result["result_code"], caller.result.get("result_output")
+        assert code in {0, *story.may_fail, *allowed}, caller.result
         for node in self.cluster.addresses:
-            check_journal(self._journal(node), caller.job_id)
+            check_journal(journal_of(self.cluster, node), caller.job_id)
         orders = [list(self._ask(node, "SELECT revision, job FROM revisions ORDER BY revision")) for node in self.pids]
         assert all(order == orders[0] for order in orders)
-        if code:
+        self._check_effect(story, output, undone=bool(code))
+
+    def _is_lost(self, caller: Caller) -> bool:
+        """Tell whether only the old master had the record of a job, so that whoever asks is told that there is none."""
+        unknown = isinstance(caller.problem, xmlrpc.client.Fault) and caller.job_id in caller.problem.faultString
+        if unknown:
+            known = f"SELECT 1 FROM records WHERE key = '{caller.job_id}'"
+            assert not any(list(self._ask(node, known)) for node in self.cluster.addresses), caller.problem
+        return unknown
+
+    def _check_effect(self, story: Story, output: Any, *, undone: bool) -> None:
+        """Check that the effect of a job is there; of one that was undone, that it is not, and can be."""
+        if undone:
             # It left nothing, so it can be done now as if for the first time.
-            self._finish((story.job, story.params))
+            assert not story.effect(None), story
+            self._seat()
+            output = self._finish((story.job, story.params))
+        until(lambda: story.effect(output), f"{story} shows its effect{self.cluster.logs()}")
         for call in story.after:
             self._finish(call)
 
-    def _settled(self, job_id: str) -> None:
+    def settled(self, job_id: str) -> None:
         """Wait until the end of a job, its debts and its revision are on every node."""
         ended = f"SELECT 1 FROM jobs WHERE id = '{job_id}' AND stage = 'committed'"
         owed = "SELECT key FROM runtime WHERE key LIKE 'settle/%'"
@@ -288,49 +354,15 @@ class Sweep:
             self.revive()
         return True
 
-    def _ranks(self) -> list[int]:
+    def ranks(self) -> list[int]:
         """Return the master and the other nodes; with etcd there may be none for a moment."""
         master = until(
             lambda: next((node for node in self.cluster.addresses if self.master_on(node)), None), "there is a master"
         )
         return [master, *(node for node in self.cluster.addresses if node != master)]
 
-    def _journal(self, node: int) -> Path:
-        return self.cluster.root(node) / "metadata/confd/journal.db"
-
     def _ask(self, node: int, query: str) -> Iterator[Sequence[Any]]:
-        return ask(self._journal(node), query)
+        return ask(journal_of(self.cluster, node), query)
 
     def _orders(self, node: int) -> Path:
         return self.cluster.home / f"orders-n{node}"
-
-
-def _unlocked(path: Path) -> bool:
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-
-def ask(journal: Path, query: str) -> Iterator[Sequence[Any]]:
-    """Read a node's journal beside its daemon."""
-    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=20)) as connection:
-        yield from connection.execute(query)
-
-
-def check_journal(journal: Path, job_id: str) -> None:
-    """Check that a job has one beginning and one end, and that revisions follow the order of the journal."""
-    kinds = Counter(kind for (kind,) in ask(journal, f"SELECT kind FROM records WHERE key = '{job_id}'"))
-    assert kinds["submitted"] == kinds["finished"] == 1 <= kinds["committed"], (job_id, kinds)
-    jobs = [job for (job,) in ask(journal, "SELECT job FROM revisions ORDER BY revision")]
-    order = [key for (key,) in ask(journal, "SELECT key FROM records WHERE kind = 'finished' ORDER BY n")]
-    places = [order.index(job) for job in jobs if job in order]
-    assert places == sorted(places)
-    terms = [term for (term,) in ask(journal, "SELECT term FROM records ORDER BY n")]
-    assert terms == sorted(terms)
-    leaders = list(
-        ask(journal, "SELECT term, count(*) FROM records WHERE kind = 'term' GROUP BY term HAVING count(*) > 1")
-    )
-    assert not leaders, f"terms with two masters: {leaders}"

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd.model.failpoints import Failpoint, reach
 from confd.store.etcd import large
 from confd.store.etcd.client import (
     Answer,
@@ -259,6 +260,7 @@ class Authority:
         fence = value_is(self.keys.term, self._term)
         steps = self._stored(changes, self._head.n, f"{self._head.writer}-bulk")
         for some in large.packed(steps, MOST_STEPS, MOST_BYTES):
+            reach(Failpoint.SPREAD_DUE)
             self._must(fence, some)
         self._must(fence, [delete(self.keys.bulk)])
 
