@@ -23,13 +23,14 @@ from confd.cluster.nodeport import Connector
 from confd.cluster.operations import Command
 from confd.cluster.quorum import Quorum, quorum_of
 from confd.cluster.replica import Replica
+from confd.cluster.sharing import Shares
 from confd.cluster.tail import Tail
 from confd.cluster.waiting import Wait, Waits
 from confd.exaconf import Node
 from confd.model.errors import NoMaster, NoQuorum
 from confd.model.failpoints import Failpoint, reach
 from confd.model.states import NodeState
-from confd.store.protocol import Kind, Record, Store
+from confd.store.protocol import Kind, Record, Store, StoreFailed
 
 log = structlog.get_logger("leader")
 
@@ -59,7 +60,7 @@ class Leader:
         self._members = self._membership.members
         self._dispatch = Dispatch(source, self._members, self._reported)
         self._alarm: asyncio.TimerHandle | None = None
-        self._waits = Waits(node, self._counts)
+        self._waits, self._shares = Waits(node, self._counts), Shares()
         self._watchers: list[Callable[[], None]] = []
         self._quorum: Quorum | None = None
         self._closed = False
@@ -124,6 +125,21 @@ class Leader:
             self._loop.call_soon_threadsafe(self._wait_for, revision, done)
         except RuntimeError:
             done.set_exception(_gone())
+        return done
+
+    def shared(self) -> Future[None]:
+        """Complete when another node that could go on knows all that is durable here; at once when there is none.
+
+        The future fails with StoreFailed when this master goes down.
+        """
+        done: Future[None] = Future()
+        if self._store.shared:
+            done.set_result(None)
+            return done
+        try:
+            self._loop.call_soon_threadsafe(self._share, self._store.head().n, done)
+        except RuntimeError:
+            done.set_exception(StoreFailed(_gone().message))
         return done
 
     async def gather(self, gone: Container[int] = ()) -> None:
@@ -208,6 +224,7 @@ class Leader:
         if member.behind and member.written >= self._replica.conf.revision:
             member.behind = False
         self._waits.heard(member, self._replica.written)
+        self._shares.settle(self._heirs())
         if returned:
             self._quorum = None
             self._tell()
@@ -241,10 +258,22 @@ class Leader:
         self._waits.add(Wait(revision, time.monotonic() + self._timing.written, done), self._members.values())
         self._waits.settle(self._replica.written)
 
+    def _share(self, n: int, done: Future[None]) -> None:
+        if self._closed:
+            done.set_exception(StoreFailed(_gone().message))
+            return
+        self._shares.add(n, done, self._heirs())
+        self._wake()
+
+    def _heirs(self) -> list[Member]:
+        return [member for member in self._members.values() if self._counts(member)]
+
     def _look(self) -> None:
         if self._closed:
             self._waits.fail(_gone())
+            self._shares.fail(StoreFailed(_gone().message))
         else:
+            self._shares.settle(self._heirs())
             self._waits.look(self._members.values(), self._replica.written, time.monotonic())
 
     def _counts(self, member: Member) -> bool:

@@ -100,6 +100,10 @@ class ClusterView:
         """Wait until live nodes have written a revision; return those that did not in time."""
         return self._leader.written(revision).result()
 
+    def share(self) -> None:
+        """Return once another node knows what is durable here, so that it can undo what this one has begun."""
+        self._leader.shared().result()
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Call back when conf, records, node states or status change."""
         self._watchers.append(changed)

@@ -49,6 +49,12 @@ class Dispatch(Protocol):
     def written(self, revision: int) -> list[int]:
         """Wait until live nodes have written a revision; return those that did not in time."""
 
+    def share(self) -> None:
+        """Return once another node knows what is durable here, so that it can undo what this one has begun.
+
+        :raises StoreFailed: this master is going down.
+        """
+
 
 def _none() -> None:
     return None
@@ -128,8 +134,12 @@ class Pipeline:
         conf = load_conf(self._store, self._around.vault, scheduled.base_revision)
         return self._prepare(conf, past.steps)
 
+    def _steps(self, past: dict[int, PastStep]) -> JournalledSteps:
+        dispatch = self._around.dispatch
+        return JournalledSteps(self._ticket.id, self._store, dispatch.send, past, dispatch.share)
+
     def _prepare(self, conf: Any, past: dict[int, PastStep]) -> Outcome:
-        steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
+        steps = self._steps(past)
         ctx = self._around.context(self._ticket, conf, steps)
         try:
             output = self._call(ctx, steps)
@@ -223,7 +233,7 @@ class Pipeline:
         return []
 
     def _go_back(self, past: dict[int, PastStep], outcome: Outcome, warnings: tuple[str, ...] = ()) -> Outcome:
-        steps = JournalledSteps(self._ticket.id, self._store, self._around.dispatch.send, past)
+        steps = self._steps(past)
         undos = steps.undo()
         reach(Failpoint.GOING_BACK)
         debts: dict[str, Any] = {}

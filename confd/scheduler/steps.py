@@ -98,10 +98,15 @@ class PastStep(msgspec.Struct):
 
 
 class JournalledSteps:
-    """For modify jobs: a command is durable before it is sent, its result before the next one."""
+    """For modify jobs: a command is durable before it is sent, its result before the next one.
 
-    def __init__(self, job_id: str, store: Store, send: Sender, past: dict[int, PastStep]) -> None:
-        self._job_id, self._store, self._send = job_id, store, send
+    :param share: returns once another node knows what is durable here: without this one it can undo what was sent.
+    """
+
+    def __init__(
+        self, job_id: str, store: Store, send: Sender, past: dict[int, PastStep], share: Callable[[], None]
+    ) -> None:
+        self._job_id, self._store, self._send, self._share = job_id, store, send, share
         self._past, self._number = past, 0
 
     def run(self, commands: Sequence[tuple[Command[Any], Command[Any] | None]]) -> list[Any]:
@@ -110,6 +115,7 @@ class JournalledSteps:
         if any(record is None for _, record in begun):
             self._store.flush()
             reach(Failpoint.COMMAND_RECORDED)
+            self._share()
         running = [
             self._resume(number, command, known) for (number, known), (command, _) in zip(begun, commands, strict=True)
         ]

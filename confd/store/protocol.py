@@ -118,7 +118,12 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Journal and what is derived from it. All methods may be called from any thread."""
+    """Journal and what is derived from it. All methods may be called from any thread.
+
+    ``shared``: whoever leads next has all that is durable here, also when this node is lost.
+    """
+
+    shared: bool
 
     def head(self) -> Position:
         """Return the position of the last record that is durable here."""

@@ -42,6 +42,8 @@ class SqliteStore(History):
     :param synchronous: how commits are synced to disk; NORMAL where another store is the authority.
     """
 
+    shared = False
+
     def __init__(
         self,
         path: Path,

@@ -19,11 +19,6 @@ BACKWARDS: Final = (*STORIES["storage"][:1], *STORIES["devices"])
 #: What happens only with etcd, and only while the cluster moves from one store to the other.
 WITH_ETCD: Final = (Failpoint.ETCD_DUE, Failpoint.SPREAD_DUE, Failpoint.VACATED)
 MOVING: Final = (Failpoint.COPIED, Failpoint.SWITCHED, Failpoint.ADOPTED)
-#: At which only the thread of the job comes to a halt: the journal is sent on.
-_IN_JOBS: Final = (
-    Failpoint.COMMAND_RECORDED, Failpoint.COMMAND_SENT, Failpoint.EXECUTED, Failpoint.FINISHED,
-    Failpoint.DISTRIBUTED, Failpoint.COMMITTED,
-)  # fmt: skip
 _SEED: Final = 4
 _TRIES: Final = 4
 
@@ -60,15 +55,6 @@ class Case(NamedTuple):
     goes_back: bool = False
     then: Failpoint | None = None
     how: How = How.RETURNS
-
-    @property
-    def held(self) -> bool:
-        """Whether the master is held at the point until the others have its records, then killed.
-
-        With the embedded store a survivor knows no more than it was sent: where a job has sent commands, those of one
-        that nobody else knows would be left behind.
-        """
-        return self.how is How.TAKEN_OVER and self.point in _IN_JOBS
 
     def __str__(self) -> str:
         """Name the case as it is reported."""

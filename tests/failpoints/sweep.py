@@ -158,9 +158,8 @@ class Sweep:
         victim = ranks[case.rank]
         for node in ranks:
             failing = FAILING if case.goes_back and node == ranks[0] else ""
-            action = f"wait:{self.cluster.home}/never" if case.held else case.how.action
             # The death first: where both are due, who fails would not come to it.
-            self.order(node, f"{case.point}={action}@{case.count},{failing}" if node == victim else failing)
+            self.order(node, f"{case.point}={case.how.action}@{case.count},{failing}" if node == victim else failing)
         caller = Caller(self.cluster, next(node for node in ranks[:0:-1] if node != victim), (story.job, story.params))
         caller.start()
         struck = self._struck(case, victim, caller)
@@ -240,22 +239,10 @@ class Sweep:
             def struck() -> bool:
                 return self.dead(victim)
 
-        if case.held:
-            until(
-                lambda: self.arrivals(victim)[case.point] >= case.count or not caller.is_alive(), f"{case}: an arrival"
-            )
-            if self.arrivals(victim)[case.point] < case.count:
-                return False
-            until(self._is_copied, f"{case}: all have its records")
-            os.kill(self.pids[victim], signal.SIGKILL)
         until(lambda: struck() or not caller.is_alive(), f"{case}: a death or the job's end")
         if not struck() and self.arrivals(victim)[case.point] >= case.count:
             until(struck, f"{case}: a death")
         return struck()
-
-    def _is_copied(self) -> bool:
-        ends = {tuple(self._ask(node, "SELECT max(n) FROM records")) for node in self.cluster.addresses}
-        return len(ends) == 1
 
     def _meanwhile(self, case: Case, victim: int, caller: Caller, term: int) -> None:
         """Do what a case wants before the victim is back."""

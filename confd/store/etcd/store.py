@@ -31,6 +31,8 @@ class EtcdStore(SqliteStore):
     :param failed: called once when the local file cannot be written; final.
     """
 
+    shared = True
+
     deposed: Callable[[Exception], None] = staticmethod(lambda error: None)
     """Called when this node is the writer no longer without having resigned; it may lead again."""
 
