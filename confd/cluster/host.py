@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from confd.cluster.leases import Leases, NoLeases
+from confd.cluster.leases.lease import Leases, NoLeases
 from confd.exaconf import Conf
 from confd.model.envelope import Outcome
 from confd.model.errors import InvalidParameter

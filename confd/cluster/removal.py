@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from confd.cluster.link import PATH
+from confd.cluster.transport.link import PATH
 
 HEADER: Final = "OpenConfD-Removed"
 _ANSWER_SECONDS: Final = 2.0

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.identity import NodeFiles, portable
-from confd.cluster.join_messages import JoinAnswer, JoinRequest
+from confd.cluster.joining.messages import JoinAnswer, JoinRequest
 from confd.daemon.view import ClusterView
 from confd.model.errors import PermissionDenied, error_from
 from confd.services.nodes.admission import TOKENS, TokenRecord, is_known, unknown_token

@@ -16,9 +16,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from confd.cluster.follower import Follower
+from confd.cluster.following.follower import Follower
 from confd.cluster.identity import Identity, NodeFiles, write_private
-from confd.cluster.member import OFFLINE_SECONDS
+from confd.cluster.leading.member import OFFLINE_SECONDS
 from confd.cluster.removal import Removal, ask
 from confd.exaconf import Conf, Node
 from confd.services.nodes.naming import RETIRED

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from confd.cluster.link import Method
-from confd.cluster.takeover import Taken
+from confd.cluster.leading.takeover import Taken
+from confd.cluster.transport.link import Method
 
 
 class Seat(Protocol):

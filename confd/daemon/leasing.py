@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from confd.cluster.etcd_leases import EtcdLeases
-from confd.cluster.leases import Leases, NoLeases
+from confd.cluster.leases.etcd import EtcdLeases
+from confd.cluster.leases.lease import Leases, NoLeases
 from confd.store.choice import StoreChoice
 from confd.store.etcd.client import EtcdClient
 

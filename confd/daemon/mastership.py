@@ -13,16 +13,16 @@ import structlog
 from confd import __version__
 from confd.api.authentication import Authentication
 from confd.api.methods import Methods
-from confd.cluster.agent import Agent
 from confd.cluster.counter import Counter
-from confd.cluster.doubt import Doubt, Majority
+from confd.cluster.following.agent import Agent
+from confd.cluster.following.replica import Replica, load_conf
 from confd.cluster.host import Cluster, Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.leader import Leader
-from confd.cluster.member import BEAT_SECONDS
-from confd.cluster.nodeport import Connector
+from confd.cluster.leading.doubt import Doubt, Majority
+from confd.cluster.leading.leader import Leader
+from confd.cluster.leading.member import BEAT_SECONDS
 from confd.cluster.operations import MASTER
-from confd.cluster.replica import Replica, load_conf
+from confd.cluster.transport.nodeport import Connector
 from confd.daemon.admitting import Admitting
 from confd.daemon.submitting import Submitting
 from confd.daemon.view import ClusterView

@@ -18,16 +18,16 @@ from confd.api.authentication import Authentication
 from confd.api.gateway import Gateway
 from confd.api.methods import Methods
 from confd.api.server import ApiServer
-from confd.cluster.agent import Agent, Results
 from confd.cluster.counter import Counter
-from confd.cluster.doubt import Doubt
-from confd.cluster.follower import Follower
+from confd.cluster.following.agent import Agent, Results
+from confd.cluster.following.follower import Follower
+from confd.cluster.following.replica import Replica
 from confd.cluster.host import Host
 from confd.cluster.identity import Identity, NodeFiles, write_private
-from confd.cluster.joining import Door
-from confd.cluster.member import OFFLINE_SECONDS
-from confd.cluster.nodeport import Connector, NodePort
-from confd.cluster.replica import Replica
+from confd.cluster.joining.server import Door
+from confd.cluster.leading.doubt import Doubt
+from confd.cluster.leading.member import OFFLINE_SECONDS
+from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.daemon.belonging import Belonging
 from confd.daemon.elections import Elections
 from confd.daemon.leasing import open_leases

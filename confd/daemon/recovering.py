@@ -18,8 +18,8 @@ import msgspec
 import structlog
 
 from confd.cluster.identity import write_private
-from confd.cluster.nodeport import Connector
-from confd.cluster.takeover import Known, Taken, ask_all, fetch
+from confd.cluster.leading.takeover import Known, Taken, ask_all, fetch
+from confd.cluster.transport.nodeport import Connector
 from confd.exaconf import Conf
 from confd.model.errors import NodeError, WrongState
 from confd.services.etcd.founding import found_alone

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from confd.cluster.follower import Follower
+from confd.cluster.following.follower import Follower
 from confd.cluster.identity import Identity, NodeFiles
-from confd.cluster.nodeport import Connector
+from confd.cluster.transport.nodeport import Connector
 from confd.daemon.belonging import is_retired
 from confd.daemon.bootstrap import bootstrap
 from confd.daemon.candidacy import Candidacy, MastersSeat

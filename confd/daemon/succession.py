@@ -17,11 +17,11 @@ import msgspec
 import structlog
 
 from confd import __version__
-from confd.cluster.follower import Follower
-from confd.cluster.handover import RECORD, HandOver, pending
-from confd.cluster.link import Method
-from confd.cluster.nodeport import Connector
-from confd.cluster.takeover import Taken, ask_all, collect
+from confd.cluster.following.follower import Follower
+from confd.cluster.leading.handover import RECORD, HandOver, pending
+from confd.cluster.leading.takeover import Taken, ask_all, collect
+from confd.cluster.transport.link import Method
+from confd.cluster.transport.nodeport import Connector
 from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
 from confd.exaconf import Conf

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from confd.cluster.agent import Agent, Reply, reply_of
+from confd.cluster.following.agent import Agent, Reply, reply_of
 from confd.cluster.host import Host, Submission, reports
-from confd.cluster.leader import Leader
-from confd.cluster.leases import Leases
+from confd.cluster.leading.leader import Leader
+from confd.cluster.leases.lease import Leases
 from confd.cluster.operations import MASTER, Command
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NoMaster, TimedOut, error_from

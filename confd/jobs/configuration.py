@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from confd.cluster.replica import load_conf
+from confd.cluster.following.replica import load_conf
 from confd.exaconf import BackupSchedule, Conf, Database, Node, Section, SnapshotSchedule, Trust, Volume, check, parse
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
-from confd.cluster.member import TROUBLE
+from confd.cluster.leading.member import TROUBLE
 from confd.exaconf import Configuration, Disk, Docker, Node
 from confd.jobs.observing import ask
 from confd.jobs.types import NodeId

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from confd.cluster.quorum import quorum_of
+from confd.cluster.leading.quorum import quorum_of
 from confd.exaconf import Node
 from confd.jobs import locks
 from confd.jobs.observing import database_record, node_states

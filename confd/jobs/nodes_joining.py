@@ -8,7 +8,7 @@ import msgspec
 
 from confd import __version__
 from confd.cluster.certificates import Pair, certify, fingerprint, key_fingerprint
-from confd.cluster.tokens import Token, cluster_uuid, hash_secret, new_secret, write
+from confd.cluster.joining.tokens import Token, cluster_uuid, hash_secret, new_secret, write
 from confd.exaconf import Disk, Node
 from confd.jobs import locks
 from confd.jobs.certifying import authority

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from confd.cluster.leading.quorum import names, quorum_of, suspending
 from confd.cluster.operations import MASTER
-from confd.cluster.quorum import names, quorum_of, suspending
 from confd.exaconf import Configuration, Database
 from confd.exaconf.nodes import DISABLED, SUSPENDED
 from confd.jobs import locks

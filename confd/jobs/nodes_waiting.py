@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+from confd.cluster.leading.quorum import names
 from confd.cluster.operations import MASTER
-from confd.cluster.quorum import names
 from confd.jobs import locks
 from confd.jobs.nodes_standing import MEMBERSHIP, check_movable, databases_on, elsewhere, known, master_node
 from confd.jobs.observing import ask, database_record, node_states

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from confd.cluster.handover import RECORD
+from confd.cluster.leading.handover import RECORD
 from confd.cluster.operations import MASTER
 from confd.jobs.types import NodeIds
 from confd.model.errors import InvalidParameter, NodeOffline, NotFound

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from confd.cluster.replica import load_conf
+from confd.cluster.following.replica import load_conf
 from confd.exaconf import Conf, Section, diff
 from confd.exaconf.public import public_text
 from confd.model.errors import NotFound

@@ -17,8 +17,8 @@ import msgspec
 from confd import __version__
 from confd.cluster.certificates import new_request
 from confd.cluster.identity import NodeFiles
-from confd.cluster.join_client import Way, find_way, knock
-from confd.cluster.tokens import Token, read
+from confd.cluster.joining.client import Way, find_way, knock
+from confd.cluster.joining.tokens import Token, read
 from confd.model.errors import AlreadyExists, ConfDError, NodeOffline, PermissionDenied, TimedOut
 from confd.play import home, processes
 from confd.play.accounts import check_reachable, database_user, postgresql

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from confd.cluster.agent import Reply, reply_of
-from confd.cluster.doubt import Doubt
+from confd.cluster.following.agent import Reply, reply_of
+from confd.cluster.following.replica import load_conf
 from confd.cluster.host import Cluster
+from confd.cluster.leading.doubt import Doubt
 from confd.cluster.operations import Command
-from confd.cluster.replica import load_conf
 from confd.exaconf import to_stored
 from confd.model.envelope import SUCCESS, Outcome
 from confd.model.errors import ConfDError, Interrupted, NodeOffline

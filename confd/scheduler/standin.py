@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 
-from confd.cluster.doubt import Doubt
+from confd.cluster.leading.doubt import Doubt
 from confd.exaconf import Conf
 from confd.model.envelope import Outcome, failure, success
 from confd.model.errors import ConfDError, NoMaster

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from confd.cluster.agent import Reply
+from confd.cluster.following.agent import Reply
 from confd.cluster.operations import Command
 from confd.model.errors import error_from
 from confd.model.failpoints import Failpoint, reach

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from confd.cluster import tokens
 from confd.cluster.certificates import new_request
 from confd.cluster.identity import NodeFiles
-from confd.cluster.join_client import find_way, knock
-from confd.cluster.nodeport import Connector
+from confd.cluster.joining import tokens
+from confd.cluster.joining.client import find_way, knock
+from confd.cluster.transport.nodeport import Connector
 from confd.model.errors import NodeOffline, PermissionDenied
 from tests.cluster.documented import blocks, follow, with_places
 from tests.cluster.harness import Cluster, until

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from confd.cluster.certificates import new_authority, new_member
-from confd.cluster.follower import MasterSeen
+from confd.cluster.following.follower import MasterSeen
 from confd.cluster.identity import Identity, NodeFiles, write_private
-from confd.cluster.nodeport import NodePort
 from confd.cluster.removal import Removal
+from confd.cluster.transport.nodeport import NodePort
 from confd.daemon.belonging import Belonging
 from confd.daemon.candidacy import Candidacy
 from confd.exaconf import Conf, Global, Node

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from confd.cluster.following.replica import load_conf
 from confd.cluster.identity import Identity
-from confd.cluster.replica import load_conf
 from confd.daemon.bootstrap import Bootstrap, bootstrap
 from confd.exaconf import Conf, Global, Group, Renderer, parse
 from confd.model.secret import Vault

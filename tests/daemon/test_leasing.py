@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from confd.cluster.etcd_leases import EtcdLeases
-from confd.cluster.leases import NoLeases
+from confd.cluster.leases.etcd import EtcdLeases
+from confd.cluster.leases.lease import NoLeases
 from confd.daemon.leasing import open_leases
 from confd.store.choice import StoreChoice, StoreKind
 from confd.store.etcd.access import EtcdAccess

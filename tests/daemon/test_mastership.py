@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from confd.cluster.agent import Reply, reply_of
+from confd.cluster.following.agent import Reply, reply_of
 from confd.daemon import mastership
 from confd.daemon.mastership import Mastership
 from confd.exaconf import Conf, Node

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from confd.cluster.agent import Agent, Results
-from confd.cluster.follower import Follower
-from confd.cluster.handover import pending
+from confd.cluster.following.agent import Agent, Results
+from confd.cluster.following.follower import Follower
 from confd.cluster.host import Host
+from confd.cluster.leading.handover import pending
 from confd.daemon.succession import Succession
 from confd.exaconf import Conf, Global, Node, Section
 from confd.model.errors import ConfDError, NodeOffline, TimedOut, WrongState

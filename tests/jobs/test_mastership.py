@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.handover import RECORD
+from confd.cluster.leading.handover import RECORD
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, NodeError, NodeOffline, NoMaster
 from confd.model.states import NodeState

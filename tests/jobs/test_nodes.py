@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from confd import __version__
-from confd.cluster.member import TROUBLE
+from confd.cluster.leading.member import TROUBLE
 from confd.exaconf import Disk, Docker, Node
 from confd.model.errors import NotFound, PermissionDenied
 from confd.model.states import NodeState

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from confd import __version__
 from confd.cluster.certificates import fingerprint, new_authority, new_request
-from confd.cluster.tokens import Token, cluster_uuid, read
+from confd.cluster.joining.tokens import Token, cluster_uuid, read
 from confd.exaconf import Node
 from confd.model.errors import InUse, InvalidParameter, NotFound, PermissionDenied, Unsupported, WrongState
 from confd.model.secret import Secret, Vault

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from confd.cluster.host import Submission
-from confd.cluster.member import JOINED_AT
+from confd.cluster.leading.member import JOINED_AT
 from confd.exaconf import Group
 from confd.jobs import nodes_standing
 from confd.model.errors import ConfDError, InvalidParameter, NoMaster, NoQuorum, NotFound, PermissionDenied, WrongState

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import msgspec
 
-from confd.cluster.agent import Agent, Results
-from confd.cluster.follower import Follower
+from confd.cluster.following.agent import Agent, Results
+from confd.cluster.following.follower import Follower
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.leader import Leader
-from confd.cluster.member import Timing
-from confd.cluster.nodeport import Connector, NodePort
+from confd.cluster.leading.leader import Leader
+from confd.cluster.leading.member import Timing
+from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.exaconf import Conf, Global, Group, Node, Section, to_stored
 from confd.model.secret import Vault
 from confd.model.states import NodeState

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from confd.cluster.agent import Agent, Reply, Results
+from confd.cluster.following.agent import Agent, Reply, Results
 from confd.cluster.host import Host, reporter, reports
 from confd.cluster.operations import find_operation, operation
 from confd.exaconf import Conf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confd.cluster.doubt import Majority
+from confd.cluster.leading.doubt import Majority
 from confd.model.states import NodeState
 
 ON, OFF = NodeState.ONLINE, NodeState.OFFLINE

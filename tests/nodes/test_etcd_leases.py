@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from confd.cluster.etcd_leases import EtcdLeases
-from confd.cluster.lapse import hold_of
-from confd.cluster.leases import RESTART_SECONDS, TTL_SECONDS, Hold, NoLeases, boottime
+from confd.cluster.leases.etcd import EtcdLeases
+from confd.cluster.leases.lapse import hold_of
+from confd.cluster.leases.lease import RESTART_SECONDS, TTL_SECONDS, Hold, NoLeases, boottime
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient
 from tests.servers import ETCD, Etcd, etcd, require

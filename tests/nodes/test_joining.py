@@ -17,11 +17,11 @@ import pytest
 from confd import __version__
 from confd.cluster.certificates import Pair, fingerprint, new_authority, new_request
 from confd.cluster.identity import NodeFiles
-from confd.cluster.join_client import Way, find_way, knock
-from confd.cluster.join_messages import Hall, JoinAnswer
-from confd.cluster.joining import Door
-from confd.cluster.nodeport import NodePort
-from confd.cluster.tokens import Token, cluster_uuid
+from confd.cluster.joining.client import Way, find_way, knock
+from confd.cluster.joining.messages import Hall, JoinAnswer
+from confd.cluster.joining.server import Door
+from confd.cluster.joining.tokens import Token, cluster_uuid
+from confd.cluster.transport.nodeport import NodePort
 from confd.model.errors import Internal, InvalidParameter, NodeOffline, PermissionDenied, WrongState
 from tests.nodes.conftest import free_port, run
 

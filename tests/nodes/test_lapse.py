@@ -10,8 +10,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.lapse import Absence, Look, follow, hold_of, name_of, proves
-from confd.cluster.leases import MARGIN_SECONDS, TTL_SECONDS
+from confd.cluster.leases.lapse import Absence, Look, follow, hold_of, name_of, proves
+from confd.cluster.leases.lease import MARGIN_SECONDS, TTL_SECONDS
 
 ERA = "e"
 STOPS_WITHIN = 0.45

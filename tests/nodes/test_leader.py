@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 
 from confd import __version__
-from confd.cluster.agent import Agent, Results
 from confd.cluster.certificates import Pair
-from confd.cluster.follower import Follower
+from confd.cluster.following.agent import Agent, Results
+from confd.cluster.following.follower import Follower
+from confd.cluster.following.replica import Replica
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.leader import Leader
-from confd.cluster.member import TROUBLE, Timing
-from confd.cluster.nodeport import Connector, NodePort
+from confd.cluster.leading.leader import Leader
+from confd.cluster.leading.member import TROUBLE, Timing
 from confd.cluster.operations import operation
-from confd.cluster.replica import Replica
+from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.exaconf import Conf, Global, Group, Node, Section, to_stored
 from confd.model.errors import Conflict, NodeOffline, NoMaster, NoQuorum, StorageWrite, WrongState
 from confd.model.secret import Vault
@@ -350,7 +350,7 @@ def test_the_master_knows_why_a_node_is_not_heard(files: Files, monkeypatch: pyt
         def time() -> float:
             return time.time() + off[0]
 
-    monkeypatch.setattr("confd.cluster.follower.time", Clock)
+    monkeypatch.setattr("confd.cluster.following.follower.time", Clock)
 
     async def test() -> None:
         async with cluster_of(files, 12) as cluster:
@@ -370,7 +370,7 @@ def test_the_master_knows_why_a_node_is_not_heard(files: Files, monkeypatch: pyt
             await cluster.down(12)
             await until(lambda: "no node answers at" in trouble())
             assert cluster.leader.states()[12] is NodeState.OFFLINE
-            monkeypatch.setattr("confd.cluster.follower.__version__", "0.0.9")
+            monkeypatch.setattr("confd.cluster.following.follower.__version__", "0.0.9")
             await cluster.up(12)
             await until(lambda: "n12 runs OpenConfD 0.0.9, the master n11" in trouble())
             monkeypatch.undo()

@@ -12,11 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from confd.cluster import nodeport
 from confd.cluster.certificates import new_authority
 from confd.cluster.identity import NodeFiles
-from confd.cluster.link import Link, Method
-from confd.cluster.nodeport import Connector, NodePort
+from confd.cluster.transport import nodeport
+from confd.cluster.transport.link import Link, Method
+from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.model.errors import ConfDError, Internal, NodeOffline, NotFound, TimedOut
 from tests.cluster import mayhem
 from tests.nodes.conftest import free_port, run, until

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from confd.cluster.member import JOINED_AT
+from confd.cluster.leading.member import JOINED_AT
 from confd.cluster.operations import Command, operation
 from confd.exaconf import Group, Node
 from confd.model.errors import NodeOffline

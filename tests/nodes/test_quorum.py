@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.quorum import quorum_of, suspending
+from confd.cluster.leading.quorum import quorum_of, suspending
 from confd.model.states import NodeState
 
 STATES = st.dictionaries(st.integers(11, 30), st.sampled_from(list(NodeState)), max_size=12)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from confd.cluster.certificates import Pair, new_authority
 from confd.cluster.identity import NodeFiles
-from confd.cluster.nodeport import Connector, NodePort
 from confd.cluster.removal import HEADER, Removal, ask, told
+from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.model.errors import NodeOffline
 from tests.nodes.conftest import free_port, run
 

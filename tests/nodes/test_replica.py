@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from confd.cluster import replica as module
+from confd.cluster.following import replica as module
+from confd.cluster.following.replica import Replica
 from confd.cluster.identity import NodeFiles
-from confd.cluster.replica import Replica
 from confd.exaconf import Global, Group, Section, parse, to_stored
 from confd.exaconf.integrity import Trust, check
 from confd.model.secret import Vault

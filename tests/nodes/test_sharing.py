@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.member import Member
-from confd.cluster.sharing import Shares
+from confd.cluster.leading.member import Member
+from confd.cluster.leading.sharing import Shares
 from confd.store.protocol import StoreFailed
 
 

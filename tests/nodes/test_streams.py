@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from confd.cluster import streams
 from confd.cluster.certificates import new_authority
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.stream_client import StreamClient
-from confd.cluster.streams import Channel, stream
+from confd.cluster.transport import streams
+from confd.cluster.transport.stream_client import StreamClient
+from confd.cluster.transport.streams import Channel, stream
 from confd.model.errors import Internal, NodeOffline
 from tests.nodes.conftest import free_port
 from tests.services.archive.network import ServedPort

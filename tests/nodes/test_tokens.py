@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.tokens import Token, cluster_uuid, fits, hash_secret, new_secret, read, write
+from confd.cluster.joining.tokens import Token, cluster_uuid, fits, hash_secret, new_secret, read, write
 from confd.model.errors import InvalidParameter
 
 _ADDRESSES = st.ip_addresses(v=4).map(str)

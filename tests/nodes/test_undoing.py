@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from confd.cluster.agent import Agent, Reply, Results
+from confd.cluster.following.agent import Agent, Reply, Results
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
 from confd.model.errors import NodeOffline, StorageWrite, WrongState

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.member import Member
-from confd.cluster.waiting import Wait, Waits
+from confd.cluster.leading.member import Member
+from confd.cluster.leading.waiting import Wait, Waits
 from confd.model.errors import NoMaster
 
 OWN = 11

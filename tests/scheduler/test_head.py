@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from confd.cluster.replica import load_conf
+from confd.cluster.following.replica import load_conf
 from confd.exaconf import Conf, Draft, Global, Group, key_of, to_stored
 from confd.model.errors import Conflict
 from confd.model.secret import Vault

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from confd.cluster.doubt import Doubt
-from confd.cluster.replica import load_conf
+from confd.cluster.following.replica import load_conf
+from confd.cluster.leading.doubt import Doubt
 from confd.model.errors import NoMaster
 from confd.scheduler.caller import SYSTEM, Caller
 from confd.scheduler.context import Context

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from confd.cluster.agent import Agent, Reply, Results, reply_of
+from confd.cluster.following.agent import Agent, Reply, Results, reply_of
+from confd.cluster.following.replica import load_conf
 from confd.cluster.host import Host
 from confd.cluster.operations import Command, operation
-from confd.cluster.replica import load_conf
 from confd.exaconf import Conf, Global, Group, Node, Section, User, to_stored
 from confd.model.envelope import Outcome
 from confd.model.errors import NodeOffline, StorageWrite

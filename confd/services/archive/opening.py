@@ -6,7 +6,7 @@ from pathlib import Path
 
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles
-from confd.cluster.stream_client import ClientChannel, StreamClient
+from confd.cluster.transport.stream_client import ClientChannel, StreamClient
 from confd.exaconf import Conf
 from confd.model.errors import Internal, NodeOffline, StorageError
 from confd.services.archive.archive import Archive

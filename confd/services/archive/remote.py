@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from confd.cluster.stream_client import ClientChannel
+from confd.cluster.transport.stream_client import ClientChannel
 from confd.model.errors import NodeOffline, error_from
 from confd.services.archive.index import Index, Upload
 from confd.services.archive.layout import Layout

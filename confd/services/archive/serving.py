@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from confd.cluster.host import Host
-from confd.cluster.streams import Channel, stream
+from confd.cluster.transport.streams import Channel, stream
 from confd.model.errors import ConfDError, Internal, StorageError
 from confd.services.archive.index import Index, Upload
 from confd.services.archive.layout import Layout

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from confd.cluster.member import SKEW_SECONDS
-from confd.cluster.tokens import fits
+from confd.cluster.joining.tokens import fits
+from confd.cluster.leading.member import SKEW_SECONDS
 from confd.exaconf import Node
 from confd.model.errors import InUse, NotFound, PermissionDenied, WrongState
 

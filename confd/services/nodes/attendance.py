@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from confd.cluster.host import Cluster, Submission
-from confd.cluster.member import JOINED_AT
-from confd.cluster.quorum import quorum_of
+from confd.cluster.leading.member import JOINED_AT
+from confd.cluster.leading.quorum import quorum_of
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, NoMaster
 from confd.model.states import NodeState

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from confd.cluster.handover import RECORD
 from confd.cluster.host import Master
+from confd.cluster.leading.handover import RECORD
 from confd.cluster.operations import master_operation
 from confd.exaconf import Node
 from confd.model.errors import NodeError

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from confd.cluster.quorum import names
+from confd.cluster.leading.quorum import names
 from confd.exaconf import Configuration, Database, Volume
 from confd.model.errors import InUse, WrongState
 from confd.services.archive.layout import shares_of

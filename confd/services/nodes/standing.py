@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from confd.cluster.quorum import names, quorum_of, suspending
+from confd.cluster.leading.quorum import names, quorum_of, suspending
 from confd.exaconf import Node
 from confd.model.errors import NoQuorum, WrongState
 from confd.model.states import NodeState

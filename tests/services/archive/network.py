@@ -12,7 +12,7 @@ from pathlib import Path
 from confd.cluster.certificates import new_authority, new_member
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles, write_private
-from confd.cluster.nodeport import NodePort
+from confd.cluster.transport.nodeport import NodePort
 from confd.exaconf import Conf, Disk, Global, Node, Section, Volume, VolumeType
 from confd.model.sizes import Bytes
 from confd.services.archive import serving

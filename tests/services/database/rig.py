@@ -17,10 +17,10 @@ import msgspec
 import psycopg
 
 from confd.cluster.certificates import Pair, new_self_signed
-from confd.cluster.dispatch import EVEN_SUSPENDED
 from confd.cluster.host import Host, Submission, reports
 from confd.cluster.identity import write_private
-from confd.cluster.leases import Leases, NoLeases
+from confd.cluster.leading.dispatch import EVEN_SUSPENDED
+from confd.cluster.leases.lease import Leases, NoLeases
 from confd.exaconf import Conf, Database, Disk, Global, Node, Volume, VolumeType
 from confd.model.envelope import Outcome
 from confd.model.errors import ConfDError, NodeOffline, error_from

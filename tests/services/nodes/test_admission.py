@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.tokens import hash_secret
+from confd.cluster.joining.tokens import hash_secret
 from confd.exaconf import Node
 from confd.model.errors import ConfDError, InUse, NotFound, PermissionDenied, WrongState
 from confd.services.nodes.admission import SKEW_SECONDS, Applicant, Present, TokenRecord, admit

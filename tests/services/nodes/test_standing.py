@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from confd.cluster.quorum import quorum_of, suspending
+from confd.cluster.leading.quorum import quorum_of, suspending
 from confd.exaconf import Node
 from confd.exaconf.nodes import DISABLED, SUSPENDED
 from confd.model.errors import NoQuorum, WrongState

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from confd.cluster.host import Host
-from confd.cluster.leases import TTL_SECONDS, Hold, boottime
+from confd.cluster.leases.lease import TTL_SECONDS, Hold, boottime
 from confd.model.errors import ConfDError, TimedOut
 from confd.services.database.engine.layout import layout
 from confd.services.database.engine.server import Server

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from confd.cluster.leases import boottime
+from confd.cluster.leases.lease import boottime
 from confd.model.errors import NodeError, TimedOut
 from confd.services.background.process import HELD
 from confd.services.database.keeper import keeper

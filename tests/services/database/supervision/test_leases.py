@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from confd.cluster.etcd_leases import EtcdLeases
-from confd.cluster.leases import RESTART_SECONDS, NoLeases, boottime
+from confd.cluster.leases.etcd import EtcdLeases
+from confd.cluster.leases.lease import RESTART_SECONDS, NoLeases, boottime
 from confd.services.database.instance.holding import Holding
 from confd.services.database.keeper.processes import processes_in, start_time, wait_gone
 from confd.services.database.observed import Role

@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from confd.cluster.lapse import Absence, Look, follow, name_of, proves
-from confd.cluster.leases import RESTART_SECONDS, TTL_SECONDS, Hold, Taker, boottime
+from confd.cluster.leases.lapse import Absence, Look, follow, name_of, proves
+from confd.cluster.leases.lease import RESTART_SECONDS, TTL_SECONDS, Hold, Taker, boottime
 from confd.store.etcd.client import EtcdClient, KeyValue, absent, modified_at, prefix_end, put
 from confd.store.etcd.errors import EtcdError
 

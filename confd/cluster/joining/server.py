@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from confd import __version__
-from confd.cluster.join_messages import Hall, JoinRequest, Refusal
+from confd.cluster.joining.messages import Hall, JoinRequest, Refusal
 from confd.model.errors import ConfDError, Internal, InvalidParameter, TimedOut
 
 log = structlog.get_logger("joining")

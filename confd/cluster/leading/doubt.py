@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from confd.cluster.quorum import names, quorum_of
+from confd.cluster.leading.quorum import names, quorum_of
 from confd.model.states import NodeState
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from confd.cluster.agent import Reply, reply_of
-from confd.cluster.feed import Source
-from confd.cluster.member import Member
+from confd.cluster.following.agent import Reply, reply_of
+from confd.cluster.leading.feed import Source
+from confd.cluster.leading.member import Member
 from confd.cluster.operations import Command
 from confd.model.errors import ConfDError, NodeOffline
 

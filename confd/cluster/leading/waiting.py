@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
-from confd.cluster.member import Member
+from confd.cluster.leading.member import Member
 from confd.model.errors import NoMaster
 
 Counts = Callable[[Member], bool]

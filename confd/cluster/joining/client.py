@@ -12,8 +12,8 @@ import msgspec
 
 from confd import __version__
 from confd.cluster.certificates import fingerprint
-from confd.cluster.join_messages import PATH, Hall, JoinAnswer, JoinRequest, Refusal
-from confd.cluster.tokens import Token, cluster_uuid
+from confd.cluster.joining.messages import PATH, Hall, JoinAnswer, JoinRequest, Refusal
+from confd.cluster.joining.tokens import Token, cluster_uuid
 from confd.model.errors import ConfDError, NodeOffline, PermissionDenied, WrongState, error_from
 
 _CONNECT_SECONDS: Final = 3.0

@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from confd.cluster.handover import pending
-from confd.cluster.nodeport import Connector
+from confd.cluster.leading.handover import pending
+from confd.cluster.transport.nodeport import Connector
 from confd.exaconf import Conf, Node
 from confd.model.errors import ConfDError, WrongState
 from confd.model.naming import names

@@ -14,18 +14,18 @@ from typing import Any, Final
 
 import structlog
 
-from confd.cluster.agent import Reply
-from confd.cluster.dispatch import Dispatch
-from confd.cluster.feed import Source
-from confd.cluster.member import TROUBLE, Member, Timing
-from confd.cluster.membership import Membership
-from confd.cluster.nodeport import Connector
+from confd.cluster.following.agent import Reply
+from confd.cluster.following.replica import Replica
+from confd.cluster.leading.dispatch import Dispatch
+from confd.cluster.leading.feed import Source
+from confd.cluster.leading.member import TROUBLE, Member, Timing
+from confd.cluster.leading.membership import Membership
+from confd.cluster.leading.quorum import Quorum, quorum_of
+from confd.cluster.leading.sharing import Shares
+from confd.cluster.leading.tail import Tail
+from confd.cluster.leading.waiting import Wait, Waits
 from confd.cluster.operations import Command
-from confd.cluster.quorum import Quorum, quorum_of
-from confd.cluster.replica import Replica
-from confd.cluster.sharing import Shares
-from confd.cluster.tail import Tail
-from confd.cluster.waiting import Wait, Waits
+from confd.cluster.transport.nodeport import Connector
 from confd.exaconf import Node
 from confd.model.errors import NoMaster, NoQuorum
 from confd.model.failpoints import Failpoint, reach

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.cluster.identity import NodeFiles
-from confd.cluster.streams import LENGTHS, PATH, head_of, lengths_of, tune
+from confd.cluster.transport.streams import LENGTHS, PATH, head_of, lengths_of, tune
 from confd.model.errors import NodeOffline
 
 _CONNECT_SECONDS: Final = 3.0

@@ -19,13 +19,13 @@ import structlog
 from aiohttp import web
 
 from confd.cluster.host import Host
-from confd.cluster.join_messages import PATH as JOIN
-from confd.cluster.joining import Door
-from confd.cluster.link import MAX_FRAME, Link, Method
-from confd.cluster.link import PATH as LINK
+from confd.cluster.joining.messages import PATH as JOIN
+from confd.cluster.joining.server import Door
 from confd.cluster.removal import HEADER, Removal, ask, name_in
-from confd.cluster.stream_server import StreamServer
-from confd.cluster.streams import PATH as STREAMS
+from confd.cluster.transport.link import MAX_FRAME, Link, Method
+from confd.cluster.transport.link import PATH as LINK
+from confd.cluster.transport.stream_server import StreamServer
+from confd.cluster.transport.streams import PATH as STREAMS
 from confd.model.errors import ConfDError, NodeOffline
 
 log = structlog.get_logger("nodeport")

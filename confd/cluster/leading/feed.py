@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from confd import __version__
-from confd.cluster.member import Member, Timing
-from confd.cluster.nodeport import Connector
-from confd.cluster.replica import Replica
-from confd.cluster.tail import Tail
+from confd.cluster.following.replica import Replica
+from confd.cluster.leading.member import Member, Timing
+from confd.cluster.leading.tail import Tail
+from confd.cluster.transport.nodeport import Connector
 from confd.model.errors import ConfDError, Conflict, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.store.protocol import Position, Store

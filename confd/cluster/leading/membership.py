@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from confd.cluster.feed import Feed, Source
-from confd.cluster.member import Member
+from confd.cluster.leading.feed import Feed, Source
+from confd.cluster.leading.member import Member
 
 _FAREWELL_SECONDS: Final = 60.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import Future
 
-from confd.cluster.member import Member
+from confd.cluster.leading.member import Member
 
 
 class Shares:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from confd.cluster.leases import MARGIN_SECONDS
+from confd.cluster.leases.lease import MARGIN_SECONDS
 
 
 class Look(msgspec.Struct, frozen=True):

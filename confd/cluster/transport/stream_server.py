@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from confd.cluster.host import Host
-from confd.cluster.streams import LENGTHS, Listener, find_listener, head_of, lengths_of, tune
+from confd.cluster.transport.streams import LENGTHS, Listener, find_listener, head_of, lengths_of, tune
 from confd.model.errors import ConfDError, NodeOffline
 
 log = structlog.get_logger("streams")

@@ -15,12 +15,12 @@ import msgspec
 import structlog
 
 from confd import __version__
-from confd.cluster.agent import Agent
+from confd.cluster.following.agent import Agent
+from confd.cluster.following.replica import Replica
 from confd.cluster.host import Host, reports
-from confd.cluster.link import Method
-from confd.cluster.member import JOINED_AT
-from confd.cluster.replica import Replica
-from confd.cluster.tail import Tail
+from confd.cluster.leading.member import JOINED_AT
+from confd.cluster.leading.tail import Tail
+from confd.cluster.transport.link import Method
 from confd.model.errors import Conflict, NodeError, WrongState
 from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store, StoreFailed
 

@@ -1,0 +1,1 @@
+"""How a machine becomes a node: tokens, the request, the answer."""

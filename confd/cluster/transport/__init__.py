@@ -1,0 +1,1 @@
+"""Connections between nodes: links for calls, streams for bulk data, the port that takes both."""
