@@ -11,6 +11,8 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from tests.torture import TORTURE
+
 _MEMORY: Final = Path("/dev/shm")
 _ENOUGH: Final = 14 << 30  # each of five nodes of a play must see 2 GiB of its own
 _LONG: Final = ("cluster", "services", "play")
@@ -25,9 +27,9 @@ def _in_memory() -> bool:
 if "TMPDIR" not in os.environ and _in_memory():
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
-settings.register_profile("test", deadline=None, max_examples=50)
+settings.register_profile("test", deadline=None, max_examples=30)
 settings.register_profile("torture", deadline=None, max_examples=1_000)
-settings.load_profile("torture" if os.environ.get("TORTURE") else "test")
+settings.load_profile("torture" if TORTURE else "test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ from tests.cluster import saving
 from tests.cluster.harness import SYS_PASSWORD, Cluster, until
 from tests.cluster.saving import Saved
 from tests.services.backup.holding import held
+from tests.torture import long
 
 DATABASE = "saved"
 PORT = 9663
@@ -159,6 +160,7 @@ def test_a_daemon_that_dies_in_mid_restore(saved: Saved) -> None:
     saved.sql("DROP TABLE IF EXISTS later")
 
 
+@long
 def test_backups_of_another_database(saved: Saved) -> None:
     """One with fewer active nodes is refused; else it takes the name of the database that it is restored into."""
     run = saved.run

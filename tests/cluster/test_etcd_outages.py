@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import ssl
 import threading
 import urllib.request
@@ -23,6 +22,7 @@ from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.test_joining import join
 from tests.servers import ETCD, require
+from tests.torture import long
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_node_joins_and_takes_the_member_of_one_that_leaves(in_etcd: Cluster) 
     made.wait_same()
 
 
-@pytest.mark.skipif("TORTURE" not in os.environ, reason="takes half a minute; make torture runs it")
+@long
 @pytest.mark.timeout(300)
 def test_a_single_node_grows_to_three() -> None:
     """Of two nodes one runs a member, of three each; then any of them may be lost, also the first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
 import threading
@@ -14,9 +13,10 @@ import pytest
 from tests.cluster.harness import cluster, until
 from tests.cluster.test_etcd_outages import Caller, masters, wait_whole
 from tests.servers import ETCD, etcd, require
+from tests.torture import long
 
 pytestmark = [
-    pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes; make torture runs it"),
+    long,
     pytest.mark.timeout(600),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import ssl
@@ -28,9 +27,10 @@ from tests.cluster.mayhem import (
     primary,
 )
 from tests.seeds import seeds
+from tests.torture import TORTURE
 
-SECONDS = 600 if os.environ.get("TORTURE") else 8
-SEEDS = seeds([1], 1 if os.environ.get("TORTURE") else 0)
+SECONDS = 600 if TORTURE else 8
+SEEDS = seeds([1], 1 if TORTURE else 0)
 EVENTS: dict[str, tuple[int, Callable[[Cluster, int], None]]] = {
     "kill_node": (4, kill_node),
     "kill_daemon": (2, kill_daemon),

@@ -16,6 +16,7 @@ import pytest
 from tests.cluster import saving
 from tests.cluster.harness import Cluster, until
 from tests.cluster.saving import Saved
+from tests.torture import TORTURE
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ DEATHS = [((11, 12), True, None), ((), True, False)]
 MORE = [((12,), False, None), ((11,), False, None), ((13,), False, True)]
 
 
-@pytest.mark.parametrize(("victims", "programs", "restored"), [*DEATHS, *(MORE if os.environ.get("TORTURE") else [])])
+@pytest.mark.parametrize(("victims", "programs", "restored"), [*DEATHS, *(MORE if TORTURE else [])])
 def test_death_in_mid_fetch(fetched: Saved, victims: tuple[int, ...], programs: bool, restored: bool | None) -> None:
     """Whatever dies, the present data stays whole until the end: the restore goes on, or the database is as it was.
 

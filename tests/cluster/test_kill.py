@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import random
 import threading
 import time
@@ -17,8 +16,9 @@ import pytest
 
 from tests.cluster.harness import SYS_PASSWORD, Cluster, until
 from tests.seeds import seeds
+from tests.torture import TORTURE
 
-ROUNDS = 50 if os.environ.get("TORTURE") else 4
+ROUNDS = 50 if TORTURE else 4
 SEEDS = [1, 2]
 NETWORK_ERRORS = (OSError, xmlrpc.client.Error)
 

@@ -17,6 +17,7 @@ from confd.services.database.keeper.client import KeeperClient, KeeperStatus
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Watcher, Writer, kill_node, primary, processes_of
 from tests.servers import ETCD, require
+from tests.torture import long
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def job_works(running: Cluster, node: int) -> bool:
     return True
 
 
-@pytest.mark.skipif("TORTURE" not in os.environ, reason="supervision/test_leases tries it without daemons")
+@long
 def test_daemon_of_the_primary_freezes(running: Cluster, writer: Writer) -> None:
     """Its keeper stops the instance at the deadline, another one takes over; it rejoins when the daemon goes on."""
     lost = primary(running)
@@ -99,7 +100,7 @@ def test_daemon_of_the_primary_freezes(running: Cluster, writer: Writer) -> None
     os.kill(running.pid(lost), signal.SIGCONT)
 
 
-@pytest.mark.skipif("TORTURE" not in os.environ, reason="supervision/test_leases tries it without daemons")
+@long
 def test_etcd_is_gone(running: Cluster, writer: Writer) -> None:
     """The primary stops by itself; calls are told so; when etcd is back all goes on by itself, with the same primary."""
     lost = primary(running)

@@ -21,6 +21,7 @@ from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import comes_back_removed, processes_of
 from tests.cluster.test_kill import Writer
+from tests.torture import TORTURE
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +234,7 @@ def test_reads_without_quorum(running: Cluster) -> None:
     until(lambda: "result_stale" not in running.try_run("user_list"), "there is a quorum again")
 
 
-@pytest.mark.skipif(not os.environ.get("TORTURE"), reason="a cluster of its own")
+@pytest.mark.skipif(not TORTURE, reason="a cluster of its own")
 def test_a_master_that_stood_still_while_it_was_removed() -> None:
     """It goes on as master, hears from the first node that it calls that it was removed, and ends."""
     with cluster("CCC_PLAY_WITH_DB=false", nodes=2) as made:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.cluster.harness import Cluster, until
 from tests.cluster.mayhem import kill_node
 from tests.cluster.saving import Saved
 from tests.services.backup.holding import held
+from tests.torture import TORTURE
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_volume_follows_a_dead_node(moved: Saved) -> None:
     until(lambda: rows(moved, 13) == 1001, "n13 has all rows")
 
 
-@pytest.mark.parametrize("victims", [(11, 13), *([(11,), (13,)] if os.environ.get("TORTURE") else [])])
+@pytest.mark.parametrize("victims", [(11, 13), *([(11,), (13,)] if TORTURE else [])])
 def test_daemons_that_die_in_mid_move(moved: Saved, victims: tuple[int, ...]) -> None:
     """n11 has master and primary, n13 gets the copy. While it is made: the move is finished afterwards, or undone without a trace; no row is lost."""
     client: Any = moved.cluster.client(12)

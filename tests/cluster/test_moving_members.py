@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,11 +20,11 @@ from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.test_etcd_outages import Caller, kill_everything, masters, wait_whole
 from tests.cluster.test_moving_store import history, kind
 from tests.servers import ETCD, require
+from tests.torture import long
 
 MEMBERS = (11, 12, 13)
 
 pytestmark = pytest.mark.timeout(240)
-long = pytest.mark.skipif("TORTURE" not in os.environ, reason="takes a minute; make torture runs it")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +104,7 @@ def test_a_move_that_fails_half_way_leaves_nothing(made: Cluster) -> None:
     made.run("group_create", node=12, groupname="half", groupid=6010)
 
 
+@long
 def test_a_master_that_dies_while_members_are_made_goes_on_with_it(made: Cluster) -> None:
     """The next try of the same job finds what is there; history and secrets are kept."""
     known = history(made, 11)
@@ -125,6 +125,7 @@ def test_a_master_that_dies_while_members_are_made_goes_on_with_it(made: Cluster
     assert [path for path in files if password.encode() in path.read_bytes()] == []
 
 
+@long
 def test_members_end_when_the_cluster_has_left_them(made: Cluster) -> None:
     """Also on a node that was away; then the embedded store carries a restart of everything."""
     (master,) = until(lambda: masters(made), "a master")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +14,7 @@ from tests.cluster import saving
 from tests.cluster.harness import SYS_PASSWORD, Cluster, cluster, until
 from tests.cluster.mayhem import comes_back_removed, kill_node
 from tests.cluster.saving import Saved
-
-TORTURE = bool(os.environ.get("TORTURE"))
+from tests.torture import TORTURE
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,9 +24,8 @@ from tests.failpoints.cases import (
 from tests.failpoints.stories import LONG, MORE, STORIES, Teller
 from tests.failpoints.sweep import Sweep, swept
 from tests.seeds import seeds
+from tests.torture import TORTURE, long
 
-TORTURE = bool(os.environ.get("TORTURE"))
-long = pytest.mark.skipif(not TORTURE, reason="takes minutes; make torture runs it")
 #: Reached when a master begins and ends.
 STARTING = (Failpoint.TERM_DUE, Failpoint.TERM_RECORDED, Failpoint.GATHERED, Failpoint.RECOVERED)
 ENDING = (Failpoint.RESIGNING, Failpoint.RESIGNED)

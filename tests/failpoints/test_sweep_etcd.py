@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,9 +12,8 @@ from tests.failpoints.stories import STORIES
 from tests.failpoints.sweep import Sweep, swept
 from tests.seeds import seeds
 from tests.servers import ETCD, require
+from tests.torture import long
 
-TORTURE = bool(os.environ.get("TORTURE"))
-long = pytest.mark.skipif(not TORTURE, reason="takes minutes; make torture runs it")
 SECONDS = 480.0
 (SEED,) = seeds([], 1)
 #: Where a master stands still for longer than its lease lasts.

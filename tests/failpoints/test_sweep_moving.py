@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import xmlrpc.client
 from collections.abc import Iterator
 from typing import Any
@@ -17,8 +16,9 @@ from tests.cluster.harness import until
 from tests.failpoints.evidence import check_journal, journal_of
 from tests.failpoints.sweep import Sweep, swept
 from tests.servers import ETCD, Etcd, etcd, require
+from tests.torture import long
 
-pytestmark = pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes; make torture runs it")
+pytestmark = long
 NUMBERS = itertools.count(80_000)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from tests.history.daemons import Daemons
 from tests.history.recording import LONG, SHORT, record
 from tests.seeds import seeds
 from tests.servers import ETCD, require
+from tests.torture import TORTURE
 
-TORTURE = bool(os.environ.get("TORTURE"))
 LENGTH = LONG if TORTURE else SHORT
 STORES = ("sqlite", "etcd")
 REFUSED = "refused"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 
@@ -10,8 +9,9 @@ from confd.cluster.identity import NodeFiles
 from confd.exaconf import Group
 from tests.nodes.conftest import free_port, run
 from tests.nodes.crowd import crowd
+from tests.torture import TORTURE
 
-NODES = 300 if os.environ.get("TORTURE") else 30
+NODES = 300 if TORTURE else 30
 COMMITS = 5
 
 

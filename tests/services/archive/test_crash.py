@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from confd.services.archive.upkeep import Health
 from tests.contract.target import content, get, put
 from tests.services.archive.network import MIB, Network, network
 from tests.services.archive.test_upkeep import View, upkeep
+from tests.torture import TORTURE
 
 SIZE = 1_500_000
 
@@ -40,7 +40,7 @@ def write_and_kill(net: Network, prefix: str, lines: int) -> list[str]:
     return [line.split()[1] for line in said if line.startswith("committed ")]
 
 
-@pytest.mark.parametrize("seed", range(20 if os.environ.get("TORTURE") else 1))
+@pytest.mark.parametrize("seed", range(20 if TORTURE else 1))
 def test_a_killed_writer_leaves_only_whole_files(net: Network, seed: int) -> None:
     """What was committed is there, at most one file more, all of them whole; the rest of the space is free again."""
     dice = random.Random(seed)

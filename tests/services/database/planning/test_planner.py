@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from dataclasses import dataclass, field
 
@@ -35,6 +34,7 @@ from confd.services.database.planning.seats import with_guests
 from confd.services.database.planning.situation import Plan, Situation, Spec
 from confd.services.database.record import Quorum, Record, Wanted
 from confd.services.database.supervision.moving import arrived, parted, with_move
+from tests.torture import TORTURE
 
 NODES = (11, 12, 13)
 SERVERS = (*NODES, 14)
@@ -574,7 +574,7 @@ class Database(RuleBasedStateMachine):
 
 
 TestDatabase = Database.TestCase
-TestDatabase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDatabase.settings = settings(max_examples=1_000 if TORTURE else 60, stateful_step_count=40, deadline=None)
 
 
 def story(seed: int, steps: int) -> None:
@@ -631,7 +631,7 @@ def story(seed: int, steps: int) -> None:
 KEPT = (13_219,)
 """A copy that had been read was elected beside, while an order to follow the old primary was on its way to it."""
 
-SEEDS = range(20_000) if os.environ.get("TORTURE") else (*range(600), *KEPT)
+SEEDS = range(20_000) if TORTURE else (*range(600), *KEPT)
 
 
 def test_primaries_are_lost_over_and_over() -> None:
