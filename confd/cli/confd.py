@@ -46,6 +46,7 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     from confd.daemon.node import Daemon, write_pid
     from confd.daemon.switching import RESTART
     from confd.model import failpoints
+    from confd.model.errors import ConfDError
     from confd.scheduler import registry
 
     registry.load()
@@ -63,7 +64,7 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
         failpoints.obey(orders)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_run(lambda: Daemon(root, take_over), root, write_pid))
-    except (ValueError, OSError) as error:
+    except (ConfDError, ValueError, OSError) as error:
         _fail(str(error))
     lock.close()
     if status == RESTART:

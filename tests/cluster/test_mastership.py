@@ -202,6 +202,15 @@ def test_loss_of_the_master(running: Cluster) -> None:
     agree_on(running, 11)
 
 
+def test_a_node_that_was_stopped_does_not_take_over_from_a_master_that_answers(running: Cluster) -> None:
+    """It says who is master, and that is all that happens."""
+    running.kill(13)
+    done = take_over(running, 13)
+    assert (done.returncode, "n11 is master and answers" in done.stderr) == (1, True), done
+    assert "Traceback" not in done.stderr
+    running.start()
+
+
 def test_reads_without_a_master(running: Cluster) -> None:
     """They tell what the node knows and how old it is, until the master is back."""
     running.kill(11)
