@@ -255,7 +255,7 @@ def test_a_master_that_stood_still_while_it_was_removed() -> None:
             made.run("node_remove", 12, nid=11, force=True)
         finally:
             standing.resume()
-        until(lambda: processes_of(made, 11) == [], "n11 has ended")
+        until(lambda: processes_of(made, 11) == [], f"n11 has ended{made.logs()}")
         comes_back_removed(made, 11)
         assert master(made, 12) == "n12"
         made.run("group_create", 12, groupname="x", groupid=61_000)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confd.model.errors import NodeError, NodeOffline
+from confd.model.errors import NodeError, NodeOffline, WrongState
 from confd.services.nodes.mastership import AFFINITIES
 from tests.cluster.harness import Cluster
 from tests.failpoints.evidence import ask, is_unlocked, journal_of
@@ -227,7 +227,9 @@ def _nodes_suspending(cluster: Cluster, name: str, number: int) -> Story:
         return bool(cluster.run("node_state", _ASKED)["13"] == "suspended")
 
     after = (("node_resume", {"nid": 13, "enable": True}),)
-    return Story("node_suspend", {"nid": 13, "disable": True}, suspended, after=after, on_nodes=True)
+    given = {"nid": 13, "disable": True}
+    # Where n12 is late, n13 leads next all the same, and cannot be suspended then.
+    return Story("node_suspend", given, suspended, after=after, on_nodes=True, may_fail=(WrongState.code,))
 
 
 def _nodes_resuming(cluster: Cluster, name: str, number: int) -> Story:
