@@ -224,7 +224,9 @@ class Leader:
         if member.behind and member.written >= self._replica.conf.revision:
             member.behind = False
         self._waits.heard(member, self._replica.written)
-        self._shares.settle(self._heirs())
+        # A look at all nodes for each word of one would cost their square.
+        if self._shares.waiting and self._counts(member):
+            self._shares.settle([member])
         if returned:
             self._quorum = None
             self._tell()

@@ -14,13 +14,18 @@ class Shares:
     def __init__(self) -> None:
         self._open: list[tuple[int, Future[None]]] = []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._open)
+
     def add(self, n: int, done: Future[None], members: Collection[Member]) -> None:
         """Begin to wait for the record ``n`` to be on any of the nodes that could go on; there may be none."""
         self._open.append((n, done))
         self.settle(members)
 
     def settle(self, members: Collection[Member]) -> None:
-        """End the waits for records that one of the nodes has; all of them when there is no node."""
+        """End the waits for records that one of these nodes has; all of them when there is no node."""
         if not self._open:
             return
         known = max((member.n for member in members), default=None)
