@@ -93,9 +93,13 @@ class Belonging:
     async def watch(self) -> None:
         """Find out whether this node was removed, as long as it hears no master."""
         while not self.removed:
-            # Who is removed in order is told by the master to clean up first.
-            if not self._leads() and self._follower.silence() > OFFLINE_SECONDS and not self.check():
-                await self._ask_some()
+            try:
+                # Who is removed in order is told by the master to clean up first.
+                if not self._leads() and self._follower.silence() > OFFLINE_SECONDS and not self.check():
+                    await self._ask_some()
+            except Exception:
+                # Without this task a removed node would run on for ever.
+                log.exception("belonging_not_checked")
             await asyncio.sleep(_ASK_SECONDS)
 
     async def _ask_some(self) -> None:

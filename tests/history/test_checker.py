@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -190,37 +190,38 @@ def reads_go_back(history: History) -> History:
     return msgspec.structs.replace(unknown, operations=(*unknown.operations, *reads))
 
 
+def with_deletion(history: History, node: Node, operations: Sequence[Operation]) -> History:
+    """Add operations on ``d``, and on every node the revisions that make it and delete it."""
+    made, gone = (
+        Revision(len(node.revisions) + number, f"99.{number}", {"d": value}) for number, value in ((2, "v"), (3, None))
+    )
+    history = everywhere(history, revisions=(*node.revisions, made, gone))
+    return msgspec.structs.replace(history, operations=(*history.operations, *operations))
+
+
 def back_from_nothing(history: History) -> History:
     """What a read found deleted is there again in the next, although the deletion was not acknowledged."""
     _, node = a_write(history)
     late = max(other.ended for other in history.operations) + 10
-    made, gone = (
-        Revision(len(node.revisions) + number, f"99.{number}", {"d": value}) for number, value in ((2, "v"), (3, None))
-    )
     operations = (
         Operation(99, 12, "d", True, "v", late, late + 1, Outcome.OK),
         Operation(99, 12, "d", True, None, late + 2, late + 9, Outcome.UNKNOWN),
         Operation(99, 12, "d", False, None, late + 3, late + 4, Outcome.OK),
         Operation(99, 12, "d", False, "v", late + 5, late + 6, Outcome.OK),
     )
-    history = everywhere(history, revisions=(*node.revisions, made, gone))
-    return msgspec.structs.replace(history, operations=(*history.operations, *operations))
+    return with_deletion(history, node, operations)
 
 
 def gone_too_early(history: History) -> History:
     """A read finds nothing where something was acknowledged, and is deleted only later."""
     _, node = a_write(history)
     late = max(other.ended for other in history.operations) + 10
-    made, gone = (
-        Revision(len(node.revisions) + number, f"99.{number}", {"d": value}) for number, value in ((2, "v"), (3, None))
-    )
     operations = (
         Operation(99, 12, "d", True, "v", late, late + 1, Outcome.OK),
         Operation(99, 12, "d", False, None, late + 2, late + 3, Outcome.OK),
         Operation(99, 12, "d", True, None, late + 4, late + 5, Outcome.OK),
     )
-    history = everywhere(history, revisions=(*node.revisions, made, gone))
-    return msgspec.structs.replace(history, operations=(*history.operations, *operations))
+    return with_deletion(history, node, operations)
 
 
 def on_one(history: History, **changed: Any) -> History:
