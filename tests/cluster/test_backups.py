@@ -158,6 +158,8 @@ def test_a_daemon_that_dies_in_mid_restore(saved: Saved) -> None:
         saved.run("db_start", db_name=DATABASE)
     assert saved.sql("SELECT to_regclass('later') IS NULL") == (result["result_code"] == 0,), result
     saved.sql("DROP TABLE IF EXISTS later")
+    # A nonblocking restore is over once the primary serves; the next test wants the standbys, too.
+    until(lambda: saved.run("db_state", db_name=DATABASE) == "running", "the standbys follow")
 
 
 @long
