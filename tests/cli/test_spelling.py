@@ -15,7 +15,7 @@ from confd.cli.words import parse_words
 from confd.scheduler import registry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
-VALUES = st.recursive(TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
+VALUES = st.recursive(TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
 
 
 @given(st.dictionaries(st.from_regex("[a-z_]{1,8}", fullmatch=True), VALUES))

@@ -199,7 +199,7 @@ class TestQuirks:
 
 
 @given(configurations())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=max(20, settings.default.max_examples // 5), deadline=None)
 def test_any_configuration_survives_the_file(sections: dict[str, Section]) -> None:
     """What is written is read again as the same sections, for any values, names and comments."""
     text = render(sections, 7)

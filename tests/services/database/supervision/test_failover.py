@@ -17,6 +17,7 @@ from confd.services.database.observed import Role
 from confd.services.database.record import Wanted
 from tests.services.database.rig import NAME, PASSWORD, Rig
 from tests.services.database.waiting import until
+from tests.torture import long
 
 
 class Writer(threading.Thread):
@@ -231,6 +232,7 @@ def test_lost_data_of_the_primary(running: Rig) -> None:
     assert rows(running, 11) == {1}
 
 
+@long
 def test_standby_that_does_not_stream_leaves_the_quorum(make_rig: Callable[..., Rig]) -> None:
     """A standby that is up but receives nothing does not stop commits for ever, and is repaired."""
     rig = make_rig(11, 12)
