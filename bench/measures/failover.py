@@ -126,8 +126,8 @@ def patroni_outages(runs: int) -> Peer:
         f"Patroni {used.version}",
         outages,
         f"failover, peer: Patroni {used.version} with etcd on three nodes, each with a member of etcd, the same "
-        "PostgreSQL, synchronous_mode quorum (a commit is on one of two standbys when it returns, as with our redundancy "
-        "2), the same write loop, kills and number of runs. Killed is all of the node of the primary: Patroni, etcd and "
+        "PostgreSQL, synchronous_mode quorum and strict (a commit is on one of two standbys when it returns, as with our "
+        "redundancy 2), the same write loop, kills and number of runs. Killed is all of the node of the primary: Patroni, etcd and "
         "PostgreSQL. First with the least that its documentation allows for ttl, loop_wait and retry_timeout, then with "
         f"its defaults ({spreads}).",
     )

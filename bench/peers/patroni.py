@@ -193,7 +193,9 @@ class Patroni:
             "bootstrap": {
                 "dcs": {
                     "ttl": pace.ttl, "loop_wait": pace.loop_wait, "retry_timeout": pace.retry_timeout,
-                    "synchronous_mode": "quorum", "postgresql": {"use_pg_rewind": True, "use_slots": True},
+                    # Strict: without it a primary that is alone acknowledges what only it has; ours never does.
+                    "synchronous_mode": "quorum", "synchronous_mode_strict": True,
+                    "postgresql": {"use_pg_rewind": True, "use_slots": True},
                 },
                 "initdb": [
                     {"encoding": "UTF8"}, {"locale-provider": "builtin"}, {"locale": "C.UTF-8"}, "data-checksums",
