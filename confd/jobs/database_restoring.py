@@ -58,8 +58,8 @@ def db_restore(
 
     Every file of the backup and of what it builds on is checked against its hash before the present data is replaced.
     blocking returns when all instances are up, nonblocking when the primary takes connections. virtual access
-    opens the backup for reading beside the present data, which is back after the next db_stop; such a backup must have
-    no expiry.
+    opens the backup, or the point in time, for reading beside the present data, which is back after the next db_stop;
+    such a backup must have no expiry.
 
     :param backup_id: Id of the backup, as db_backup_list shows it, or of a snapshot (db_snapshot_backup_list).
     :param db_name: Database to restore into; it must be stopped.
@@ -95,7 +95,7 @@ def db_restore(
     before = ctx.learn("next_generation", lambda: record.next_generation)
     generation = ctx.learn("generation", new_generation)
     if restore_type == _VIRTUAL:
-        _open(ctx, db_name, VirtualOrder(home, generation, source.order), source.expires)
+        _open(ctx, db_name, VirtualOrder(home, generation, order), source.expires)
         return
     outcome = ctx.run(
         put_back.on(
