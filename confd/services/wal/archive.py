@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import structlog
 
 from confd.cluster.host import Cluster
-from confd.cluster.operations import Command
 from confd.exaconf import Database, Volume
-from confd.model.errors import ConfDError
+from confd.model.errors import ConfDError, InsufficientSpace
+from confd.services.backup.targets import archive_volumes
 from confd.services.database.record import Record, read_record
-from confd.services.wal.shipping import forget_gap, prune, ship
+from confd.services.wal.keeping import Anchor, Log, last_end
+from confd.services.wal.pruning import anchors_on, delete, expendable
+from confd.services.wal.shipping import forget_gap, ship
 
 _log = structlog.get_logger()
 
@@ -38,7 +41,8 @@ class WalArchive:
     ) -> None:
         self._cluster, self._clock, self._wall = cluster, clock, wall
         self._failures: dict[tuple[str, int], tuple[float, str]] = {}
-        self._pruned: dict[str, float] = {}
+        self._pruned = float("-inf")
+        self._hidden = ""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="WAL archive", daemon=True)
 
@@ -59,19 +63,24 @@ class WalArchive:
             return ""
         failed = [f"n{node}: {text}" for (name, node), (_, text) in sorted(self._failures.items()) if name == database]
         texts = [f"WAL cannot be archived ({'; '.join(failed)})"] if failed else []
+        if failed and self._hidden:
+            texts.append(f"WAL that is not needed any more is not deleted ({self._hidden})")
         if any(self._report(node, database).get("gap") for node in self._cluster.conf().nodes):
             texts.append("WAL archive has a gap: back the database up to restore later points in time")
         return " ".join(texts)
 
     def work(self) -> None:
-        """Have nodes ship what waits now, and delete what no restore needs."""
+        """Have nodes ship what waits now, and from time to time delete what no restore needs."""
         for database in self._cluster.conf().databases.values():
             volume = self._cluster.conf().volumes.get(database.wal_archive_volume)
             if volume is not None:
                 for node in self._cluster.conf().nodes:
                     if self._report(node, database.name).get("waiting"):
                         self._ship(database, volume, node)
-                self._prune(database, volume)
+        if self._clock() - self._pruned >= _PRUNE_EVERY:
+            self._pruned = self._clock()
+            self._forget_gaps()
+            self._prune()
 
     def _run(self) -> None:
         while not self._closed.wait(_TICK):
@@ -96,28 +105,45 @@ class WalArchive:
             if key not in self._failures:
                 _log.warning("wal_not_archived", database=database.name, node=node, reason=error.message)
             self._failures[key] = (self._clock(), error.message)
-            # There may be no room, and what was kept so far not be needed any more.
-            self._pruned.pop(database.name, None)
+            if isinstance(error, InsufficientSpace):
+                # What was kept so far may not be needed any more.
+                self._pruned = float("-inf")
         else:
             self._failures.pop(key, None)
 
-    def _prune(self, database: Database, volume: Volume) -> None:
-        if self._clock() - self._pruned.get(database.name, float("-inf")) < _PRUNE_EVERY:
-            return
-        self._pruned[database.name] = self._clock()
-        record = read_record(self._cluster, database.name) or Record()
-        deleting = (database.name, volume.name, record.generation, self._wall(), bool(record.operation))
-        for node in self._cluster.conf().nodes:
-            if self._report(node, database.name).get("gap"):
-                self._try(forget_gap.on(node, database.name, volume.name))
-        for node in volume.nodes:
-            if self._try(prune.on(node, *deleting)):
-                return
+    def _forget_gaps(self) -> None:
+        conf = self._cluster.conf()
+        for name in conf.databases:
+            if nodes := [node for node in conf.nodes if self._report(node, name).get("gap")]:
+                record = read_record(self._cluster, name) or Record()
+                last = last_end(self._anchors(name), Log(name, record.generation))
+                for node in nodes:
+                    with self._trying("gap_not_forgotten"):
+                        self._cluster.call(forget_gap.on(node, name, last))
 
-    def _try(self, command: Command[Any]) -> bool:
+    def _anchors(self, database: str) -> list[Anchor]:
+        """Return the backups of a database that can be seen now."""
+        found: list[Anchor] = []
+        for volume in archive_volumes(self._cluster.conf()):
+            with self._trying("backups_not_seen"):
+                found += anchors_on(self._cluster, volume, [database])
+        return found
+
+    def _prune(self) -> None:
         try:
-            self._cluster.call(command, timeout=_WITHIN)
+            doomed = expendable(self._cluster)
         except ConfDError as error:
-            _log.info("wal_not_pruned", command=command.name, node=command.node, reason=error.message)
-            return False
-        return True
+            self._hidden = error.message
+            _log.info("wal_kept", reason=error.message)
+            return
+        self._hidden = ""
+        for volume, limits in doomed:
+            with self._trying("wal_not_pruned"):
+                delete(self._cluster, volume, limits, self._wall())
+
+    @contextmanager
+    def _trying(self, event: str) -> Iterator[None]:
+        try:
+            yield
+        except ConfDError as error:
+            _log.info(event, reason=error.message)

@@ -30,8 +30,8 @@ from confd.services.database.engine.data import write_owned
 from confd.services.database.engine.layout import make_directory
 from confd.services.database.engine.server import Server
 from confd.services.database.engine.workshop import Workshop
+from confd.services.wal.pruning import end_of
 from confd.services.wal.segment import SIZE, SUFFIX, Segment, directory, last_number, number_at, parse
-from confd.services.wal.shipping import end_of
 
 FORM: Final = "YYYY-MM-DD hh:mm:ss, in UTC"
 

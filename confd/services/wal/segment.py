@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ SUFFIX: Final = ".zst"
 
 _SEGMENT: Final = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
 _HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history")
+_PATH: Final = re.compile(rf"([^/]+)/wal/([^/]+)/([^/]+){re.escape(SUFFIX)}")
 _PER_LOG: Final = (1 << 32) // SIZE
 
 
@@ -63,11 +64,12 @@ def last_number(numbers: Collection[int], first: int) -> int | None:
     return last
 
 
-def superfluous(names: Iterable[str], first: int) -> list[str]:
-    """Return the segments that lie before ``first``; histories are small and stay."""
-    return [name for name in names if (segment := parse(name)) is not None and segment.number < first]
-
-
 def directory(database: str, generation: str = "") -> str:
     """Return where WAL lies on a volume: of a database, or of one generation of its data."""
     return f"{database}/wal/{generation}/" if generation else f"{database}/wal/"
+
+
+def find(path: str) -> tuple[str, str, str] | None:
+    """Return whose WAL a file of a volume is (database and generation) and its name; None when it is something else."""
+    match = _PATH.fullmatch(path)
+    return (match[1], match[2], match[3]) if match else None

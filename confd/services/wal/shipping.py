@@ -13,19 +13,16 @@ from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
 from confd.exaconf import Database
 from confd.model.errors import ConfDError, StorageDuplicate
-from confd.services.backup.catalogue import read_backups, read_file
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.engine.data import read_content
 from confd.services.database.engine.layout import DataPlace, data_place
 from confd.services.wal.missed import add_missed
-from confd.services.wal.segment import SUFFIX, directory, is_kept, number_at, parse, superfluous
+from confd.services.wal.segment import SUFFIX, directory, is_kept, parse
 from confd.services.wal.spool import GAP, generations, has_gap, spools, waiting
 
 _LEVEL: Final = 1
 _AT_ONCE: Final = 32
-_LONGEST_MANIFEST: Final = 1 << 31
-_UNUSED_FOR: Final = 3600.0
 
 
 class Shipped(msgspec.Struct, frozen=True):
@@ -57,34 +54,14 @@ def ship(host: Host, database: str, volume: str) -> Shipped:
     return Shipped(stored, left)
 
 
-@operation("wal.prune")
-def prune(host: Host, database: str, volume: str, generation: str, now: float, busy: bool) -> int:
-    """Delete WAL from before the oldest backup that a restore can begin with; return the number of files.
-
-    :param generation: of the present data; WAL of others goes with their backups.
-    :param busy: a backup is being taken, which needs WAL from its beginning on.
-    """
-    target = open_target(host, volume)
-    doomed: list[str] = []
-    for found, names in _by_generation(target, database).items():
-        first = min(_ends(target, database, found), default=None)
-        prefix = directory(database, found)
-        if first is not None:
-            doomed += [f"{prefix}{name}{SUFFIX}" for name in superfluous(names, first)]
-        elif found != generation or not busy:
-            # Without a backup to begin with it is of no use; one that is just complete may not be listed yet.
-            doomed += [f"{prefix}{name}{SUFFIX}" for name, modified in names.items() if now - modified > _UNUSED_FOR]
-    target.delete(doomed)
-    return len(doomed)
-
-
 @operation("wal.forget_gap")
-def forget_gap(host: Host, database: str, volume: str) -> None:
-    """Say no more that files were left out, once a later backup lies behind them."""
-    place = data_place(host, host.conf().require_database(database))
-    gap = spools(place.segment) / GAP
+def forget_gap(host: Host, database: str, last: int) -> None:
+    """Say no more that files were left out, once a later backup lies behind them.
+
+    :param last: the segment with which the latest backup of the data ends.
+    """
+    gap = spools(data_place(host, host.conf().require_database(database)).segment) / GAP
     left_out = [segment.number for name in gap.read_text().split() if (segment := parse(name))] if gap.exists() else []
-    last = max(_ends(open_target(host, volume), database, _generation(place)), default=0)
     if all(number < last for number in left_out):
         gap.unlink(missing_ok=True)
 
@@ -138,37 +115,3 @@ def _remove_empty(spool: Path) -> None:
         spool.rmdir()
     except OSError:
         return
-
-
-def _by_generation(target: BackupTarget, database: str) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
-    prefix = directory(database)
-    for file in target.files(prefix):
-        generation, _, name = file.path.removeprefix(prefix).partition("/")
-        found.setdefault(generation, {})[name.removesuffix(SUFFIX)] = file.modified
-    return found
-
-
-def _ends(target: BackupTarget, database: str, generation: str) -> list[int]:
-    """Return the segments with which the usable backups of a generation end: a restore goes on from there."""
-    backups = read_backups(target, database)
-    usable = (one for one in backups.of(database) if backups.usable(one))
-    return [
-        number_at(end_of(read_file(target, one.location.metadata, _LONGEST_MANIFEST)))
-        for one in usable
-        if one.status and one.status.generation == generation
-    ]
-
-
-def end_of(manifest: bytes) -> str:
-    """Return where the WAL ends that a backup brings along."""
-    ranges = msgspec.json.decode(manifest, type=_Manifest).ranges
-    return max((one.end for one in ranges), key=lambda lsn: [int(part, 16) for part in lsn.split("/")])
-
-
-class _Range(msgspec.Struct, rename={"end": "End-LSN"}):
-    end: str
-
-
-class _Manifest(msgspec.Struct, rename={"ranges": "WAL-Ranges"}):
-    ranges: list[_Range]

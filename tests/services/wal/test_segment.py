@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from confd.services.wal.segment import (
     Segment,
     directory,
+    find,
     is_kept,
     last_number,
     number_at,
     parse,
-    superfluous,
 )
 
 segments = st.builds(Segment, st.integers(0, 2**40 - 1), st.integers(1, 2**32 - 1))
@@ -60,15 +60,14 @@ def test_reach(numbers: set[int], first: int) -> None:
         assert last + 1 not in numbers
 
 
-@given(st.lists(segments, max_size=10), st.integers(0, 2**40 - 1))
-def test_only_what_lies_before_is_superfluous(known: list[Segment], first: int) -> None:
-    """Histories and later segments stay."""
-    names = [segment.name for segment in known]
-    gone = superfluous([*names, "00000002.history"], first)
-    assert gone == [segment.name for segment in known if segment.number < first]
-
-
 def test_directories() -> None:
     """Each generation of a database's data has its own."""
     assert directory("DB1") == "DB1/wal/"
     assert directory("DB1", "g") == "DB1/wal/g/"
+
+
+def test_files_of_volumes() -> None:
+    """What is WAL is told from what is not by its path."""
+    assert find(f"{directory('a b', 'g')}00000002.history.zst") == ("a b", "g", "00000002.history")
+    for other in ("a/id_1/level_0/node_0/backup_202601010000", "a/wal/g/x", "a/wal/x.zst", "a/b/wal/g/x.zst"):
+        assert find(other) is None
