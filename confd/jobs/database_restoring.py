@@ -24,6 +24,7 @@ from confd.services.backup.orders import open_backup, put_back, unput
 from confd.services.backup.restoring.operations import fits
 from confd.services.backup.restoring.verification import restore_order
 from confd.services.backup.snapshots.snapshot import is_snapshot_id, snapshot_order
+from confd.services.backup.targets import archive_volumes
 from confd.services.database.record import Wanted, new_generation
 from confd.services.database.supervision.orders import unwant
 from confd.services.database.supervision.supervision import Supervision
@@ -120,13 +121,15 @@ def _wal(ctx: Context, database: Database, home: int, source: _Source, restore_t
         raise Unsupported("restore_time: a snapshot is restored as it is; give the id of a backup")
     writer = ctx.committed.databases.get(backup.database)
     archives = [one.wal_archive_volume for one in (writer, database) if one is not None]
-    volumes = [name for name in dict.fromkeys((*archives, backup.volume_name)) if name in ctx.committed.volumes]
+    # The database may have archived elsewhere then.
+    others = [volume.name for volume in archive_volumes(ctx.committed)]
+    volumes = dict.fromkeys((*archives, backup.volume_name, *others))
     found = ask(
         ctx,
         reach.on(
             home, database=database.name, source=backup.database,
             generation=backup.status.generation, volume=backup.volume_name, location=backup.location,
-            candidates=[name for name in volumes if name],
+            candidates=[name for name in volumes if name in ctx.committed.volumes],
         ),
     )  # fmt: skip
     wanted = read_time(restore_time)

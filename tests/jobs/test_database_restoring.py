@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import psycopg
 import pytest
 
@@ -17,12 +18,13 @@ from tests.services.database.waiting import until
 
 @pytest.fixture
 def live(make_rig: Callable[..., Rig]) -> Live:  # noqa: F811 - the fixture of that name
-    """A database on n11 that archives its WAL."""
+    """A database on n11 that archives its WAL to A; backups go to B as well."""
     made = Live(make_rig(11))
-    made.run(
-        "st_volume_create", name="A", type="archive", disk="disk1", size="256 MiB", nodes=[11], redundancy=1,
-        num_master_nodes=1,
-    )  # fmt: skip
+    for name in ("A", "B"):
+        made.run(
+            "st_volume_create", name=name, type="archive", disk="disk1", size="256 MiB", nodes=[11], redundancy=1,
+            num_master_nodes=1,
+        )  # fmt: skip
     made.running_database(1, 11, wal_archive_volume="A")
     for directory in made.host(11).root.rglob("*"):
         if directory.is_dir() and directory.parent.name == "segments":
@@ -38,17 +40,35 @@ def moment(live: Live) -> str:
     return str(shown)
 
 
-def test_virtual_access_to_a_point_in_time(live: Live) -> None:
-    """What is opened for reading is the data of that time, not the one of the backup."""
-    live.run("db_backup_start", db_name=NAME, backup_volume_name="A", level=0)
+def take(live: Live, volume: str) -> str:
+    """Take a backup; return its id."""
+    live.run("db_backup_start", db_name=NAME, backup_volume_name=volume, level=0)
     until(lambda: (last := live.supervision.record(NAME).last) is not None and last.code == 0)
-    ((backup,),) = [live.run("db_backup_list", db_name=NAME).result]
+    return str(live.run("db_backup_list", db_name=NAME).result[-1]["id"])
+
+
+def test_wal_on_a_volume_that_was_changed(live: Live) -> None:
+    """What a database archived before it got another volume, or none, leads on from backups on a third one."""
+    backup = take(live, "B")
     live.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
     then = moment(live)
     live.rig.sql(11, "INSERT INTO t VALUES (2)")
     live.supervision.want(NAME, Wanted.STOPPED)
     WalArchive(live.rig.cluster).work()
-    live.run("db_restore", db_name=NAME, backup_id=backup["id"], restore_type="virtual access", restore_time=then)
+    live.put(msgspec.structs.replace(live.conf.databases[NAME], wal_archive_volume=""))
+    live.run("db_restore", db_name=NAME, backup_id=backup, restore_type="blocking", restore_time=then)
+    assert live.rig.sql(11, "SELECT i FROM t") == [(1,)]
+
+
+def test_virtual_access_to_a_point_in_time(live: Live) -> None:
+    """What is opened for reading is the data of that time, not the one of the backup."""
+    backup = take(live, "A")
+    live.rig.sql(11, "CREATE TABLE t AS SELECT 1 AS i")
+    then = moment(live)
+    live.rig.sql(11, "INSERT INTO t VALUES (2)")
+    live.supervision.want(NAME, Wanted.STOPPED)
+    WalArchive(live.rig.cluster).work()
+    live.run("db_restore", db_name=NAME, backup_id=backup, restore_type="virtual access", restore_time=then)
     assert live.rig.sql(11, "SELECT i FROM t") == [(1,)]
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         live.rig.sql(11, "INSERT INTO t VALUES (3)")
