@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confd.services.backup.backup import Backups
 from confd.services.backup.target import File
-from confd.services.wal.keeping import UNUSED_FOR, Anchor, Log, last_end, limit, logs_among, superfluous
+from confd.services.wal.keeping import UNUSED_FOR, Anchor, Log, last_end, leads_on, limit, logs_among, superfluous
 from confd.services.wal.segment import SUFFIX, Segment, directory, find, parse
+from tests.services.backup.retention.test_retention import backup
 
 NOW = 1e9
 DATABASES, GENERATIONS, numbers = st.sampled_from("de"), st.sampled_from("gh"), st.integers(0, 9)
@@ -42,6 +45,17 @@ def test_what_any_restore_needs_stays(held: list[File], known: list[Anchor], bus
         else:
             dispensable = old and not busy
         assert (file.path in gone) == dispensable
+
+
+def test_what_leads_on() -> None:
+    """A restore may begin with what is usable, and with what may be so once nodes return; not with what is broken."""
+    full = backup(1)
+    away = msgspec.structs.replace(backup(2), away="n12")
+    unknown = msgspec.structs.replace(backup(3, state="torn"), away="n12")
+    unreadable, torn = backup(4, state="unreadable"), backup(5, state="torn")
+    later, hidden, broken = backup(6, 1, full), backup(7, 1, away), backup(8, 1, torn)
+    known = Backups([full, away, unknown, unreadable, torn, later, hidden, broken])
+    assert [one for one in known.all if not leads_on(known, one)] == [torn, broken]
 
 
 @given(anchors)
