@@ -6,12 +6,22 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from confd.cli.reference import pages
+from confd.jobs import users
 from confd.scheduler import registry
 from tests.cluster.documented import blocks, sections
+from tests.jobs.stage import Stage
 
 TESTS = Path(__file__).parent
 DOCS = TESTS.parent / "docs"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """A cluster of three nodes."""
+    return Stage(tmp_path)
 
 
 def test_reference_pages_are_up_to_date() -> None:
@@ -20,12 +30,19 @@ def test_reference_pages_are_up_to_date() -> None:
     assert written == {Path(name).name: text for name, text in pages(registry.load()).items()}
 
 
-def test_architecture_shows_a_job_in_under_fifteen_lines() -> None:
-    """The example of adding a job in docs/architecture.md stays short, and is Python."""
+def test_architecture_shows_a_job_in_under_fifteen_lines(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of adding a job in docs/architecture.md is short, and all of what a job of users.py is made of."""
     text = (DOCS / "architecture.md").read_text()
     example = text.split("```python\n", 1)[1].split("```", 1)[0]
     assert len(example.strip().splitlines()) < 15
-    compile(example, "architecture.md", "exec")
+    known = set(registry.load())
+    monkeypatch.setattr(registry, "_JOBS", registry.load())
+    exec(compile(example, "architecture.md", "exec"), dict(vars(users)))
+    (added,) = (job for name, job in registry.load().items() if name not in known)
+    assert (added.own, added.group, bool(added.examples)) == (True, "users", True)
+    assert added.summary in "".join(pages(registry.load()).values())
+    stage.run(added.name, **added.examples[0])
+    assert not stage.conf.users["ann"].login_enabled
 
 
 def taken_blocks(source: str) -> Iterator[tuple[str, int]]:

@@ -54,6 +54,7 @@ from confd.services.storage.places import node_devices
 from confd.services.storage.segments import create_segment, delete_segment
 
 ALL_VOLUMES: Final = "all_volumes"
+DEFAULT_PART_SIZE: Final = "4 GiB"
 
 _STORAGE: Final = Allow(users=("root",), groups=("root", "exastoradm", "exaadm"))
 _NUMBER_OR_NAME: Final = Substitute("vid", "vname")
@@ -83,7 +84,7 @@ def st_volume_create(
     num_master_nodes: Count | None = None,
     block_size: BlockSize | None = None,
     stripe_size: BlockSize | None = None,
-    partition_size: PartSize = "4 GiB",
+    partition_size: PartSize = DEFAULT_PART_SIZE,
     permissions: Permissions = "rwx",
     shared: bool = True,
     priority: Priority = "10",
@@ -146,6 +147,8 @@ def st_volume_create(
             priority=int(priority),
         )
     )
+    if volume.partition_size is None and partition_size != DEFAULT_PART_SIZE:
+        ctx.warn("partition_size has no effect on a data volume: only files of archive volumes are cut into parts")
     check_shape(volume)
     check_disk(ctx.conf, volume)
     return {"vid": _create(ctx, volume)}

@@ -57,6 +57,11 @@ def check_shape(volume: Volume) -> None:
             f"stripe_size: {format_size(volume.stripe_size)} is not a multiple of the block size "
             f"{format_size(volume.block_size)}"
         )
+    if volume.partition_size is not None and volume.partition_size < volume.stripe_size:
+        raise InvalidParameter(
+            f"partition_size: {format_size(volume.partition_size)} is less than the stripe size "
+            f"{format_size(volume.stripe_size)}, of which parts of files consist"
+        )
 
 
 def check_disk(conf: Configuration, volume: Volume) -> None:

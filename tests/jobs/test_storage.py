@@ -101,6 +101,13 @@ def test_create_takes_all_options(stage: Stage) -> None:
     assert (volume.permissions, volume.shared, volume.priority) == ("rwxr-x---", False, 3)
 
 
+def test_a_data_volume_has_no_parts(stage: Stage) -> None:
+    """Who gives their size all the same is told; the default is no reason to say anything."""
+    told = stage.run("st_volume_create", **_new(partition_size="1 GiB")).warnings
+    assert ["partition_size has no effect" in text for text in told] == [True]
+    assert stage.run("st_volume_create", **_new(name="V2")).warnings == []
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
@@ -124,6 +131,7 @@ def test_create_takes_all_options(stage: Stage) -> None:
         ({"num_master_nodes": 3}, InvalidParameter, "more than the 2 nodes"),
         ({"block_size": "1000 B"}, InvalidParameter, "multiple of 512"),
         ({"block_size": "1 MiB"}, InvalidParameter, "stripe_size: 256 KiB is not a multiple"),
+        ({"type": "archive", "partition_size": "1 KiB"}, InvalidParameter, "1 KiB is less than the stripe size 64 KiB"),
         ({"priority": "21"}, InvalidParameter, "not a priority"),
         ({"permissions": "all"}, InvalidParameter, "no permissions"),
         ({"ftp_port": 2021}, InvalidParameter, "only archive volumes have ports"),
