@@ -17,13 +17,13 @@ from confd.services.database.engine.configuration import ADMIN
 from confd.services.database.observed import Follower, Role
 from confd.services.database.record import Quorum
 
-_OPTIONS: Final = (
-    "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 "
-    "-c default_transaction_read_only=off"
-)
+# Limits that params set for sessions are meant for those of users.
 _LONG: Final = (
-    "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 -c default_transaction_read_only=off"
+    "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 -c default_transaction_read_only=off "
+    "-c statement_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
 )
+_OPTIONS: Final = f"{_LONG} -c statement_timeout=5000"
+_LIMITS_TRANSACTIONS: Final = 17_00_00
 _STEP: Final = 0.005
 _PROMOTED_WITHIN: Final = 40.0
 
@@ -222,6 +222,9 @@ class Admin:
                 application_name="confd",
                 autocommit=True,
             ) as connection:
+                if connection.info.server_version >= _LIMITS_TRANSACTIONS:
+                    # Not among the options: older servers refuse a setting that they do not know.
+                    connection.execute("SET transaction_timeout = 0")
                 yield connection
         except psycopg.Error as error:
             raise NodeError(f"the database server does not answer the daemon: {error}") from error
