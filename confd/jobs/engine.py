@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from confd.exaconf import Database
 from confd.jobs.observing import ask
 from confd.model.errors import NodeOffline
@@ -25,6 +27,7 @@ def draft_of(database: Database, kerberos: bool = False) -> Draft:
         kerberos=kerberos,
         interfaces=database.interfaces,
         initial_sql=database.initial_sql,
+        auditing=database.enable_auditing,
     )
 
 
@@ -41,7 +44,7 @@ def check_with_engine(ctx: Context, database: Database, kerberos: bool = False) 
         if node not in online:
             ctx.warn(f"n{node} does not answer; whether it can run {database.name} was not checked")
     for node in online:
-        asked = draft if node == online[0] else _without_sql(draft)
+        asked = draft if node == online[0] else msgspec.structs.replace(draft, initial_sql=None)
         warnings: list[str] = ask(ctx, check.on(node, draft=asked))
         said |= dict.fromkeys(warnings)
     for warning in said:
@@ -86,13 +89,3 @@ def homes(ctx: Context, database: Database) -> list[int]:
     if not found:
         raise NodeOffline(f"none of the nodes with data of {database.name} answers ({names(active) or 'none is left'})")
     return found
-
-
-def _without_sql(draft: Draft) -> Draft:
-    return Draft(
-        version=draft.version,
-        params=draft.params,
-        ldap=draft.ldap,
-        kerberos=draft.kerberos,
-        interfaces=draft.interfaces,
-    )

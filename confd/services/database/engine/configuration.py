@@ -15,6 +15,7 @@ import msgspec
 
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
+from confd.services.database.engine.auditing import enforced
 from confd.services.database.engine.memory import divide
 from confd.services.database.record import Quorum
 
@@ -142,8 +143,6 @@ def _defaults(facts: ServerFacts) -> dict[str, str]:
     }
     if small and facts.major >= 18:
         chosen["io_method"] = "sync"
-    if facts.auditing:
-        chosen |= {"log_connections": "on", "log_disconnections": "on", "log_statement": "'all'"}
     return chosen
 
 
@@ -181,6 +180,8 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
         }
     if facts.keytab is not None:
         fixed["krb_server_keyfile"] = _quote(f"FILE:{facts.keytab}")
+    if facts.auditing:
+        fixed |= _quoted(enforced(facts.settings))
     return fixed
 
 
