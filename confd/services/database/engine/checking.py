@@ -8,11 +8,11 @@ import msgspec
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.model.errors import InvalidParameter, NotFound
+from confd.model.errors import InvalidParameter, NotFound, Unsupported
 from confd.services.database.engine.auditing import check_auditing
 from confd.services.database.engine.files import check_plaintext
 from confd.services.database.engine.initial_sql import read_statements
-from confd.services.database.engine.installation import Capability, Installation, choose, find
+from confd.services.database.engine.installation import Capability, Choice, Installation, choose, find
 from confd.services.database.options import OWN, Options, read_options
 from confd.services.database.params import check_params, effective, parse_params
 
@@ -37,20 +37,28 @@ def check(host: Host, draft: Draft) -> list[str]:
     :raises Unsupported: the installation lacks something; says what to install.
     :raises NotFound: the node has no such installation, interface or file.
     """
-    present = find(host.installations)
-    choice = choose(draft.version, present, host.conf().global_.db_version or None)
+    try:
+        choice = _able(host, draft)
+    except (NotFound, Unsupported) as error:
+        raise type(error)(f"{host.name}: {error.message}") from None
     installation, options = choice.installation, read_options(parse_params(draft.params))
-    for needed, capability, purpose in (
-        (draft.ldap, Capability.LDAP, "ldap_server"),
-        (draft.kerberos, Capability.GSSAPI, "Kerberos"),
-    ):
-        if needed:
-            installation.require(capability, purpose, present)
     _check_networks(host, installation, draft.interfaces, options)
     if draft.initial_sql is not None:
         read_statements(host, draft.initial_sql)
     warnings = [choice.warning] if choice.warning else []
     return [*warnings, *_check_parameters(installation, draft), *_without_effect(installation, options)]
+
+
+def _able(host: Host, draft: Draft) -> Choice:
+    present = find(host.installations)
+    choice = choose(draft.version, present, host.conf().global_.db_version or None)
+    for needed, capability, purpose in (
+        (draft.ldap, Capability.LDAP, "ldap_server"),
+        (draft.kerberos, Capability.GSSAPI, "Kerberos"),
+    ):
+        if needed:
+            choice.installation.require(capability, purpose, present)
+    return choice
 
 
 def _check_networks(host: Host, installation: Installation, interfaces: tuple[str, ...], options: Options) -> None:
