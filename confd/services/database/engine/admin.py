@@ -41,6 +41,7 @@ _SIGHT: Final = """
              AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)
              AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
                          AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream')) AS detached,
+           coalesce(CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END = 'paused', false) AS paused,
            coalesce((SELECT min(substr(name, 9)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'), '') AS oldest_file,
            pg_size_bytes(current_setting('wal_segment_size')) AS segment_size,
            current_setting('confd.read_only', true) IS NOT DISTINCT FROM 'on' AS read_only,
@@ -91,6 +92,7 @@ class Sight(msgspec.Struct, frozen=True):
     streaming: bool
     source: str
     detached: bool
+    paused: bool
     oldest_file: str
     segment_size: int
     read_only: bool
