@@ -10,6 +10,7 @@ import msgspec
 from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database
 from confd.jobs import locks
+from confd.jobs.engine import check_new_nodes
 from confd.jobs.observing import require_idle, require_stopped
 from confd.jobs.types import DatabaseName, NodeId
 from confd.model.errors import AlreadyExists, InvalidParameter, NotFound, WrongState
@@ -60,6 +61,7 @@ def db_add_reserve_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRef
     known = [node for node in nodes if node in database.nodes and node not in suspended]
     if known:
         raise AlreadyExists(f"node_list: {names(known)} belongs to database {db_name} already; leave it out")
+    check_new_nodes(ctx, database, nodes)
     if back := [node for node in nodes if node in suspended]:
         ctx.run(resume.on(MASTER, database=db_name, nodes=back), undo=suspend.on(MASTER, database=db_name, nodes=back))
     added = tuple(node for node in nodes if node not in database.nodes)
@@ -160,7 +162,9 @@ def db_enlarge(ctx: Context, db_name: DatabaseName, num_new_nodes: Count) -> Non
     require_stopped(ctx, db_name, "enlarged")
     require_idle(ctx, db_name)
     volume = ctx.conf.require_volume(database.data_volume)
-    ctx.conf.put(enlarged(database, volume, int(num_new_nodes), _suspended(ctx, db_name)))
+    after = enlarged(database, volume, int(num_new_nodes), _suspended(ctx, db_name))
+    check_new_nodes(ctx, database, [node for node in after.active_nodes if node not in database.active_nodes])
+    ctx.conf.put(after)
     ctx.settle(begin.on(MASTER, database=db_name))
 
 

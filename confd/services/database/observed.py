@@ -57,7 +57,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     still need), ``oldest`` (where its WAL begins), ``follows`` (whom it is told to follow) and ``detached`` are known
     of a ready instance only. ``flushed`` is the end of its WAL, of a stopped one a place that it has certainly reached.
     ``detached``: it receives nothing, and ``flushed`` counts all it ever received. ``ended`` is the last record of
-    a primary that was stopped in order: who has it has everything.
+    a primary that was stopped in order: who has it has everything. ``paused``: it receives and does not replay.
 
     ``certificate`` is the fingerprint of what clients are shown. ``stale``: the running server lacks something that
     the configuration says now. ``fits``: the data are of the version that the database is to run with.
@@ -82,6 +82,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     streaming: bool = False
     follows: int | None = None
     detached: bool = False
+    paused: bool = False
     ended: str = ""
     place: Place | None = None
     certificate: str = ""

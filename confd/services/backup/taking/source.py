@@ -15,7 +15,7 @@ from confd.model.errors import NodeError
 from confd.services.database.engine.configuration import ADMIN
 
 _NOT_SAVED: Final = frozenset({"pg_wal", "pg_replslot", "pg_stat_tmp", "pg_subtrans", "pg_notify", "pg_dynshmem"})
-_OPTIONS: Final = "-c synchronous_commit=local -c log_statement=none -c idle_session_timeout=0"
+_OPTIONS: Final = "-c synchronous_commit=local -c log_statement=none -c statement_timeout=0 -c idle_session_timeout=0"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

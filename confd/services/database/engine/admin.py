@@ -17,13 +17,13 @@ from confd.services.database.engine.configuration import ADMIN
 from confd.services.database.observed import Follower, Role
 from confd.services.database.record import Quorum
 
-_OPTIONS: Final = (
-    "-c statement_timeout=5000 -c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 "
-    "-c default_transaction_read_only=off"
-)
+# Limits that params set for sessions are meant for those of users.
 _LONG: Final = (
-    "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 -c default_transaction_read_only=off"
+    "-c synchronous_commit=local -c log_statement=none -c lock_timeout=2000 -c default_transaction_read_only=off "
+    "-c statement_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
 )
+_OPTIONS: Final = f"{_LONG} -c statement_timeout=5000"
+_LIMITS_TRANSACTIONS: Final = 17_00_00
 _STEP: Final = 0.005
 _PROMOTED_WITHIN: Final = 40.0
 
@@ -41,6 +41,7 @@ _SIGHT: Final = """
              AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)
              AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
                          AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream')) AS detached,
+           coalesce(CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END = 'paused', false) AS paused,
            coalesce((SELECT min(substr(name, 9)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'), '') AS oldest_file,
            pg_size_bytes(current_setting('wal_segment_size')) AS segment_size,
            current_setting('confd.read_only', true) IS NOT DISTINCT FROM 'on' AS read_only,
@@ -91,6 +92,7 @@ class Sight(msgspec.Struct, frozen=True):
     streaming: bool
     source: str
     detached: bool
+    paused: bool
     oldest_file: str
     segment_size: int
     read_only: bool
@@ -222,6 +224,9 @@ class Admin:
                 application_name="confd",
                 autocommit=True,
             ) as connection:
+                if connection.info.server_version >= _LIMITS_TRANSACTIONS:
+                    # Not among the options: older servers refuse a setting that they do not know.
+                    connection.execute("SET transaction_timeout = 0")
                 yield connection
         except psycopg.Error as error:
             raise NodeError(f"the database server does not answer the daemon: {error}") from error

@@ -8,10 +8,11 @@ import msgspec
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.model.errors import InvalidParameter, NotFound
+from confd.model.errors import InvalidParameter, NotFound, Unsupported
+from confd.services.database.engine.auditing import check_auditing
 from confd.services.database.engine.files import check_plaintext
 from confd.services.database.engine.initial_sql import read_statements
-from confd.services.database.engine.installation import Capability, Installation, choose, find
+from confd.services.database.engine.installation import Capability, Choice, Installation, choose, find
 from confd.services.database.options import OWN, Options, read_options
 from confd.services.database.params import check_params, effective, parse_params
 
@@ -25,6 +26,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     kerberos: bool = False
     interfaces: tuple[str, ...] = ()
     initial_sql: str | None = None
+    auditing: bool = False
 
 
 @operation("database.check_draft")
@@ -35,20 +37,28 @@ def check(host: Host, draft: Draft) -> list[str]:
     :raises Unsupported: the installation lacks something; says what to install.
     :raises NotFound: the node has no such installation, interface or file.
     """
+    try:
+        choice = _able(host, draft)
+    except (NotFound, Unsupported) as error:
+        raise type(error)(f"{host.name}: {error.message}") from None
+    installation, options = choice.installation, read_options(parse_params(draft.params))
+    _check_networks(host, installation, draft.interfaces, options)
+    if draft.initial_sql is not None:
+        read_statements(host, draft.initial_sql)
+    warnings = [choice.warning] if choice.warning else []
+    return [*warnings, *_check_parameters(installation, draft), *_without_effect(installation, options)]
+
+
+def _able(host: Host, draft: Draft) -> Choice:
     present = find(host.installations)
     choice = choose(draft.version, present, host.conf().global_.db_version or None)
-    installation, options = choice.installation, read_options(parse_params(draft.params))
     for needed, capability, purpose in (
         (draft.ldap, Capability.LDAP, "ldap_server"),
         (draft.kerberos, Capability.GSSAPI, "Kerberos"),
     ):
         if needed:
-            installation.require(capability, purpose, present)
-    _check_networks(host, installation, draft.interfaces, options)
-    if draft.initial_sql is not None:
-        read_statements(host, draft.initial_sql)
-    warnings = [choice.warning] if choice.warning else []
-    return [*warnings, *_check_parameters(installation, draft.params), *_without_effect(installation, options)]
+            choice.installation.require(capability, purpose, present)
+    return choice
 
 
 def _check_networks(host: Host, installation: Installation, interfaces: tuple[str, ...], options: Options) -> None:
@@ -62,11 +72,13 @@ def _check_networks(host: Host, installation: Installation, interfaces: tuple[st
         check_plaintext(known[network] or "", encrypted)
 
 
-def _check_parameters(installation: Installation, params: str) -> list[str]:
-    parsed, known = parse_params(params), installation.settings()
-    warnings = check_params(parsed, known, OWN)
-    if refusal := installation.refusal(effective(parsed, known)):
+def _check_parameters(installation: Installation, draft: Draft) -> list[str]:
+    parsed, known = parse_params(draft.params), installation.settings()
+    warnings, settings = check_params(parsed, known, OWN), effective(parsed, known)
+    if refusal := installation.refusal(settings):
         raise InvalidParameter(f"PostgreSQL {installation.version} refuses the parameters: {refusal}")
+    if draft.auditing:
+        check_auditing(settings)
     return warnings
 
 

@@ -15,6 +15,8 @@ import msgspec
 
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
+from confd.services.database.engine.auditing import enforced
+from confd.services.database.engine.limits import raised
 from confd.services.database.engine.memory import divide
 from confd.services.database.record import Quorum
 
@@ -54,6 +56,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     ``addresses``: where the server listens. ``tls``: it has a certificate beside its configuration. ``keytab``: file
     with the keys of its Kerberos principal. ``memory`` is the instance's share, ``heap`` limits what sessions take.
+    ``needed``: limits that its WAL asks for, of a standby.
     """
 
     node: int
@@ -71,13 +74,15 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool = False
     keytab: Path | None = None
     heap: Bytes | None = None
+    needed: Mapping[str, int] = {}
 
 
 def main_file(facts: ServerFacts) -> str:
     """Return ``postgresql.conf``; settings of ``params`` stand last of what they may change."""
-    lines = [
-        f"{name} = {value}" for name, value in (_defaults(facts) | _quoted(facts.settings) | _fixed(facts)).items()
-    ]
+    fixed = _fixed(facts)
+    higher = raised({**facts.settings, **fixed}, facts.needed)
+    values = _defaults(facts) | _quoted(facts.settings) | fixed | higher
+    lines = [f"{name} = {value}" for name, value in values.items()]
     includes = (f"include_if_exists '{QUOTA_FILE}'", "include_if_exists 'archive.conf'", "include 'role.conf'")
     return "\n".join([*lines, *includes, ""])
 
@@ -142,8 +147,6 @@ def _defaults(facts: ServerFacts) -> dict[str, str]:
     }
     if small and facts.major >= 18:
         chosen["io_method"] = "sync"
-    if facts.auditing:
-        chosen |= {"log_connections": "on", "log_disconnections": "on", "log_statement": "'all'"}
     return chosen
 
 
@@ -181,6 +184,8 @@ def _fixed(facts: ServerFacts) -> dict[str, str]:
         }
     if facts.keytab is not None:
         fixed["krb_server_keyfile"] = _quote(f"FILE:{facts.keytab}")
+    if facts.auditing:
+        fixed |= _quoted(enforced(facts.settings))
     return fixed
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from confd.services.database.engine.layout import Account
+from confd.services.database.engine.limits import needed_limits
 from confd.services.database.observed import Role
 
 MARKER: Final = "confd.json"
@@ -60,6 +61,13 @@ def read_content(data: Path) -> Content | None:
     ended = _position(checkpoint) if state == _SHUT_DOWN else ""
     newest = max(timeline, _newest_timeline(data))
     return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
+
+
+def limits_of_standby(data: Path) -> dict[str, int]:
+    """Return the limits with which a standby starts at least; nothing of data that is none."""
+    if not (data / "standby.signal").exists():
+        return {}
+    return needed_limits((data / "global" / "pg_control").read_bytes())
 
 
 def _newest_timeline(data: Path) -> int:

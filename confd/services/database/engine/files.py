@@ -12,7 +12,7 @@ from confd.services.database.engine import access, configuration
 from confd.services.database.engine.access import AccessFacts, Clients
 from confd.services.database.engine.certificate import Certificate
 from confd.services.database.engine.configuration import CERTIFICATE, KEY, LDAP_AUTHORITY, TEMP_LIMIT, ServerFacts
-from confd.services.database.engine.data import write_owned
+from confd.services.database.engine.data import limits_of_standby, write_owned
 from confd.services.database.engine.installation import Capability, find
 from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.engine.ldap import parse_servers
@@ -100,6 +100,7 @@ def server_facts(server: Setup) -> ServerFacts:
         settings=effective(parse_params(database.params), installation.settings()),
         tls=server.certificate is not None,
         keytab=keytab if keytab.exists() else None,
+        needed=limits_of_standby(server.place.data),
     )
 
 

@@ -63,7 +63,8 @@ def rewind(server: Server, primary: int, password: Secret) -> None:
         settings = server.layout.config / "rewind.conf"
         write_owned(settings, "wal_keep_size = 1TB\n", server.layout.account)
         tool = server.choice().installation.tool("pg_rewind")
-        login = f"{server.link(primary)} dbname=postgres"
+        # It is idle while the tool reads the WAL here; other limits the tool lifts by itself.
+        login = f"{server.link(primary)} dbname=postgres options='-c idle_session_timeout=0'"
         words = ["--target-pgdata", str(target), "--config-file", str(settings), "--source-server", login]
         workshop.run([tool, *words])
         write_owned(target / "standby.signal", "", server.layout.account)

@@ -294,6 +294,7 @@ def _asked(server: Server, held: Instance) -> Instance:
         streaming=sight.streaming,
         follows=_node_at(server.host, sight.source),
         detached=sight.detached,
+        paused=sight.paused,
         stale=refreshing.is_stale(server, sight.role, sight.password_mark),
         used=refreshing.counted(server) if sight.role is Role.PRIMARY and server.database.volume_quota else 0,
         read_only=sight.read_only,

@@ -98,6 +98,8 @@ def _stray(now: Situation, node: int, instance: Instance) -> str:
         return "the node is not among the database's nodes"
     if instance.role is Role.PRIMARY and node != record.primary:
         return "another node is primary"
+    if instance.paused:
+        return "its replay is paused, as with lower limits than its primary has: it could not take over"
     return ""
 
 

@@ -42,11 +42,15 @@ def want(
 
 @master_operation("database.unwant")
 def unwant(master: Master, database: str, wanted: Wanted) -> None:
-    """Undo ``want``: bring the database back to the other state; fine when ``want`` never ran."""
+    """Undo ``want``: bring the database back to the other state, as it ran; fine when ``want`` never ran."""
     back = Wanted.STOPPED if wanted is Wanted.RUNNING else Wanted.RUNNING
     supervision = master.service(Supervision)
+    ran = supervision.record(database)
     try:
-        supervision.want(database, back, _UNDO_WITHIN, say=master.say, canceled=lambda: master.canceled)
+        supervision.want(
+            database, back, _UNDO_WITHIN, maintenance=ran.maintenance, accept_loss=ran.accept_loss,
+            say=master.say, canceled=lambda: master.canceled,
+        )  # fmt: skip
     except (TimedOut, NodeOffline, NodeError, WrongState) as error:
         master.say(f"{error}; it stays wanted {back.value}")
 

@@ -123,6 +123,7 @@ class Supervision:
 
         :param timeout: seconds; None waits as long as it takes.
         :param force: when stopping, without a checkpoint.
+        :param maintenance: when starting, for sys only.
         :param accept_loss: when starting, also without rows that only absent nodes have.
         :param edit: further changes of the record, durable together with the wanted state.
         :param early: when starting, do not wait for the standbys.
@@ -181,11 +182,11 @@ class Supervision:
         changes: dict[str, object] = {
             "wanted": wanted,
             "since": self._wall(),
-            "maintenance": maintenance,
-            "accept_loss": accept_loss,
             "moving": () if wanted is Wanted.STOPPED else record.moving,
         }
         if wanted is Wanted.RUNNING:
+            # A stop leaves in the record how the database ran: it may be undone.
+            changes |= {"maintenance": maintenance, "accept_loss": accept_loss}
             record = relocated(record, self._cluster.conf().require_database(database).data_volume)
             changes["next_generation"] = record.next_generation or new_generation()
             if record.temporary_volume is None:

@@ -31,6 +31,7 @@ from confd.services.backup.snapshots.snapshot import snapshot_order
 from confd.services.database.record import Wanted
 from confd.services.database.supervision.supervision import Supervision
 from tests.filesystems import sharing, taken
+from tests.servers import POSTGRESQL, require
 from tests.services.database.rig import NAME, Rig
 
 GENERATION = "restored"
@@ -221,6 +222,23 @@ def test_tablespaces_are_not_forgotten(site: Rig, user: str | None) -> None:
                 take(site, 1)
         finally:
             connection.execute("DROP TABLESPACE x")
+
+
+@pytest.mark.parametrize("version", ["15", "18"])
+def test_limits_of_sessions_do_not_end_a_snapshot(make_rig: Callable[..., Rig], version: str) -> None:
+    """What params allow sessions of users does not count for the daemon's own, which waits while it copies."""
+    limits = ["idle_session_timeout", "statement_timeout", *(["transaction_timeout"] if version == "18" else [])]
+    if version == "15":
+        require(POSTGRESQL)
+    rig = make_rig(11)
+    rig.volume()
+    rig.volume(name="Snaps", vid=1)
+    rig.database(version=version, snapshot_volume="Snaps", params=" ".join(f"-{limit}=10ms" for limit in limits))
+    supervision = rig.supervise()
+    rig.define()
+    supervision.want(NAME, Wanted.RUNNING)
+    take(rig, 1)
+    assert held(rig) == [1]
 
 
 def test_snapshots_are_of_the_primary(make_rig: Callable[..., Rig]) -> None:

@@ -56,7 +56,7 @@ def names_in(text: str) -> set[str]:
 
 def test_what_would_have_no_effect_is_refused() -> None:
     """A setting that the daemon's files set after those of params cannot be given in params."""
-    facts = msgspec.structs.replace(FACTS, settings={}, tls=True, keytab=Path("/k"))
+    facts = msgspec.structs.replace(FACTS, settings={}, auditing=False, tls=True, keytab=Path("/k"))
     overruled = names_in(quota_file(read_only=True)) | names_in(primary_file(Quorum((12,), 1)))
     overruled |= names_in(standby_file(12, ""))
     for name in names_in(main_file(facts)):

@@ -122,11 +122,13 @@ def test_drafts_are_checked_as_the_server_will(rig: Rig) -> None:
     words = "-forceProtocolEncryption=1 -work_mem=8MB -kerberosRealm=R"
     said = check(rig, "8.32.0", params=words)
     assert [any(word in text for text in said) for word in ("8.32.0", "Encryption", "kerberos")] == [True] * 3
-    assert check(rig, params="-work_mem=8MB") == []
+    assert check(rig, params="-work_mem=8MB", auditing=True) == []
+    assert check(rig, params="-log_statement=none") == []
     (rig.hosts[11].root / "etc/bad.yaml").write_text("just text")
     for draft, error, words in (
         ({"params": "-work_mem=8apples"}, InvalidParameter, "work_mem"),
         ({"params": "-forceProtocolEncryption=yes"}, InvalidParameter, "neither 0 nor 1"),
+        ({"params": "-LOG_STATEMENT=none", "auditing": True}, InvalidParameter, "log_statement.*enable_auditing"),
         ({"ldap": True}, Unsupported, "ldap"),
         ({"kerberos": True}, Unsupported, "gssapi"),
         ({"interfaces": ("eth7",)}, NotFound, "'eth7'; there is private"),

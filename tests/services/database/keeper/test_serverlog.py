@@ -94,12 +94,15 @@ def test_old_pieces_are_kept_up_to_a_number(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "postgresql.log").read_text().endswith("line 049\n")
 
 
-@pytest.mark.parametrize("auditing", [True, False])
-def test_auditing(make_rig: Callable[..., Rig], auditing: bool) -> None:
+@pytest.mark.parametrize(
+    ("auditing", "params"),
+    [(True, ""), (False, ""), (True, "-log_statement=none -log_connections=off -log_min_messages=PANIC")],
+)
+def test_auditing(make_rig: Callable[..., Rig], auditing: bool, params: str) -> None:
     """With auditing connections and statements are logged, without it they are not; passwords never are."""
     rig = make_rig(11)
     rig.volume()
-    rig.database(enable_auditing=auditing)
+    rig.database(enable_auditing=auditing, params=params)
     instance.initialise.function(rig.hosts[11], NAME, "g", False)
     instance.start_primary.function(rig.hosts[11], NAME, Quorum())
     rig.sql(11, "CREATE TABLE audited AS SELECT 1")

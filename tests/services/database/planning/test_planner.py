@@ -309,11 +309,18 @@ class Database(RuleBasedStateMachine):
     @rule(node=st.sampled_from(SERVERS))
     def promote_by_hand(self, node: int) -> None:
         server = self.servers[node]
-        if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
+        if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY and not server.data.paused:
             self.by_hand.add(node)
             server.data = msgspec.structs.replace(
                 server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
             )
+
+    @rule(node=st.sampled_from(SERVERS))
+    def pause(self, node: int) -> None:
+        """A standby replays nothing any more: its limits are lower than those of its primary."""
+        server = self.servers[node]
+        if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
+            server.data = msgspec.structs.replace(server.data, paused=True)
 
     @rule(node=st.sampled_from(SERVERS))
     def run_out_of_wal(self, node: int) -> None:
@@ -423,7 +430,7 @@ class Database(RuleBasedStateMachine):
         if data.state is not InstanceState.READY:
             return data
         if data.role is Role.STANDBY:
-            return msgspec.structs.replace(data, flushed=end, detached=data.follows is None)
+            return msgspec.structs.replace(data, flushed=end, detached=data.follows is None and not data.paused)
         followers = tuple(Follower(other, "streaming", "quorum", "0/0") for other in self.followers(node))
         kept = tuple(sorted(server.slots))
         return msgspec.structs.replace(
@@ -528,7 +535,7 @@ class Database(RuleBasedStateMachine):
                     server.quorum = quorum
             case StartStandby(node, primary):
                 if not server.data.running and server.data.role is Role.STANDBY:
-                    server.data = change(server.data, state=InstanceState.READY, follows=primary)
+                    server.data = change(server.data, state=InstanceState.READY, follows=primary, paused=False)
                     self.admit(node, primary)
             case Follow(node, primary):
                 if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
@@ -537,7 +544,11 @@ class Database(RuleBasedStateMachine):
             case Detach(_):
                 server.data = change(server.data, follows=None)
             case Promote(_, quorum):
-                if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
+                if (
+                    server.data.state is InstanceState.READY
+                    and server.data.role is Role.STANDBY
+                    and not server.data.paused
+                ):
                     server.quorum = quorum
                     server.data = change(
                         server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
@@ -758,6 +769,25 @@ def test_who_is_cut_off_goes_on_waiting_for_whom_it_waited() -> None:
     one_left = Quorum((12,), 1)
     pair = situation(msgspec.structs.replace(record, quorum=one_left), primary, nodes=(11, 12))
     assert target_quorum(msgspec.structs.replace(pair, late=frozenset({12})), 11, primary) == Quorum()
+
+
+def test_who_cannot_replay_is_started_anew() -> None:
+    """A standby whose replay is paused is stopped, then started: whether it follows, or is to be the next primary."""
+    ready = InstanceState.READY
+    record = msgspec.structs.replace(RUNNING, quorum=Quorum((12,), 1))
+    paused = instance(12, ready, Role.STANDBY, follows=11, paused=True)
+    followers = (Follower(12, "streaming", "quorum", "0/0"),)
+    primary = instance(11, ready, followers=followers, synchronous=record.quorum.names(), kept=(12,))
+    promoting = msgspec.structs.replace(RUNNING, primary=12, promoting=True)
+    for now, start in (
+        (situation(record, primary, paused, nodes=(11, 12)), StartStandby(12, 11)),
+        (msgspec.structs.replace(situation(record, paused), gone=frozenset({11})), StartStandby(12, None)),
+        (situation(promoting, paused), StartStandby(12, None)),
+    ):
+        (stop,) = plan(now).actions
+        assert isinstance(stop, StopInstance)
+        stopped = msgspec.structs.replace(now, seen=now.seen | {12: instance(12, role=Role.STANDBY)})
+        assert start in plan(stopped).actions
 
 
 def test_server_without_keeper_is_stopped_first() -> None:

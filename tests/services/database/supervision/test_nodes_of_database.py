@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from confd.model.errors import AlreadyExists, NotFound, WrongState
+from confd.model.errors import AlreadyExists, NotFound, Unsupported, WrongState
 from confd.services.database.description import describe_database
+from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.record import Wanted
 from tests.jobs.live import Live
+from tests.servers import POSTGRESQL, require
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.supervision.test_failover import kill_node, primary, revive
 from tests.services.database.waiting import until
@@ -108,3 +112,47 @@ def test_a_reserve_node_takes_over_from_a_dead_one(live: Live) -> None:
     until(lambda: live.rig.sql(13, "SELECT i FROM t") == [(1,)])
     revive(live.rig, 12)
     until(lambda: info(live) == {"active": ["n11", "n13"], "failed": [], "reserve": ["n12"]})
+
+
+def test_reserve_nodes_have_to_be_able_to_run_it(make_rig: Callable[..., Rig], installation: Path) -> None:
+    """A node that lacks what the database needs is refused when it comes to it, and when the database is changed."""
+    require(POSTGRESQL)
+    live = Live(make_rig(11, 12, 13))
+    distribution = POSTGRESQL.parents[1]
+    for node in (11, 12):
+        live.rig.hosts[node] = replace(live.rig.hosts[node], installations=(distribution, installation))
+    live.run(
+        "st_volume_create", name="DataVolume1", type="data", disk="disk1", size="512 MiB", nodes=[11, 12, 13],
+        redundancy=1, num_master_nodes=1,
+    )  # fmt: skip
+    # The release of another engine means the first installation of each node: n13 has the one without LDAP.
+    live.rig.database(nodes=(11,), active=1, version="8.32.0", ldap_servers=("ldaps://ads.example.com:636",))
+    live.rig.define()
+    before = live.conf
+    with pytest.raises(Unsupported, match="n13: ldap_server needs"):
+        live.run("db_add_reserve_nodes", db_name=NAME, node_list=["n12", "n13"])
+    assert live.conf == before
+    assert live.run("db_add_reserve_nodes", db_name=NAME, node_list=["n12"]).warnings == []
+
+    live.rig.cluster.offline.add(13)
+    ran = live.run("db_add_reserve_nodes", db_name=NAME, node_list=["n13"])
+    assert ran.warnings == [f"n13 does not answer; whether it can run {NAME} was not checked"]
+    live.rig.cluster.offline.clear()
+    live.put(msgspec.structs.replace(live.conf.volumes["DataVolume1"], num_master_nodes=3))
+    before = live.conf
+    for job, given in (("db_enlarge", {"num_new_nodes": 2}), ("db_configure", {"params": "-work_mem=8MB"})):
+        with pytest.raises(Unsupported, match="n13: ldap_server needs"):
+            live.run(job, db_name=NAME, **given)
+    assert live.conf == before
+    live.run("db_configure", db_name=NAME, version="18", ldap_server="")
+    assert live.conf.databases[NAME].version == "18"
+
+    live.rig.hosts[13] = replace(live.rig.hosts[13], installations=())
+    with pytest.raises(NotFound, match="n13: PostgreSQL 18 is not installed"):
+        live.run("db_configure", db_name=NAME, params="-work_mem=8MB")
+    for node in live.rig.hosts:
+        keytab_path(live.rig.hosts[node], NAME).parent.mkdir(parents=True, exist_ok=True)
+    keytab_path(live.rig.hosts[11], NAME).write_bytes(b"")
+    live.run("db_remove_reserve_nodes", db_name=NAME, node_list=["n12", "n13"])
+    with pytest.raises(Unsupported, match="n12: Kerberos needs"):
+        live.run("db_add_reserve_nodes", db_name=NAME, node_list=["n12"])

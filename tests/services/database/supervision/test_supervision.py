@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import psycopg
@@ -18,6 +20,7 @@ from confd.services.database.instance import operations
 from confd.services.database.keeper.processes import wait_gone
 from confd.services.database.observed import InstanceState, Role
 from confd.services.database.record import PREFIX, Wanted, read_record
+from confd.services.database.supervision.orders import unwant
 from confd.services.database.supervision.supervision import Supervision
 from tests.services.database.rig import NAME, PASSWORD, Rig
 from tests.services.database.waiting import until
@@ -321,6 +324,27 @@ def test_maintenance_is_for_sys_only(make_rig: Callable[..., Rig]) -> None:
     supervision.want(NAME, Wanted.STOPPED)
     supervision.want(NAME, Wanted.RUNNING)
     assert rig.sql(11, "SELECT 1", user="guest") == [(1,)]
+
+
+def test_a_stop_that_is_undone_leaves_it_in_maintenance(make_rig: Callable[..., Rig]) -> None:
+    """A stop that was late is taken back: the database runs as it ran before, for sys only."""
+    rig = make_rig(11)
+    rig.volume()
+    rig.database()
+    rig.define()
+    supervision = rig.supervise()
+    supervision.want(NAME, Wanted.RUNNING, maintenance=True)
+    rig.sql(11, f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    with pytest.raises(TimedOut):
+        supervision.want(NAME, Wanted.STOPPED, timeout=0)
+    until(lambda: not rig.servers())
+    master: Any = SimpleNamespace(
+        cluster=rig.cluster, service=lambda _: supervision, say=lambda _: None, canceled=False
+    )
+    unwant.function(master, NAME, Wanted.STOPPED)
+    assert rig.sql(11, "SELECT 1") == [(1,)]
+    with pytest.raises(psycopg.OperationalError, match="reject"):
+        rig.sql(11, "SELECT 1", user="guest")
 
 
 def test_standby_that_missed_too_much_is_cloned_anew(make_rig: Callable[..., Rig]) -> None:
