@@ -16,6 +16,7 @@ from confd.model.secret import Vault
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.backup.retention.expiry import check_lifetime
 from confd.services.backup.scheduling.cron import check_occurs
 from confd.services.backup.scheduling.schedules import cron_of
 from confd.services.backup.targets import archive_volume
@@ -174,6 +175,7 @@ def _check_schedules(ctx: Context, before: Database, after: Database) -> None:
         here = f"[{after.key}] schedule {schedule.name}"
         try:
             check_occurs(cron_of(schedule))
+            check_lifetime(schedule.expire or "")
         except InvalidParameter as error:
             raise InvalidParameter(f"{here}: {error.message}") from None
         if isinstance(schedule, BackupSchedule):

@@ -10,7 +10,6 @@ from confd.jobs import locks
 from confd.jobs.observing import database_state, require_idle
 from confd.jobs.shelves import backups_on, find_backup, node_for, readable
 from confd.jobs.types import DatabaseName, VolumeName
-from confd.model.durations import parse_duration
 from confd.model.errors import NodeOffline, NotFound, StorageCorrupted, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
@@ -22,6 +21,7 @@ from confd.services.backup.location import Location, stamp_of
 from confd.services.backup.order import BackupOrder
 from confd.services.backup.orders import start, stop
 from confd.services.backup.restoring.verification import links_of
+from confd.services.backup.retention.expiry import check_lifetime, expires
 from confd.services.backup.running import verify
 from confd.services.backup.targets import archive_volume
 from confd.services.database.record import Record
@@ -32,7 +32,7 @@ _VOLUME: Final = Substitute("backup_volume_id", "backup_volume_name", number_win
 
 VolumeId = Annotated[int, Rule(minimum=0)]
 Level = Annotated[int, Rule(minimum=0, maximum=9)]
-Lifetime = Annotated[str, Rule(check=parse_duration, form="'#m #w #d #h', e.g. '1w 3d'", aliases=("expire_time",))]
+Lifetime = Annotated[str, Rule(check=check_lifetime, form="'#m #w #d #h', e.g. '1w 3d'", aliases=("expire_time",))]
 
 
 @job(
@@ -181,7 +181,6 @@ def _order(ctx: Context, database: str, volume: Volume, record: Record, level: i
     if level and base is None:
         raise NotFound(_no_base(backups, database, volume, level))
     began = ctx.now()
-    lifetime = parse_duration(expire) if expire else 0
     bid = ctx.next_number(f"backup/{volume.id}/{database}", backups.next_bid(database))
     assert record.primary is not None
     return BackupOrder(
@@ -191,7 +190,7 @@ def _order(ctx: Context, database: str, volume: Volume, record: Record, level: i
         location=Location(database, bid, level, 0, stamp_of(began)),
         base=base.location if base else None,
         began=began,
-        expires=began + lifetime if lifetime else None,
+        expires=expires(expire, began),
     )
 
 

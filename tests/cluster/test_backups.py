@@ -69,6 +69,7 @@ def test_bad_input(saved: Saved) -> None:
     unknown = f"9 {DATABASE}/id_1/level_0/node_0/backup_202001010000 {DATABASE}"
     for job, params, name in (
         ("db_backup_start", volume | {"level": 0, "expire": "soon"}, "INVALID_PARAMETER"),
+        ("db_backup_start", volume | {"level": 0, "expire": "999999999999w"}, "INVALID_PARAMETER"),
         ("db_backup_start", volume | {"level": 10}, "INVALID_PARAMETER"),
         ("db_backup_start", volume | {"level": 0, "backup_volume_name": "Data"}, "INVALID_PARAMETER"),
         ("db_backup_start", volume | {"level": 0, "backup_volume_name": "nope"}, "NOT_FOUND"),

@@ -128,6 +128,7 @@ def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> No
             "schedule nightly: minute: 'every' is no cron field",
         ),
         ("Volume = Archive\n        Day = 31\n        Month = 2", InvalidParameter, "never a day 31"),
+        ("Volume = Archive\n        Expire = 9999999w", InvalidParameter, "more than a hundred years"),
         ("Volume = Data", InvalidParameter, "holds databases, not backups"),
         ("Volume = Nowhere", NotFound, "Nowhere"),
     ],
