@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from confd.exaconf import Conf, Database, ExaStorage, Group, Volume, VolumeType, render, to_stored
-from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
+from confd.model.errors import Conflict, InUse, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
@@ -94,6 +94,13 @@ def _database(stage: Stage, state: DatabaseState) -> None:
         ("MemSize = 1 GiB", "MemSize = 1 MiB", DatabaseState.SETUP, InvalidParameter, "too little for 2 active nodes"),
         ("Version = 18", "Version = 99", DatabaseState.SETUP, NotFound, "PostgreSQL 99"),
         ("PrivateNet = 127.0.0.11/8", "PrivateNet = 127.0.0.99/8", DatabaseState.SETUP, WrongState, "node_ip_batch"),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    SnapshotVolume = Data",
+            DatabaseState.SETUP,
+            InUse,
+            r"\[DB : DB1\] SnapshotVolume: 'Data' holds the data of database DB1",
+        ),
         ("Name = n11", "Name = n11\n    State = suspended", DatabaseState.SETUP, WrongState, "node_suspend"),
     ],
 )

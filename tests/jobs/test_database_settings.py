@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from confd.exaconf import Database
-from confd.model.errors import InvalidParameter, NodeError, NotFound
+from confd.model.errors import InUse, InvalidParameter, NodeError, NotFound
 from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
 from confd.services.database.definition import Wishes, check_heap, remarks
@@ -88,6 +88,27 @@ def test_a_failed_job_leaves_suspended_nodes_suspended(stage: Stage) -> None:
     with pytest.raises(NodeError):
         stage.run("db_suspend_nodes", db_name="DB1", node_list=["n12", "n13"])
     assert keeper.record("DB1").suspended == (13,)
+
+
+@pytest.mark.parametrize("taker", ["DB1", "DB2"])
+def test_a_database_does_not_lie_among_snapshots(stage: Stage, taker: str) -> None:
+    """Neither a new one nor one that is given another volume, be the snapshots its own or those of another one."""
+    site(stage, Record())
+    stage.put(volume("Snaps", 2), msgspec.structs.replace(stage.conf.databases["DB1"], snapshot_volume="Snaps"))
+    if taker == "DB2":
+        stage.put(
+            msgspec.structs.replace(stage.conf.databases["DB1"], snapshot_volume=None),
+            database("DB2", snapshot_volume="Snaps"),
+        )
+    before = stage.conf
+    with pytest.raises(InUse, match=f"'Snaps' takes the snapshots of database {taker}"):
+        stage.run("db_configure", db_name="DB1", data_volume_name="Snaps")
+    with pytest.raises(InUse, match=f"'Snaps' takes the snapshots of database {taker}"):
+        stage.run(
+            "db_create", db_name="DB3", data_volume_id=2, mem_size="1 GiB", nodes=[11, 12], num_active_nodes=2,
+            version="18",
+        )  # fmt: skip
+    assert stage.conf is before
 
 
 def test_the_disk_of_the_cache_has_to_be_there(stage: Stage) -> None:
