@@ -55,17 +55,14 @@ def database_state(ctx: Context, name: str) -> str:
     return str(ctx.service(Supervision).observe(name).state)
 
 
-def require_idle(ctx: Context, name: str, *, undoing: bool = False) -> Record:
-    """Refuse a database with a running backup or restore; return its record.
+def require_idle(ctx: Context, name: str) -> Record:
+    """Refuse a database with a running backup or restore, or one still to be taken back; return its record.
 
-    :param undoing: accept one whose restore failed and is still to be taken back, because a node is away.
     :raises WrongState: says what runs.
     """
     record = ctx.service(Supervision).record(name)
     operation = ctx.learn("operation", lambda: _operation(record))
     if operation == _UNDOING:
-        if undoing:
-            return record
         raise WrongState(
             f"the last restore of database {name} failed and is still taken back; that goes on by itself once all of "
             "its nodes answer, or lost ones are taken from it with db_suspend_nodes (db_info shows operation None then)"

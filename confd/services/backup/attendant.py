@@ -97,10 +97,20 @@ class Attendant:
             raise
 
     def abort(self, database: str, order: BackupOrder) -> None:
-        """End a backup and leave nothing of it; fine when it has ended."""
+        """End a backup and leave nothing of it; fine when it has ended.
+
+        :raises NodeOffline: its node does not answer; says what becomes of it.
+        """
         record = read_record(self._cluster, database) or Record()
         if record.backup == order:
-            self._cluster.call(running.abort.on(order.node, database, order), timeout=120.0)
+            try:
+                self._cluster.call(running.abort.on(order.node, database, order), timeout=120.0)
+            except NodeOffline:
+                raise NodeOffline(
+                    f"n{order.node}, which takes the backup, does not answer; the backup is given up by itself when "
+                    f"that lasts {_LOST_AFTER:g} s (db_info shows operation None then). If the node is lost, "
+                    "db_suspend_nodes has the database go on without it at once"
+                ) from None
             self._look(database, order)
 
     def progress(self, database: str) -> Progress | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from confd.model.errors import Unsupported
+from confd.model.errors import NodeOffline, Unsupported
 from confd.services.backup.restoring.verification import links_of
 from confd.services.backup.running import verify
 from tests.servers import POSTGRESQL, require
@@ -60,6 +60,19 @@ def test_another_master_goes_on(site: Site) -> None:
     assert site.backups().find(order.location.path)
     site.attendant.begin(NAME, order)
     assert site.supervision.record(NAME).operation == ""
+
+
+def test_a_backup_of_a_lost_node_is_not_aborted(site: Site) -> None:
+    """Nobody can end it there: the error says that it is given up by itself, and what to do meanwhile."""
+    order = site.order()
+    with held(site.rig.base):
+        site.attendant.begin(NAME, order)
+        site.rig.cluster.offline.add(site.node)
+        with pytest.raises(NodeOffline, match=r"n11, which takes the backup, .* itself .* db_suspend_nodes"):
+            site.attendant.abort(NAME, order)
+        site.rig.cluster.offline.clear()
+        site.attendant.abort(NAME, order)
+    assert site.supervision.record(NAME).backup is None
 
 
 def test_incremental_backups_need_postgresql_17(make_site: Callable[..., Site]) -> None:
