@@ -18,8 +18,8 @@ from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Interrupted, NodeOffline, TimedOut, WrongState, error_from
 from confd.services.backup import running
 from confd.services.backup.order import BackupOrder, Ended, Progress, RestoreOrder
-from confd.services.backup.restoring import operations as restoring
-from confd.services.database.record import Record, read_record
+from confd.services.backup.restoring.operations import progress
+from confd.services.database.record import Record, read_record, restoring
 
 _log = structlog.get_logger()
 
@@ -119,13 +119,14 @@ class Attendant:
         if record.backup is not None:
             shown: Progress = self._cluster.call(running.look.on(record.backup.node, database, record.backup))
             return shown
-        return self._restoring(database, record.restore) if record.restore else None
+        under_way = restoring(record)
+        return self._restoring(database, under_way.order) if under_way else None
 
     def _restoring(self, database: str, order: RestoreOrder) -> Progress:
         conf = self._cluster.conf()
         for node in conf.require_volume(conf.require_database(database).data_volume).nodes:
             with suppress(ConfDError):
-                found: Progress | None = self._cluster.call(restoring.progress.on(node, database))
+                found: Progress | None = self._cluster.call(progress.on(node, database))
                 if found is not None:
                     return found
         return Progress(name=order.path, total=sum(link.plain for link in order.chain))
