@@ -16,8 +16,10 @@ from confd.model.secret import Vault
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
+from confd.services.backup.retention.expiry import check_lifetime
 from confd.services.backup.scheduling.cron import check_occurs
 from confd.services.backup.scheduling.schedules import cron_of
+from confd.services.backup.snapshots.snapshot import check_snapshot_volume
 from confd.services.backup.targets import archive_volume
 from confd.services.database.engine.memory import check_share
 
@@ -159,6 +161,9 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
     check_share(after.mem_size, after.num_active_nodes)
     if "wal_archive_volume" in settings and after.wal_archive_volume:
         archive_volume(ctx.conf, after.wal_archive_volume, None, f"[{after.key}] WalArchiveVolume")
+    if "snapshot_volume" in settings and after.snapshot_volume:
+        here = f"[{after.key}] SnapshotVolume"
+        check_snapshot_volume(ctx.conf, after.snapshot_volume, after.data_volume, after.active_nodes, here)
     if draft_of(before) != draft_of(after):
         check_with_engine(ctx, after)
     if before.version != after.version:
@@ -174,6 +179,7 @@ def _check_schedules(ctx: Context, before: Database, after: Database) -> None:
         here = f"[{after.key}] schedule {schedule.name}"
         try:
             check_occurs(cron_of(schedule))
+            check_lifetime(schedule.expire or "")
         except InvalidParameter as error:
             raise InvalidParameter(f"{here}: {error.message}") from None
         if isinstance(schedule, BackupSchedule):

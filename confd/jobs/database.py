@@ -10,7 +10,7 @@ from confd.cluster.operations import MASTER
 from confd.exaconf import Database, key_of
 from confd.jobs import locks
 from confd.jobs.engine import warn_of_reduction
-from confd.jobs.observing import ask, database_state, require_idle, require_stopped
+from confd.jobs.observing import ask, database_state, require_idle, require_stopped, unless_restored
 from confd.jobs.types import DatabaseName
 from confd.model.errors import ConfDError, NotFound, WrongState
 from confd.model.states import DatabaseState
@@ -174,7 +174,7 @@ def db_start(
         ctx.warn(warning)
 
 
-@job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.database("db_name")])
+@job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.database("db_name")], refuses=unless_restored("db_name"))
 def db_stop(
     ctx: Context,
     db_name: DatabaseName,

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Final
 from confd.cluster.operations import MASTER
 from confd.exaconf import Volume
 from confd.jobs import locks
-from confd.jobs.observing import database_state, require_idle
+from confd.jobs.observing import database_record, database_state, require_idle
 from confd.jobs.shelves import backups_on, find_backup, node_for, readable
 from confd.jobs.types import DatabaseName, VolumeName
-from confd.model.durations import parse_duration
 from confd.model.errors import NodeOffline, NotFound, StorageCorrupted, WrongState
 from confd.model.states import DatabaseState
 from confd.scheduler.context import Context
@@ -19,12 +18,13 @@ from confd.scheduler.registry import MODIFY, READ, Allow, Substitute, job
 from confd.services.backup.backup import Backups
 from confd.services.backup.listing import describe_backups
 from confd.services.backup.location import Location, stamp_of
-from confd.services.backup.order import BackupOrder
-from confd.services.backup.orders import start, stop
+from confd.services.backup.order import BackupOrder, RestoreOrder
+from confd.services.backup.orders import start, stop, stop_restore
 from confd.services.backup.restoring.verification import links_of
+from confd.services.backup.retention.expiry import check_lifetime, expires
 from confd.services.backup.running import verify
 from confd.services.backup.targets import archive_volume
-from confd.services.database.record import Record
+from confd.services.database.record import Record, restoring
 from confd.services.database.supervision.supervision import Supervision
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -32,7 +32,7 @@ _VOLUME: Final = Substitute("backup_volume_id", "backup_volume_name", number_win
 
 VolumeId = Annotated[int, Rule(minimum=0)]
 Level = Annotated[int, Rule(minimum=0, maximum=9)]
-Lifetime = Annotated[str, Rule(check=parse_duration, form="'#m #w #d #h', e.g. '1w 3d'", aliases=("expire_time",))]
+Lifetime = Annotated[str, Rule(check=check_lifetime, form="'#m #w #d #h', e.g. '1w 3d'", aliases=("expire_time",))]
 
 
 @job(
@@ -88,18 +88,24 @@ def db_backup_start(
 
 @job(MODIFY, allow=_ADMINISTRATORS, lockless=True)
 def db_backup_abort(ctx: Context, db_name: DatabaseName) -> None:
-    """End the backup that is being taken of a database; nothing of it is left.
+    """End the backup or the restore of a database that runs; nothing of it is left.
 
-    :param db_name: Database with a running backup.
+    A restore is taken back: its job ends with CANCELED, and the database is stopped with the data it had. When that has
+    been replaced it is too late.
+
+    :param db_name: Database with a running backup or restore.
 
     Examples:
     {db_name: exa_db}
     """
     ctx.conf.require_database(db_name)
-    record = ctx.service(Supervision).record(db_name)
-    if record.backup is None:
-        raise WrongState(f"no backup of database {db_name} runs; db_backup_list shows those that are done")
-    ctx.run(stop.on(MASTER, database=db_name, order=record.backup))
+    record = database_record(ctx, db_name)
+    if record.backup is not None:
+        ctx.run(stop.on(MASTER, database=db_name, order=record.backup))
+    elif under_way := restoring(record):
+        ctx.run(stop_restore.on(MASTER, database=db_name, generation=under_way.generation))
+    else:
+        raise WrongState(f"no backup or restore of database {db_name} runs; db_backup_list shows backups that are done")
 
 
 @job(READ, allow=_ADMINISTRATORS)
@@ -116,11 +122,12 @@ def db_backup_progress(ctx: Context, db_name: DatabaseName) -> dict[str, Any]:
     ctx.conf.require_database(db_name)
     supervision = ctx.service(Supervision)
     record, progress = supervision.record(db_name), supervision.backups.progress(db_name)
-    running = record.backup or (record.restore if record.operation else None)
+    under_way = restoring(record)
+    running = record.backup or (under_way.order if under_way else None)
     if running is None or progress is None:
         raise WrongState(f"no backup or restore of database {db_name} runs{_last(record)}")
     kind = "Backup" if record.backup else "Restore"
-    level = record.backup.location.level if record.backup else record.restore.level if record.restore else 0
+    level = running.level if isinstance(running, RestoreOrder) else running.location.level
     return {
         "Bytes": progress.done,
         "Comment": f"{kind} is active",
@@ -181,7 +188,6 @@ def _order(ctx: Context, database: str, volume: Volume, record: Record, level: i
     if level and base is None:
         raise NotFound(_no_base(backups, database, volume, level))
     began = ctx.now()
-    lifetime = parse_duration(expire) if expire else 0
     bid = ctx.next_number(f"backup/{volume.id}/{database}", backups.next_bid(database))
     assert record.primary is not None
     return BackupOrder(
@@ -191,7 +197,7 @@ def _order(ctx: Context, database: str, volume: Volume, record: Record, level: i
         location=Location(database, bid, level, 0, stamp_of(began)),
         base=base.location if base else None,
         began=began,
-        expires=began + lifetime if lifetime else None,
+        expires=expires(expire, began),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,7 +11,8 @@ from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database
 from confd.jobs import locks
 from confd.jobs.engine import check_new_nodes
-from confd.jobs.observing import require_idle, require_stopped
+from confd.jobs.nodes_standing import check_movable
+from confd.jobs.observing import database_record, node_states, require_idle, require_stopped
 from confd.jobs.types import DatabaseName, NodeId
 from confd.model.errors import AlreadyExists, InvalidParameter, NotFound, WrongState
 from confd.model.naming import names
@@ -20,7 +21,7 @@ from confd.scheduler.context import Context
 from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.database.planning.reserves import enlarged, replaced
-from confd.services.database.record import PREFIX, Record
+from confd.services.database.record import PREFIX, Record, Wanted
 from confd.services.database.supervision.orders import begin, hand_over, resume, suspend
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -111,9 +112,12 @@ def db_suspend_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) -
     database, nodes = ctx.conf.require_database(db_name), _nodes(ctx.conf, node_list)
     if strange := [node for node in nodes if node not in database.nodes]:
         raise NotFound(f"node_list: {names(strange)} is not a node of database {db_name}")
-    require_idle(ctx, db_name, undoing=True)
+    record, states = database_record(ctx, db_name), node_states(ctx)
+    if record.wanted is Wanted.RUNNING:
+        # What worked on a node that is away is over: it must not keep the administrator from saying so.
+        check_movable(db_name, record, [node for node in nodes if states.get(node) is NodeState.ONLINE])
     before = _suspended(ctx, db_name)
-    changed = _without(ctx, database, nodes, {*before, *nodes})
+    changed = _without(ctx, database, nodes, {*before, *nodes}, states)
     # One that was suspended already may be dead: it is not given back if this job fails.
     taken = [node for node in nodes if node not in before]
     ctx.run(suspend.on(MASTER, database=db_name, nodes=taken), undo=resume.on(MASTER, database=db_name, nodes=taken))
@@ -195,22 +199,23 @@ def db_replace_node(ctx: Context, db_name: DatabaseName, node: NodeId, replaceme
     ctx.settle(hand_over.on(MASTER, database=db_name))
 
 
-def _without(ctx: Context, database: Database, nodes: Sequence[int], gone: set[int]) -> Database:
+def _without(
+    ctx: Context, database: Database, nodes: Sequence[int], gone: set[int], states: Mapping[int, NodeState]
+) -> Database:
     """Return the database with reserve nodes in place of the active ones that are suspended.
 
     :raises WrongState: nobody could take their place.
     """
-    states = ctx.learn("nodes", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
     volume = ctx.conf.require_volume(database.data_volume)
     if all(node in gone for node in database.active_nodes) and not _homes(database, volume.nodes, gone):
         raise WrongState(f"database {database.name} has no other node with a copy of its data; one must stay")
     changed = database
     for node in (node for node in nodes if node in changed.active_nodes):
-        online = {node for node in changed.reserve_nodes if states.get(str(node)) == NodeState.ONLINE} - gone
+        online = {node for node in changed.reserve_nodes if states.get(node) is NodeState.ONLINE} - gone
         ready = sorted(online, key=lambda one: (one not in volume.nodes, changed.nodes.index(one)))
         if ready:
             changed = replaced(changed, node, ready[0])
-        elif states.get(str(node)) == NodeState.ONLINE:
+        elif states.get(node) is NodeState.ONLINE:
             raise WrongState(
                 f"database {database.name} has no reserve node that could take the place of n{node}; "
                 "add one with db_add_reserve_nodes"

@@ -52,7 +52,8 @@ Words = str | list[Any]
     locks=[
         locks.database("db_name"),
         locks.volume("data_volume_name", "data_volume_id", "wal_archive_volume", share=True),
-        locks.volume("snapshot_sync_volume", share=True),
+        # Alone: who puts a database onto it at the same time must see that it is taken.
+        locks.volume("snapshot_sync_volume"),
         locks.node("nodes", share=True),
         locks.ids("volume"),
         locks.owner("owner"),
@@ -297,7 +298,7 @@ def _remark(ctx: Context, database: Database, wishes: Wishes) -> None:
 
 def _data_volume(conf: Configuration, name: str | None, number: str | int | None) -> Volume:
     volume = conf.require_volume(name) if number is None and name is not None else _volume_by_id(conf, number)
-    definition.check_data_volume(volume)
+    definition.check_data_volume(conf, volume)
     return volume
 
 

@@ -40,7 +40,11 @@ SnapshotIds = Annotated[list[Any], Rule(check=_check_ids, aliases=("backup_list"
 @job(
     MODIFY,
     allow=_ADMINISTRATORS,
-    locks=[locks.database("db_name", share=True), locks.snapshots("db_name")],
+    locks=[
+        locks.database("db_name", share=True),
+        locks.snapshots("db_name"),
+        locks.snapshot_volume_of_database("db_name"),
+    ],
 )
 def db_snapshot_backup_start(ctx: Context, db_name: DatabaseName, *, expire: Lifetime | None = None) -> None:
     """Take a snapshot of a running database, and return when it is there.

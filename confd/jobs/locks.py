@@ -81,6 +81,16 @@ def volume_of_database(parameter: str) -> LockRule:
     return rule
 
 
+def snapshot_volume_of_database(parameter: str) -> LockRule:
+    """Rely on the snapshot volume of the database named by a parameter."""
+
+    def rule(conf: Conf, values: Values) -> Iterable[Lock]:
+        known = conf.databases.get(str(values.get(parameter)))
+        return [shared("volume", volume_key(conf, known.snapshot_volume))] if known and known.snapshot_volume else []
+
+    return rule
+
+
 def databases_of_backups(parameter: str) -> LockRule:
     """Claim the databases whose backups are named by a parameter: ids, or ``<db>/id_<n>/level_<l>``."""
 

@@ -156,10 +156,12 @@ def check_movable(name: str, record: Record, nodes: Sequence[int]) -> None:
         raise WrongState(
             f"a backup of database {name} is open for reading on n{record.virtual.node}; close it with db_stop first"
         )
-    if record.operation and record.primary in nodes:
+    # After the loss of its node a backup is still recorded there, while another one is the primary.
+    at = record.primary if record.backup is None else record.backup.node
+    if record.operation and at in nodes:
         raise WrongState(
-            f"a {record.operation} of database {name} runs on n{record.primary}; wait for its end (db_backup_progress) "
-            "or end it with db_backup_abort"
+            f"a {record.operation} of database {name} runs on n{at}; wait for its end (db_backup_progress) or end it "
+            "with db_backup_abort"
         )
 
 

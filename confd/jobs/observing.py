@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -11,13 +12,14 @@ from confd.exaconf import Database, Volume
 from confd.model.errors import ConfDError, InUse, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.scheduler.context import Context
+from confd.scheduler.registry import Refusal
 from confd.services.archive.layout import is_archive, layout_of
 from confd.services.archive.repair import written_paths
 from confd.services.archive.report import report_of, total_used
 from confd.services.archive.upkeep import Upkeep
 from confd.services.backup.retention.rules import used_by
 from confd.services.database.planning.seats import behind, seats, with_guests
-from confd.services.database.record import PREFIX, Record, Wanted
+from confd.services.database.record import PREFIX, Record, Wanted, restoring
 from confd.services.database.supervision.supervision import Supervision
 from confd.services.storage.description import Content, Observed, User
 from confd.services.storage.devices import device_status
@@ -27,6 +29,7 @@ from confd.services.storage.space import DeviceStatus
 R = TypeVar("R")
 
 _UNDOING: Final = "undoing"
+_RESTORE: Final = "restore"
 
 
 def ask(ctx: Context, command: Command[R]) -> R:
@@ -55,32 +58,47 @@ def database_state(ctx: Context, name: str) -> str:
     return str(ctx.service(Supervision).observe(name).state)
 
 
-def require_idle(ctx: Context, name: str, *, undoing: bool = False) -> Record:
-    """Refuse a database with a running backup or restore; return its record.
+def require_idle(ctx: Context, name: str) -> Record:
+    """Refuse a database with a running backup or restore, or one still to be taken back; return its record.
 
-    :param undoing: accept one whose restore failed and is still to be taken back, because a node is away.
     :raises WrongState: says what runs.
     """
     record = ctx.service(Supervision).record(name)
-    operation = ctx.learn("operation", lambda: _operation(record))
+    _check_idle(name, ctx.learn("operation", lambda: _operation(record)))
+    return record
+
+
+def unless_restored(parameter: str) -> Refusal:
+    """Refuse calls for a database that is being restored: its restore holds the lock for hours."""
+
+    def refuse(records: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        name = str(values.get(parameter))
+        stored = records.get(PREFIX + name)
+        record = Record() if stored is None else msgspec.convert(stored, Record)
+        if restoring(record) is not None:
+            _check_idle(name, _operation(record))
+
+    return refuse
+
+
+def _check_idle(name: str, operation: str) -> None:
     if operation == _UNDOING:
-        if undoing:
-            return record
         raise WrongState(
             f"the last restore of database {name} failed and is still taken back; that goes on by itself once all of "
             "its nodes answer, or lost ones are taken from it with db_suspend_nodes (db_info shows operation None then)"
         )
     if operation:
         raise WrongState(
-            f"a {operation} of database {name} runs; wait for its end (db_backup_progress), or end a backup with "
+            f"a {operation} of database {name} runs; wait for its end (db_backup_progress), or end it with "
             "db_backup_abort"
         )
-    return record
 
 
 def _operation(record: Record) -> str:
     stopped = record.wanted is Wanted.STOPPED and record.restore is not None
-    return _UNDOING if stopped and record.operation else record.operation
+    if stopped and record.operation:
+        return _UNDOING
+    return _RESTORE if restoring(record) is not None else record.operation
 
 
 def require_stopped(ctx: Context, name: str, done: str) -> None:

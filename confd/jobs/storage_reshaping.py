@@ -13,10 +13,11 @@ from confd.jobs import locks
 from confd.jobs.observing import ask, free_devices
 from confd.jobs.types import Count, NodeId, NodeIds, VolumeAlias, VolumeId
 from confd.jobs.volumes import check_disk, find_volume
-from confd.model.errors import InvalidParameter, WrongState
+from confd.model.errors import InUse, InvalidParameter, WrongState
 from confd.scheduler.context import Context
 from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, LockRule, Substitute, job
+from confd.services.backup.snapshots.operations import list_snapshots
 from confd.services.database.instance.departure import open_access
 from confd.services.database.planning.seats import seats
 from confd.services.database.record import PREFIX, Record, Wanted
@@ -119,6 +120,7 @@ def st_volume_move_node(
     volume, pairs = _data_volume(ctx, vid, vname), dict(zip(src_nodes, dst_nodes, strict=True))
     after, using = reshaping.moved(volume, pairs), _using(ctx, volume)
     running = next((use for use in using if use.runs), None)
+    _check_snapshots(ctx, volume, src_nodes)
     _check_movable(ctx, volume, src_nodes, using, running)
     _reserve(ctx, after, dst_nodes, running)
     if running is not None:
@@ -185,6 +187,7 @@ def st_volume_decrease_redundancy(
     using = _using(ctx, volume)
     lowered = reshaping.decreased(volume, delta, nid, {node for use in using for node in use.database.active_nodes})
     gone = [node for node in volume.nodes if node not in lowered.nodes]
+    _check_snapshots(ctx, volume, gone)
     for use in using:
         if use.record.primary in gone and use.holds:
             raise WrongState(
@@ -215,6 +218,22 @@ def _using(ctx: Context, volume: Volume) -> list[Use]:
     stored = ctx.learn("records", lambda: [ctx.record(PREFIX + database.name) for database in databases])
     records = [Record() if one is None else msgspec.convert(one, Record) for one in stored]
     return [Use(database, record) for database, record in zip(databases, records, strict=True)]
+
+
+def _check_snapshots(ctx: Context, volume: Volume, nodes: Sequence[int]) -> None:
+    """Refuse to give up segments with snapshots, which have no other copy.
+
+    :raises InUse: names node and database.
+    :raises NodeOffline: a node does not answer; whether it has some is not known.
+    """
+    takers = [one.name for one in ctx.committed.databases.values() if one.snapshot_volume == volume.name]
+    for node in nodes:
+        for name in takers:
+            if ask(ctx, list_snapshots.on(node, volume=volume.name, database=name)):
+                raise InUse(
+                    f"the segment of volume {volume.name} on n{node} has snapshots of database {name}; delete them "
+                    "with db_snapshot_backups_delete"
+                )
 
 
 def _check_movable(

@@ -35,6 +35,7 @@ SELF: Final = "_self"
 Values = dict[str, Any]
 LockRule = Callable[[Conf, Mapping[str, Any]], Iterable[Lock]]
 OwnerRule = Callable[[Conf, Mapping[str, Any]], tuple[int, int] | None]
+Refusal = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
 
 class Allow(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ class Job(msgspec.Struct, frozen=True):
     without_quorum: bool = False
     waits: bool = False
     answers_secret: bool = False
+    refuses: Refusal | None = None
 
     @property
     def substitute_table(self) -> dict[str, list[str]]:
@@ -170,6 +172,7 @@ def job(
     lockless: bool = False,
     without_quorum: bool = False,
     waits: bool = False,
+    refuses: Refusal | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a function as a job of the same name; the function itself stays callable.
 
@@ -182,12 +185,13 @@ def job(
     :param lockless: True for a modify job that runs at once whatever is locked (abort, cancel).
     :param without_quorum: True for a modify job that the master takes when too few nodes are online; it decides itself.
     :param waits: True for a read job that waits for something: it must not keep others from being answered.
+    :param refuses: raises for a call that must not wait for its locks first; gets runtime records and parameters.
     """
     rules = (locks,) if callable(locks) else tuple(locks)
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         declared = _declare(function, intent, allow, rules, tuple(substitutes), owner, own, lockless)
-        declared = msgspec.structs.replace(declared, without_quorum=without_quorum, waits=waits)
+        declared = msgspec.structs.replace(declared, without_quorum=without_quorum, waits=waits, refuses=refuses)
         if declared.name in _JOBS:
             raise ValueError(f"job {declared.name!r} is declared twice")
         _JOBS[declared.name] = declared

@@ -81,6 +81,8 @@ class Scheduler:
             authorise(job, admission.caller, self._head.conf, values)
             if job.intent is Intent.MODIFY:
                 self._check_may_change(job)
+            if job.refuses is not None:
+                job.refuses(self._head.records, values)
         except ConfDError as error:
             return self.refuse(admission, error)
         ticket = Ticket(admission.job_id, job, values, admission.caller, admission.request)

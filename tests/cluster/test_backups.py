@@ -7,7 +7,8 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import psycopg
 import pytest
@@ -37,6 +38,13 @@ def worker(cluster: Cluster) -> int:
     """Return the process of the backup that runs."""
     (state,) = cluster.home.glob(f"*/n*/metadata/backups/{DATABASE}/worker")
     return int(state.read_text())
+
+
+def waiting_for(lock: IO[str]) -> int:
+    """Return how many wait for a lock on a file."""
+    inode = os.fstat(lock.fileno()).st_ino
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum(f":{inode} " in line and " -> " in line for line in lines)
 
 
 def test_backups_and_restores_in_jobs(saved: Saved) -> None:
@@ -69,6 +77,7 @@ def test_bad_input(saved: Saved) -> None:
     unknown = f"9 {DATABASE}/id_1/level_0/node_0/backup_202001010000 {DATABASE}"
     for job, params, name in (
         ("db_backup_start", volume | {"level": 0, "expire": "soon"}, "INVALID_PARAMETER"),
+        ("db_backup_start", volume | {"level": 0, "expire": "999999999999w"}, "INVALID_PARAMETER"),
         ("db_backup_start", volume | {"level": 10}, "INVALID_PARAMETER"),
         ("db_backup_start", volume | {"level": 0, "backup_volume_name": "Data"}, "INVALID_PARAMETER"),
         ("db_backup_start", volume | {"level": 0, "backup_volume_name": "nope"}, "NOT_FOUND"),
@@ -131,6 +140,33 @@ def test_virtual_access(saved: Saved) -> None:
     deleted = saved.try_run("st_volume_delete", vname="Arc")
     assert deleted["result_name"] == "IN_USE", deleted
     saved.run("db_stop", db_name=DATABASE)
+    saved.run("db_start", db_name=DATABASE)
+    assert saved.sql("SELECT i FROM later") == (1,)
+    saved.sql("DROP TABLE later")
+
+
+def test_a_restore_is_aborted_and_not_stopped(saved: Saved) -> None:
+    """db_stop is refused at once instead of waiting; after db_backup_abort the database is stopped with its old data."""
+    full = saved.take(0)
+    saved.sql("CREATE TABLE later AS SELECT 1 AS i")
+    saved.run("db_stop", db_name=DATABASE)
+    (data,) = saved.cluster.root(11).glob("data/storage/*/segments/*/pgdata")
+    client: Any = saved.cluster.client(12)
+    params = {"db_name": DATABASE, "backup_id": full["id"], "restore_type": "blocking"}
+    with (data.parent / "busy").open("a+") as lock:
+        # The work begins once nobody else works on this data.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        restore = client.job_start("db_restore", {"params": params})
+        until(lambda: saved.try_run("db_backup_progress", db_name=DATABASE)["result_code"] == 0, "the restore runs")
+        stopped = saved.try_run("db_stop", db_name=DATABASE)
+        assert (stopped["result_name"], "db_backup_abort" in stopped["result_desc"]) == ("WRONG_STATE", True), stopped
+        abort = client.job_start("db_backup_abort", {"params": {"db_name": DATABASE}})
+        # One waits to restore, the other for the end of that.
+        until(lambda: waiting_for(lock) == 2, "the node is told")
+    assert saved.result(client, abort)["result_name"] == "OK"
+    result = saved.result(client, restore)
+    assert (result["result_name"], "db_backup_abort" in result["result_desc"]) == ("CANCELED", True), result
+    assert saved.run("db_state", db_name=DATABASE) == "setup"
     saved.run("db_start", db_name=DATABASE)
     assert saved.sql("SELECT i FROM later") == (1,)
     saved.sql("DROP TABLE later")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from confd.exaconf import Conf, Database, ExaStorage, Group, Volume, VolumeType, render, to_stored
-from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
+from confd.model.errors import Conflict, InUse, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
@@ -94,6 +94,13 @@ def _database(stage: Stage, state: DatabaseState) -> None:
         ("MemSize = 1 GiB", "MemSize = 1 MiB", DatabaseState.SETUP, InvalidParameter, "too little for 2 active nodes"),
         ("Version = 18", "Version = 99", DatabaseState.SETUP, NotFound, "PostgreSQL 99"),
         ("PrivateNet = 127.0.0.11/8", "PrivateNet = 127.0.0.99/8", DatabaseState.SETUP, WrongState, "node_ip_batch"),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    SnapshotVolume = Data",
+            DatabaseState.SETUP,
+            InUse,
+            r"\[DB : DB1\] SnapshotVolume: 'Data' holds the data of database DB1",
+        ),
         ("Name = n11", "Name = n11\n    State = suspended", DatabaseState.SETUP, WrongState, "node_suspend"),
     ],
 )
@@ -128,6 +135,7 @@ def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> No
             "schedule nightly: minute: 'every' is no cron field",
         ),
         ("Volume = Archive\n        Day = 31\n        Month = 2", InvalidParameter, "never a day 31"),
+        ("Volume = Archive\n        Expire = 9999999w", InvalidParameter, "more than a hundred years"),
         ("Volume = Data", InvalidParameter, "holds databases, not backups"),
         ("Volume = Nowhere", NotFound, "Nowhere"),
     ],

@@ -14,12 +14,12 @@ from confd.services.backup.backup import Content, Status
 from confd.services.backup.catalogue import read_backups, write_status
 from confd.services.backup.location import Location
 from confd.services.backup.order import BackupOrder
-from confd.services.backup.retention.removal import delete_expired, set_expiry
+from confd.services.backup.retention.removal import delete_all_expired, delete_expired, expired, set_expiry
 from confd.services.backup.target import BackupTarget
 from confd.services.backup.targets import open_target
 from confd.services.database.record import PREFIX, Record
 from confd.services.storage.segments import Extent, create_segment
-from tests.jobs.stage import Stage
+from tests.jobs.stage import Stage, StageCluster
 from tests.jobs.test_database_schedules import database, volume
 
 STAMP = "202108121809"
@@ -232,10 +232,30 @@ def test_expired_backups_go_and_their_bases_with_them(site: Stage) -> None:
     """A base stays as long as something living builds on it; deleting again does nothing."""
     host = site.host(11)
     set_expiry.function(host, "Archive", {FULL.path: 100.0, FIRST.path: 200.0, OTHER.path: 100.0})
-    assert delete_expired.function(host, "Archive", "DB1", 150.0, []) == []
-    assert delete_expired.function(host, "Archive", "DB1", 200.0, [FIRST.path]) == []
-    assert delete_expired.function(host, "Archive", "DB1", 200.0, []) == [FIRST.path, FULL.path]
-    assert held(site) == [OTHER.path]
-    assert delete_expired.function(host, "Archive", None, 200.0, []) == [OTHER.path]
-    assert delete_expired.function(host, "Archive", None, 200.0, []) == []
+    assert expired.function(host, "Archive", "DB1", 150.0, []) == []
+    assert expired.function(host, "Archive", "DB1", 200.0, [FIRST.path]) == []
+    assert expired.function(host, "Archive", "DB1", 200.0, []) == [FIRST.path, FULL.path]
+    assert expired.function(host, "Archive", None, 200.0, []) == [FIRST.path, FULL.path, OTHER.path]
+    assert not delete_expired.function(host, "Archive", FULL.path, 200.0, [FIRST.path])
+    for path in (FIRST.path, FULL.path, OTHER.path):
+        assert [delete_expired.function(host, "Archive", path, 200.0, []) for _ in range(2)] == [True, False]
     assert open_target(host, "Archive").files() == []
+
+
+def test_what_a_backup_chooses_meanwhile_stays(site: Stage) -> None:
+    """While the expired backups of all databases are deleted, one of another database begins to build on one of them."""
+    set_expiry.function(site.host(11), "Archive", {FULL.path: 1.0, FIRST.path: 1.0, OTHER.path: 1.0})
+    order = BackupOrder(node=11, volume="Archive", volume_id=1, location=Location("DB1", 3, 0, 0, STAMP), began=3.0)
+    second = Location("DB2", 2, 1, 0, STAMP)
+
+    class Cluster(StageCluster):
+        def call(self, command: Any, timeout: float = 60.0) -> Any:
+            answer = site.call(command, timeout)
+            if command.arguments.get("path") == FULL.path:
+                chosen = msgspec.structs.replace(order, location=second, base=OTHER)
+                site.records[PREFIX + "DB2"] = msgspec.to_builtins(Record(backup=chosen, operation="backup"))
+            return answer
+
+    cluster: Any = Cluster(site)
+    delete_all_expired(cluster, order)
+    assert held(site) == [OTHER.path]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from confd.exaconf import Database
-from confd.model.errors import InvalidParameter, NodeError, NotFound
+from confd.model.errors import InUse, InvalidParameter, NodeError, NotFound, WrongState
 from confd.model.sizes import Bytes
-from confd.model.states import DatabaseState
+from confd.model.states import DatabaseState, NodeState
+from confd.services.backup.location import Location
+from confd.services.backup.order import BackupOrder
 from confd.services.database.definition import Wishes, check_heap, remarks
-from confd.services.database.record import PREFIX, Record
+from confd.services.database.record import PREFIX, Record, Wanted
 from confd.services.database.supervision.supervision import Supervision
 from tests.jobs.stage import Stage
 from tests.jobs.test_database_schedules import database, volume
@@ -53,6 +56,10 @@ class Keeper:
             msgspec.structs.replace(known, suspended=tuple(node for node in known.suspended if node not in nodes))
         )
 
+    def await_hand_over(self, name: str, within: float, canceled: Callable[[], bool]) -> bool:
+        """Say that it is done."""
+        return True
+
     def _write(self, record: Record) -> None:
         self.stage.records = {**self.stage.records, PREFIX + "DB1": msgspec.to_builtins(record)}
 
@@ -88,6 +95,42 @@ def test_a_failed_job_leaves_suspended_nodes_suspended(stage: Stage) -> None:
     with pytest.raises(NodeError):
         stage.run("db_suspend_nodes", db_name="DB1", node_list=["n12", "n13"])
     assert keeper.record("DB1").suspended == (13,)
+
+
+@pytest.mark.parametrize("taker", ["DB1", "DB2"])
+def test_a_database_does_not_lie_among_snapshots(stage: Stage, taker: str) -> None:
+    """Neither a new one nor one that is given another volume, be the snapshots its own or those of another one."""
+    site(stage, Record())
+    stage.put(volume("Snaps", 2), msgspec.structs.replace(stage.conf.databases["DB1"], snapshot_volume="Snaps"))
+    if taker == "DB2":
+        stage.put(
+            msgspec.structs.replace(stage.conf.databases["DB1"], snapshot_volume=None),
+            database("DB2", snapshot_volume="Snaps"),
+        )
+    before = stage.conf
+    with pytest.raises(InUse, match=f"'Snaps' takes the snapshots of database {taker}"):
+        stage.run("db_configure", db_name="DB1", data_volume_name="Snaps")
+    with pytest.raises(InUse, match=f"'Snaps' takes the snapshots of database {taker}"):
+        stage.run(
+            "db_create", db_name="DB3", data_volume_id=2, mem_size="1 GiB", nodes=[11, 12], num_active_nodes=2,
+            version="18",
+        )  # fmt: skip
+    assert stage.conf is before
+
+
+def test_a_lost_backup_does_not_keep_its_node(stage: Stage) -> None:
+    """Where a backup works nothing is suspended; a node that is away is declared dead at once, others go at any time."""
+    location = Location("DB1", 1, 0, 0, "202108121809")
+    order = BackupOrder(node=11, volume="Archive", volume_id=1, location=location, began=1.0)
+    # Another node is the primary by now.
+    keeper = site(stage, Record(wanted=Wanted.RUNNING, primary=12, backup=order, operation="backup"))
+    keeper.breaks = False
+    with pytest.raises(WrongState, match=r"backup of database DB1 runs on n11; .* db_backup_abort"):
+        stage.run("db_suspend_nodes", db_name="DB1", node_list=["n11"])
+    stage.run("db_suspend_nodes", db_name="DB1", node_list=["n13"])
+    stage.states[11] = NodeState.OFFLINE
+    stage.run("db_suspend_nodes", db_name="DB1", node_list=["n11"])
+    assert keeper.record("DB1").suspended == (11, 13)
 
 
 def test_the_disk_of_the_cache_has_to_be_there(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 
 from confd.model.errors import InvalidParameter, NodeOffline, NotFound, Unsupported, WrongState
 from confd.model.states import DatabaseState, NodeState
+from confd.scheduler.locks import shared
+from confd.scheduler.registry import load
 from confd.services.backup.location import Location
 from confd.services.backup.snapshots.snapshot import Snapshot
 from confd.services.database.record import Record
 from confd.services.database.supervision.supervision import Supervision
-from confd.services.storage.segments import Extent, create_segment
+from confd.services.storage.segments import Extent, create_segment, segment_directory
 from tests.jobs.stage import Stage
 from tests.jobs.test_database_schedules import database, volume
 
@@ -28,21 +31,34 @@ def site(stage: Stage) -> Stage:
     for node, bid in ((11, 1), (12, 2)):
         create_segment.function(stage.host(node), "Snaps", 2, "11.0", [Extent("dev.1", 1 << 20)])
         location = Location("DB1", bid, 0, 0, "202108121809")
-        place = stage.host(node).path("/exa/data/storage/dev.1/segments/2/snapshots") / location.path
-        (place / "data").mkdir(parents=True)
-        about = Snapshot(
-            location=location, active_nodes=2, postgresql="18.4", generation="g", system_id="1", timeline=1,
-            stop="0/1", taken=1.0, expires=2e9 if bid == 1 else None, size=1 << 30,
-        )  # fmt: skip
-        (place / "snapshot.json").write_bytes(msgspec.json.encode(about))
+        put_snapshot(stage, node, "Snaps", location, expires=2e9 if bid == 1 else None)
     seen(stage, DatabaseState.RUNNING, 11)
     return stage
+
+
+def put_snapshot(stage: Stage, node: int, volume: str, location: Location, expires: float | None = None) -> Path:
+    """Put a snapshot on a volume; its directory."""
+    place = segment_directory(stage.host(node), volume) / "snapshots" / location.path
+    (place / "data").mkdir(parents=True)
+    about = Snapshot(
+        location=location, active_nodes=2, postgresql="18.4", generation="g", system_id="1", timeline=1, stop="0/1",
+        taken=1.0, expires=expires, size=1 << 30,
+    )  # fmt: skip
+    (place / "snapshot.json").write_bytes(msgspec.json.encode(about))
+    return place
 
 
 def seen(stage: Stage, state: DatabaseState, primary: int | None) -> None:
     """Have the supervision see a database in a state."""
     observation = SimpleNamespace(state=state, record=Record(primary=primary))
     stage.services[Supervision] = SimpleNamespace(observe=lambda name: observation)
+
+
+def test_a_snapshot_relies_on_its_volume(site: Stage) -> None:
+    """No segment of it is given up meanwhile; a database without one claims none."""
+    rules = load()["db_snapshot_backup_start"].locks
+    assert shared("volume", 2) in rules(site.conf, {"db_name": "DB1"})
+    assert {lock.name for lock in rules(site.conf, {"db_name": "DB2"})} == {"db:DB2", "snapshots:DB2"}
 
 
 def test_snapshots_of_all_nodes_are_listed(site: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from confd.exaconf import Database
 from confd.model.errors import (
     InsufficientSpace,
+    InUse,
     InvalidParameter,
     NodeOffline,
     NotFound,
@@ -23,10 +25,12 @@ from confd.model.sizes import Bytes
 from confd.model.states import NodeState
 from confd.scheduler.locks import exclusive, shared
 from confd.scheduler.registry import load
+from confd.services.backup.location import Location
 from confd.services.database.record import Record
 from confd.services.storage.segments import segment_directory
 from confd.services.storage.superblock import read_allocation
 from tests.jobs.stage import GIB, Stage, files_below
+from tests.jobs.test_database_snapshots import put_snapshot
 
 
 @pytest.fixture
@@ -158,6 +162,31 @@ def test_data_that_nobody_copies_stays(volume: Stage) -> None:
     volume.run("st_volume_increase_redundancy", vname="V1", delta=1)
     with pytest.raises(WrongState, match="n12 holds the newest data of database DB1"):
         volume.run("st_volume_decrease_redundancy", vname="V1", delta=1)
+
+
+@pytest.mark.parametrize("shared_with_data", [False, True])
+def test_snapshots_are_not_given_up(volume: Stage, shared_with_data: bool) -> None:
+    """They have no other copy: neither a move nor fewer copies take a segment with some, be there data beside or not."""
+    _database(volume)
+    known = volume.conf.databases["DB1"]
+    volume.put(
+        msgspec.structs.replace(
+            known, snapshot_volume="V1", data_volume="V1" if shared_with_data else "Data", num_active_nodes=1
+        )
+    )
+    shelf = put_snapshot(volume, 12, "V1", Location("DB1", 1, 0, 0, "202108121809"))
+    with pytest.raises(InUse, match="n12 has snapshots of database DB1; delete"):
+        volume.run("st_volume_move_node", vname="V1", src_nodes=[12], dst_nodes=[13])
+    volume.run("st_volume_increase_redundancy", vname="V1", delta=1)
+    with pytest.raises(InUse, match="n12 has snapshots of database DB1"):
+        volume.run("st_volume_decrease_redundancy", vname="V1", delta=1)
+    volume.states[12] = NodeState.OFFLINE
+    with pytest.raises(NodeOffline, match="n12"):
+        volume.run("st_volume_decrease_redundancy", vname="V1", delta=1)
+    volume.states[12] = NodeState.ONLINE
+    shutil.rmtree(shelf)
+    volume.run("st_volume_decrease_redundancy", vname="V1", delta=1)
+    assert volume.conf.volumes["V1"].nodes == (11,)
 
 
 def test_archive_volumes_and_strangers(volume: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pytest
@@ -16,6 +17,7 @@ from confd.model.errors import (
     NoQuorum,
     PermissionDenied,
     UnknownJob,
+    WrongState,
 )
 from confd.scheduler.caller import caller_named
 from confd.scheduler.context import Context
@@ -136,6 +138,18 @@ def declared(jobs: dict[str, Job], gate: Gate) -> dict[str, Job]:
         """Run at once."""
         return "aborted"
 
+    def unless_busy(records: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        if records.get(f"busy/{values['name']}"):
+            raise WrongState("it is busy")
+
+    @job(MODIFY, allow=ROOT, locks=lambda conf, values: [exclusive("group", values["name"])], refuses=unless_busy)
+    def group_end(ctx: Context, name: str) -> str:
+        """End a group.
+
+        :param name: its name
+        """
+        return name
+
     @job(MODIFY, allow=ROOT)
     def dry(ctx: Context, *, deep: bool = False) -> str:
         """Do everything.
@@ -159,6 +173,21 @@ def test_many_who_wait_keep_nobody_from_being_answered(world: World, gate: Gate)
     assert master.run("own_things").code == 0
     gate.open(*(f"w{number}" for number in range(40)))
     assert [ticket.done.result(PATIENCE).output for ticket in waiting] == [f"w{number}" for number in range(40)]
+
+
+def test_some_calls_are_refused_before_they_wait(world: World, gate: Gate) -> None:
+    """What the records forbid now is an answer at once, with an id like any other; else the call waits for its locks."""
+    master = world.master()
+    holding = master.admit("group_put", name="a", wait="held")
+    gate.wait_for("held")
+    waiting = master.admit("group_end", name="a")
+    master.head.put_record("busy/a", {"by": "a restore"})
+    refused = master.admit("group_end", name="a", job_id="11.77")
+    assert refused.done.result(0).message == "it is busy"
+    assert master.finish("11.77").code == WrongState.code
+    assert not waiting.done.done()
+    gate.open("held")
+    assert (holding.done.result(PATIENCE).code, waiting.done.result(PATIENCE).output) == (0, "a")
 
 
 def test_what_brings_a_quorum_back_needs_none(world: World) -> None:

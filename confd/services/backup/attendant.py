@@ -18,8 +18,8 @@ from confd.cluster.host import Cluster
 from confd.model.errors import ConfDError, Interrupted, NodeOffline, TimedOut, WrongState, error_from
 from confd.services.backup import running
 from confd.services.backup.order import BackupOrder, Ended, Progress, RestoreOrder
-from confd.services.backup.restoring import operations as restoring
-from confd.services.database.record import Record, read_record
+from confd.services.backup.restoring.operations import progress
+from confd.services.database.record import Record, read_record, restoring
 
 _log = structlog.get_logger()
 
@@ -97,10 +97,20 @@ class Attendant:
             raise
 
     def abort(self, database: str, order: BackupOrder) -> None:
-        """End a backup and leave nothing of it; fine when it has ended."""
+        """End a backup and leave nothing of it; fine when it has ended.
+
+        :raises NodeOffline: its node does not answer; says what becomes of it.
+        """
         record = read_record(self._cluster, database) or Record()
         if record.backup == order:
-            self._cluster.call(running.abort.on(order.node, database, order), timeout=120.0)
+            try:
+                self._cluster.call(running.abort.on(order.node, database, order), timeout=120.0)
+            except NodeOffline:
+                raise NodeOffline(
+                    f"n{order.node}, which takes the backup, does not answer; the backup is given up by itself when "
+                    f"that lasts {_LOST_AFTER:g} s (db_info shows operation None then). If the node is lost, "
+                    "db_suspend_nodes has the database go on without it at once"
+                ) from None
             self._look(database, order)
 
     def progress(self, database: str) -> Progress | None:
@@ -109,13 +119,14 @@ class Attendant:
         if record.backup is not None:
             shown: Progress = self._cluster.call(running.look.on(record.backup.node, database, record.backup))
             return shown
-        return self._restoring(database, record.restore) if record.restore else None
+        under_way = restoring(record)
+        return self._restoring(database, under_way.order) if under_way else None
 
     def _restoring(self, database: str, order: RestoreOrder) -> Progress:
         conf = self._cluster.conf()
         for node in conf.require_volume(conf.require_database(database).data_volume).nodes:
             with suppress(ConfDError):
-                found: Progress | None = self._cluster.call(restoring.progress.on(node, database))
+                found: Progress | None = self._cluster.call(progress.on(node, database))
                 if found is not None:
                     return found
         return Progress(name=order.path, total=sum(link.plain for link in order.chain))

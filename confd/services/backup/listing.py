@@ -10,6 +10,7 @@ from confd.services.backup.location import time_of
 
 _GIB: Final = 1 << 30
 _MINUTE: Final = "%Y-%m-%d %H:%M"
+_LAST: Final = datetime(9999, 12, 31, 23, 59, tzinfo=UTC).timestamp()
 
 
 def describe_backups(backups: Backups, database: str, now: float, *, foreign: bool = False) -> list[dict[str, Any]]:
@@ -43,5 +44,5 @@ def describe_backup(backups: Backups, backup: Backup, database: str, now: float)
 
 
 def format_minute(time: float) -> str:
-    """Return a time (UTC seconds) as lists show it."""
-    return datetime.fromtimestamp(time, UTC).strftime(_MINUTE)
+    """Return a time (UTC seconds) as lists show it; what lies beyond all calendars as the last minute of them."""
+    return datetime.fromtimestamp(min(max(time, 0.0), _LAST), UTC).strftime(_MINUTE)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.exaconf import BucketFs, Conf, Configuration, Database, DriverSource, ObjectVolume, Volume, VolumeType
-from confd.model.errors import AlreadyExists, InvalidParameter, NotFound, Unsupported, WrongState
+from confd.model.errors import AlreadyExists, InUse, InvalidParameter, NotFound, Unsupported, WrongState
 from confd.model.secret import Secret
 from confd.model.sizes import parse_size
 from confd.services.database.engine.ldap import parse_servers
@@ -222,10 +222,17 @@ def remarks(conf: Conf, database: Database, wishes: Wishes) -> Iterator[str]:
         )
 
 
-def check_data_volume(volume: Volume) -> None:
-    """Refuse a volume that is not for data."""
+def check_data_volume(conf: Configuration, volume: Volume) -> None:
+    """Refuse a volume that is not for data, or that takes snapshots: moving a database would destroy them.
+
+    :raises WrongState: it is for something else.
+    :raises InUse: names the database whose snapshots it takes.
+    """
     if volume.type is not VolumeType.DATA:
         raise WrongState(f"volume {volume.name} is an {volume.type} volume; a database needs a data volume")
+    taker = next((known.name for known in conf.databases.values() if known.snapshot_volume == volume.name), None)
+    if taker is not None:
+        raise InUse(f"volume {volume.name!r} takes the snapshots of database {taker}; give a data volume of its own")
 
 
 def database_id(conf: Conf, name: str, given: str | None, fresh: str) -> str:

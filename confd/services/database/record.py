@@ -64,6 +64,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     copies of ``leaving`` nodes.
     ``backup`` is being taken; new data is made from ``restore``; ``virtual`` is open instead of the data; ``lineage``
     are the paths of the backups from which the present data was restored; ``last`` is how the last operation ended.
+    ``aborted`` is the generation whose making an administrator gave up.
     """
 
     wanted: Wanted = Wanted.STOPPED
@@ -96,6 +97,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     virtual: VirtualOrder | None = None
     lineage: tuple[str, ...] = ()
     last: Ended | None = None
+    aborted: str = ""
+
+
+class Restoring(msgspec.Struct, frozen=True):
+    """A restore that is under way, and the generation of the data that it makes."""
+
+    order: RestoreOrder
+    generation: str
 
 
 # msgspec gets a type ready when it is first used, and crashes when two threads do so at once.
@@ -105,6 +114,15 @@ msgspec.convert({}, Record)
 def new_generation() -> str:
     """Name data that is to be made."""
     return uuid.uuid4().hex
+
+
+def restoring(record: Record) -> Restoring | None:
+    """Return the restore of a database that is under way, or still taken back; also a backup that is being opened."""
+    if record.restore is not None and record.operation:
+        return Restoring(record.restore, record.next_generation)
+    if record.virtual is not None and record.wanted is Wanted.RUNNING and not record.settled:
+        return Restoring(record.virtual.order, record.virtual.generation)
+    return None
 
 
 def read_record(cluster: Cluster, database: str) -> Record | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.services.database.waiting import until
+
 
 @contextlib.contextmanager
 def held(base: Path) -> Iterator[None]:
@@ -17,8 +19,9 @@ def held(base: Path) -> Iterator[None]:
 
     Their servers take and answer statements meanwhile.
     """
-    stopped = [process.pid for process in psutil.process_iter() if _is_checkpointer(process, base)]
-    assert stopped
+    # A server that takes connections may not have given its processes their names yet.
+    until(lambda: bool(_checkpointers(base)))
+    stopped = _checkpointers(base)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -27,6 +30,10 @@ def held(base: Path) -> Iterator[None]:
         for pid in stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def _checkpointers(base: Path) -> list[int]:
+    return [process.pid for process in psutil.process_iter() if _is_checkpointer(process, base)]
 
 
 def _is_checkpointer(process: psutil.Process, base: Path) -> bool:

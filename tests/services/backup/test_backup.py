@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from confd.model.errors import InvalidParameter
 from confd.services.backup.backup import Backup, Backups, Content, Status
 from confd.services.backup.catalogue import read_backups, write_status
-from confd.services.backup.listing import describe_backups
+from confd.services.backup.listing import describe_backups, format_minute
 from confd.services.backup.location import Location, find, parse_id, parse_path, parse_set, stamp_of, time_of
 from tests.services.backup.directory import DirectoryTarget
 
@@ -190,3 +191,10 @@ def test_the_list(tmp_path: Path) -> None:
     assert "expire_alterable" not in shown[2]
     assert (shown[2]["system"], shown[2]["last_item"]) == ("DB2", False)
     assert len(describe_backups(Backups([one, foreign, full]), "DB1", 100.0)) == 2
+
+
+@given(st.floats(allow_nan=False))
+@example(999_999_999_999 * 7 * 86400.0)
+def test_any_moment_is_shown(time: float) -> None:
+    """One that no calendar has, as earlier versions wrote it, must not hide all backups: the nearest one is shown."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", format_minute(time))

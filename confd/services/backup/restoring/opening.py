@@ -8,8 +8,7 @@ from typing import Final
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
 from confd.services.backup.order import VirtualOrder
-from confd.services.backup.restoring.operations import make
-from confd.services.backup.taking.taking import Ticker
+from confd.services.backup.restoring.operations import Restore, make, registered
 from confd.services.database.engine.data import read_content, remove, write_owned
 from confd.services.database.engine.layout import DataPlace, layout, make_directory
 from confd.services.database.engine.server import Server
@@ -38,6 +37,7 @@ def open_virtual(host: Host, database: str, virtual: VirtualOrder) -> InstanceSt
     """Fetch a backup and open it for reading; what is fetched already is opened as it is.
 
     :raises StorageCorrupted: a file of the chain is damaged.
+    :raises Canceled: by ``cancel_restore``, now or before.
     """
     server = VirtualServer(host, database)
     server.layout.make()
@@ -45,8 +45,10 @@ def open_virtual(host: Host, database: str, virtual: VirtualOrder) -> InstanceSt
     content = read_content(server.place.data)
     if content is None or content.marker.generation != virtual.generation:
         workshop = Workshop(server.place, server.layout.account)
-        with workshop.alone():
-            make(server, workshop, virtual.order, virtual.generation, Ticker())
+        work = Restore(virtual.order, virtual.generation, workshop)
+        with registered(host, database, work), workshop.alone():
+            work.ticker.check()
+            make(server, workshop, virtual.order, virtual.generation, work.ticker)
             # Recovery that never ends is what nobody can write into.
             write_owned(workshop.place.unfinished / "standby.signal", "", server.layout.account)
             workshop.exchange()

@@ -39,7 +39,7 @@ _MARGIN: Final = 64 << 20
 _FLUSH_EVERY: Final = 0.25
 
 
-class _Restore:
+class Restore:
     """One that is under way in this daemon."""
 
     def __init__(self, order: RestoreOrder, generation: str, workshop: Workshop) -> None:
@@ -48,10 +48,11 @@ class _Restore:
         self.ticker.on_stop(workshop.kill)
 
     def progress(self) -> Progress:
+        """Return how far it is."""
         return self.ticker.progress(self.order.path)
 
 
-_RUNNING: dict[tuple[Path, str], _Restore] = {}
+_RUNNING: dict[tuple[Path, str], Restore] = {}
 _CANCELED: set[tuple[Path, str]] = set()
 """Generations whose restore was given up: what was ordered before and arrives only now is refused."""
 _LOCK: Final = threading.Lock()
@@ -70,7 +71,7 @@ def restore(host: Host, database: str, generation: str, order: RestoreOrder) -> 
         return
     server.layout.make()
     workshop = Workshop(server.place, server.layout.account)
-    with _registered(host, database, _Restore(order, generation, workshop)) as running, workshop.alone():
+    with registered(host, database, Restore(order, generation, workshop)) as running, workshop.alone():
         # It may have waited for others who work on this data.
         running.ticker.check()
         try:
@@ -259,7 +260,11 @@ def _has(server: Server, generation: str) -> bool:
 
 
 @contextmanager
-def _registered(host: Host, database: str, running: _Restore) -> Iterator[_Restore]:
+def registered(host: Host, database: str, running: Restore) -> Iterator[Restore]:
+    """Have a restore be seen, and canceled, by others.
+
+    :raises Canceled: it was, now or before.
+    """
     key = (host.root, database)
     with _LOCK:
         if (host.root, running.generation) in _CANCELED:
@@ -269,6 +274,10 @@ def _registered(host: Host, database: str, running: _Restore) -> Iterator[_Resto
         _RUNNING[key] = running
     try:
         yield running
+    except ConfDError:
+        # A program that was killed because of it complains of something else.
+        running.ticker.check()
+        raise
     finally:
         with _LOCK:
             del _RUNNING[key]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -37,18 +36,25 @@ def delete(host: Host, volume: str, paths: list[str]) -> None:
         host.say(f"{path} is deleted")
 
 
-@operation("backup.delete_expired")
-def delete_expired(host: Host, volume: str, database: str | None, now: float, kept: list[str]) -> list[str]:
-    """Delete the expired backups that nothing needs; return their paths.
+@operation("backup.expired")
+def expired(host: Host, volume: str, database: str | None, now: float, kept: list[str]) -> list[str]:
+    """Return the paths of the expired backups that nothing needs, in an order in which they can be deleted.
 
     :param database: of this one only.
     :param kept: paths of backups that an operation uses.
     """
+    return [one.path for one in expendable(read_backups(open_target(host, volume), database), now, kept)]
+
+
+@operation("backup.delete_expired")
+def delete_expired(host: Host, volume: str, path: str, now: float, kept: list[str]) -> bool:
+    """Delete a backup if it has expired and nothing needs it; tell whether it did."""
     target = open_target(host, volume)
-    gone = [one.path for one in expendable(read_backups(target, database), now, kept)]
-    for path in gone:
-        _delete(target, path)
-    return gone
+    known = read_backups(target, parse_path(path).database)
+    if all(one.path != path for one in expendable(known, now, kept)):
+        return False
+    _delete(target, path)
+    return True
 
 
 @operation("backup.set_expiry")
@@ -82,7 +88,7 @@ def retain(cluster: Cluster, database: str, order: BackupOrder) -> None:
 
     It does not wait: the backups of other databases are looked after meanwhile.
     """
-    threading.Thread(target=_give_way, args=(cluster, order, database), name="retention", daemon=True).start()
+    threading.Thread(target=delete_all_expired, args=(cluster, order, database), name="retention", daemon=True).start()
 
 
 def make_room(cluster: Cluster, database: str, order: BackupOrder) -> None:
@@ -94,23 +100,30 @@ def make_room(cluster: Cluster, database: str, order: BackupOrder) -> None:
         _log.warning("space_not_known", volume=order.volume, reason=error.message)
         return
     if left is not None and left < (size // _INCREMENTAL_SHARE if order.location.level else size):
-        _give_way(cluster, order, None)
+        delete_all_expired(cluster, order)
+
+
+def delete_all_expired(cluster: Cluster, order: BackupOrder, database: str | None = None) -> None:
+    """Delete the expired backups on the volume of a backup; what fails is logged.
+
+    What is in use is asked again before each: another backup may have chosen it as its base meanwhile.
+
+    :param database: of this one only.
+    """
+    gone: list[str] = []
+    try:
+        look = expired.on(order.node, order.volume, database, order.began, _kept(cluster, order))
+        for path in cluster.call(look, timeout=600.0):
+            command = delete_expired.on(order.node, order.volume, path, order.began, _kept(cluster, order))
+            gone += [path] if cluster.call(command, timeout=600.0) else []
+    except ConfDError as error:
+        _log.warning("expired_backups_stay", volume=order.volume, reason=error.message)
+    _log.info("expired_backups_deleted", volume=order.volume, backups=gone)
 
 
 def records_of(cluster: Cluster) -> list[Record]:
     """Return the runtime records of all databases."""
     return [record for name in cluster.conf().databases if (record := read_record(cluster, name)) is not None]
-
-
-def _give_way(cluster: Cluster, order: BackupOrder, database: str | None) -> None:
-    try:
-        kept = _kept(cluster, order)
-        command = delete_expired.on(order.node, order.volume, database, order.began, kept)
-        gone: Sequence[str] = cluster.call(command, timeout=600.0)
-    except ConfDError as error:
-        _log.warning("expired_backups_stay", volume=order.volume, reason=error.message)
-    else:
-        _log.info("expired_backups_deleted", volume=order.volume, backups=list(gone))
 
 
 def _kept(cluster: Cluster, order: BackupOrder) -> list[str]:

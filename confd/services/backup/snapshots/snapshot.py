@@ -91,32 +91,37 @@ def require_snapshot_volume(conf: Configuration, database: Database) -> Volume:
     return conf.require_volume(database.snapshot_volume)
 
 
-def check_snapshot_volume(conf: Configuration, name: str, data_volume: str, active_nodes: Iterable[int]) -> None:
+def check_snapshot_volume(
+    conf: Configuration,
+    name: str,
+    data_volume: str,
+    active_nodes: Iterable[int],
+    parameter: str = "snapshot_sync_volume",
+) -> None:
     """Refuse what cannot hold the snapshots of a database.
 
+    :param parameter: what gave the name, for messages.
     :raises NotFound: there is no such volume.
     :raises Unsupported: it is an object volume.
     :raises InvalidParameter: it is no data volume, keeps further copies, or has no segment where snapshots are taken.
     """
     if conf.find(ObjectVolume, name) is not None:
-        raise Unsupported(
-            f"snapshot_sync_volume: {name!r} is an object volume, which is not supported yet; give a data volume"
-        )
+        raise Unsupported(f"{parameter}: {name!r} is an object volume, which is not supported yet; give a data volume")
     volume = conf.require_volume(name)
     holder = next((known.name for known in conf.databases.values() if known.data_volume == name), None)
     if holder is not None:
-        raise InUse(f"snapshot_sync_volume: {name!r} holds the data of database {holder}; give another volume")
+        raise InUse(f"{parameter}: {name!r} holds the data of database {holder}; give another volume")
     if volume.type is not VolumeType.DATA or name == data_volume:
-        raise InvalidParameter(f"snapshot_sync_volume: {name!r} cannot take snapshots; give a data volume of its own")
+        raise InvalidParameter(f"{parameter}: {name!r} cannot take snapshots; give a data volume of its own")
     if volume.redundancy > 1:
         raise InvalidParameter(
-            f"snapshot_sync_volume: {name!r} has redundancy {volume.redundancy}, but a snapshot has one copy; "
+            f"{parameter}: {name!r} has redundancy {volume.redundancy}, but a snapshot has one copy; "
             "give a volume with redundancy 1, and keep backups on an archive volume"
         )
     missing = [node for node in active_nodes if node not in volume.nodes]
     if missing:
         raise InvalidParameter(
-            f"snapshot_sync_volume: {name!r} has no segment on {names(missing)}; snapshots are taken where the "
+            f"{parameter}: {name!r} has no segment on {names(missing)}; snapshots are taken where the "
             "primary is, so each active node needs one"
         )
 

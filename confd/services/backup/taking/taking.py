@@ -20,7 +20,7 @@ from typing import IO, Final
 
 from backports import zstd
 
-from confd.model.errors import Canceled, ConfDError, NodeError, StorageFailed
+from confd.model.errors import Canceled, ConfDError, Conflict, NodeError, StorageFailed
 from confd.services.backup.backup import Content, Status
 from confd.services.backup.catalogue import read_file, write_status
 from confd.services.backup.order import BackupOrder, Progress
@@ -91,6 +91,7 @@ def take(
     """
     location = order.location
     try:
+        _check_base(target, order)
         base = read_file(target, order.base.metadata, _LONGEST_MANIFEST) if order.base else None
         data, manifest = _save(order, source, target, ticker, base)
         with target.create(location.metadata) as writer:
@@ -111,6 +112,7 @@ def take(
             data=data,
             manifest=Content(len(manifest), hashlib.sha256(manifest).hexdigest(), len(manifest)),
         )
+        _check_base(target, order)
         write_status(target, location, status)
     except BaseException:
         with suppress(ConfDError):
@@ -124,6 +126,16 @@ def clean(target: BackupTarget, order: BackupOrder) -> None:
     prefix = order.location.directory
     target.delete([file.path for file in target.files(prefix)])
     target.sweep()
+
+
+def _check_base(target: BackupTarget, order: BackupOrder) -> None:
+    """Refuse to go on with a backup that could never be restored.
+
+    :raises Conflict: what it builds on was deleted after it had been chosen.
+    """
+    base = order.base
+    if base is not None and not any(file.path.startswith(base.status()) for file in target.files(base.directory)):
+        raise Conflict(f"{base.path}, on which the backup builds, was deleted meanwhile; take the backup again")
 
 
 def _save(

@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from confd.model.errors import Unsupported
+from confd.model.errors import Conflict, NodeOffline, Unsupported
 from confd.services.backup.restoring.verification import links_of
+from confd.services.backup.retention.removal import delete
 from confd.services.backup.running import verify
 from tests.servers import POSTGRESQL, require
 from tests.services.backup.conftest import ARCHIVE, Site
 from tests.services.backup.holding import held
 from tests.services.database.rig import NAME
+from tests.services.database.waiting import until
 
 
 def test_level_0_and_incremental_ones(site: Site) -> None:
@@ -60,6 +62,34 @@ def test_another_master_goes_on(site: Site) -> None:
     assert site.backups().find(order.location.path)
     site.attendant.begin(NAME, order)
     assert site.supervision.record(NAME).operation == ""
+
+
+def test_a_backup_whose_base_was_deleted_fails(site: Site) -> None:
+    """Also when it has read of it all that it needs: it would be whole, and could never be restored."""
+    full = site.take()
+    order = site.order(1)
+    with held(site.rig.base):
+        site.attendant.begin(NAME, order)
+        until(lambda: any(site.rig.layout(11).config.glob("base-*")))
+        delete.function(site.host, ARCHIVE, [full.path])
+    site.ended(order)
+    last = site.supervision.record(NAME).last
+    assert last
+    assert (last.code, full.path in last.message) == (Conflict.code, True), last
+    assert site.target.files() == []
+
+
+def test_a_backup_of_a_lost_node_is_not_aborted(site: Site) -> None:
+    """Nobody can end it there: the error says that it is given up by itself, and what to do meanwhile."""
+    order = site.order()
+    with held(site.rig.base):
+        site.attendant.begin(NAME, order)
+        site.rig.cluster.offline.add(site.node)
+        with pytest.raises(NodeOffline, match=r"n11, which takes the backup, .* itself .* db_suspend_nodes"):
+            site.attendant.abort(NAME, order)
+        site.rig.cluster.offline.clear()
+        site.attendant.abort(NAME, order)
+    assert site.supervision.record(NAME).backup is None
 
 
 def test_incremental_backups_need_postgresql_17(make_site: Callable[..., Site]) -> None:
