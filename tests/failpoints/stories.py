@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confd.model.errors import NodeError, NodeOffline, WrongState
+from confd.model.errors import NodeError, NodeOffline, NoQuorum, WrongState
 from confd.services.nodes.mastership import AFFINITIES
 from tests.cluster.harness import Cluster
 from tests.failpoints.evidence import ask, is_unlocked, journal_of
@@ -237,7 +237,9 @@ def _nodes_resuming(cluster: Cluster, name: str, number: int) -> Story:
         return bool(cluster.run("node_state", _ASKED)["13"] == "online")
 
     before = (("node_suspend", {"nid": 13, "disable": True}),)
-    return Story("node_resume", {"nid": 13, "enable": True}, back, before, on_nodes=True)
+    # Without n13, which is suspended, a dead one leaves too few: what was not recorded yet is refused.
+    may_fail = (NoQuorum.code,)
+    return Story("node_resume", {"nid": 13, "enable": True}, back, before, may_fail=may_fail, on_nodes=True)
 
 
 def _mastership(cluster: Cluster, name: str, number: int) -> Story:

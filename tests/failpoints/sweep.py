@@ -140,8 +140,7 @@ class Sweep:
             self.order(node, FAILING if goes_back and node == ranks[0] else "")
         caller = Caller(self.cluster, ranks[-1], (story.job, story.params))
         caller.run()
-        assert caller.problem is None, (caller.call, caller.problem)
-        self.settled(caller.job_id)
+        self._told(caller)
         cases = [
             Case(teller, rank, point, count, goes_back)
             for rank, node in enumerate(ranks)
@@ -172,7 +171,7 @@ class Sweep:
         assert not caller.is_alive(), f"{case}: the call hangs{self.cluster.logs()}"
         lost = case.how is How.TAKEN_OVER and self._is_lost(caller)
         if not lost:
-            self.settled(caller.job_id)
+            self._told(caller)
         if lost or caller.result.get("result_code"):
             until(
                 lambda: trees(self.cluster, story.directory or "/") == before,
@@ -197,7 +196,7 @@ class Sweep:
         assert self.arrivals(master)[point] == 1
         self.revive()
         caller.join(90)
-        self.settled(caller.job_id)
+        self._told(caller)
         self._check(story, caller)
 
     def strand(self, teller: Teller) -> None:
@@ -223,7 +222,7 @@ class Sweep:
             os.kill(self.pids[victim], signal.SIGCONT)
             go.touch()
         until(lambda: self.arrivals(victim)[Failpoint.RUN_KEPT] > 1, "both have ended")
-        self.settled(caller.job_id)
+        self._told(caller)
         assert trees(self.cluster) == before, "nothing is left of what was undone"
         self._check(story, caller, (NodeOffline.code,))
 
@@ -293,7 +292,6 @@ class Sweep:
 
     def _check(self, story: Story, caller: Caller, allowed: Sequence[int] = ()) -> None:
         """Check that the job ended once, with its effect or without a trace, and that all nodes agree."""
-        assert caller.problem is None, (caller.call, caller.problem, self.cluster.logs())
         assert caller.job_id not in self.ids, f"{caller.job_id} was given out twice"
         self.ids.add(caller.job_id)
         code, output = caller.result["result_code"], caller.result.get("result_output")
@@ -306,7 +304,8 @@ class Sweep:
 
     def _is_lost(self, caller: Caller) -> bool:
         """Tell whether only the old master had the record of a job, so that whoever asks is told that there is none."""
-        unknown = isinstance(caller.problem, xmlrpc.client.Fault) and caller.job_id in caller.problem.faultString
+        refused = isinstance(caller.problem, xmlrpc.client.Fault) and caller.job_id
+        unknown = bool(refused) and caller.job_id in str(caller.problem)
         if unknown:
             known = f"SELECT 1 FROM records WHERE key = '{caller.job_id}'"
             assert not any(list(self._ask(node, known)) for node in self.cluster.addresses), caller.problem
@@ -322,6 +321,11 @@ class Sweep:
         until(lambda: story.effect(output), f"{story} shows its effect{self.cluster.logs()}")
         for call in story.after:
             self._finish(call)
+
+    def _told(self, caller: Caller) -> None:
+        """Check that a caller got an answer, and wait until all nodes know it."""
+        assert caller.problem is None, (caller.call, caller.problem, self.cluster.logs())
+        self.settled(caller.job_id)
 
     def settled(self, job_id: str) -> None:
         """Wait until the end of a job, its debts and its revision are on every node."""

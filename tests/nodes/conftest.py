@@ -26,9 +26,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(coroutine: Coroutine[Any, Any, None]) -> None:
+def run(coroutine: Coroutine[Any, Any, None], seconds: float = 60) -> None:
     """Run a test that needs a loop; it cannot hang."""
-    asyncio.run(asyncio.wait_for(coroutine, 60))
+    asyncio.run(asyncio.wait_for(coroutine, seconds))
 
 
 async def until(promise: Callable[[], Any]) -> Any:

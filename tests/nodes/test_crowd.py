@@ -34,4 +34,4 @@ def test_a_change_costs_the_same_however_large_the_configuration_is(node_files: 
         assert max(large) < max(small) + 2_000
         assert max(large) < 1_000 * COMMITS
 
-    run(test())
+    run(test(), seconds=2 * NODES)
