@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from confd.model.failpoints import Failpoint
-from tests.failpoints.cases import BACKWARDS, MOVING, Case, How, rehearse, sample, shuffled, strike, tellers
-from tests.failpoints.stories import STORIES
+from tests.failpoints.cases import BACKWARDS, MOVING, Case, How, rehearse, sample, shuffled, strike, tellers, title
+from tests.failpoints.stories import STORIES, Teller
 from tests.failpoints.sweep import Sweep, swept
 from tests.seeds import seeds
 from tests.servers import ETCD, require
 from tests.torture import long
 
-SECONDS = 480.0
+SECONDS = 300.0
 (SEED,) = seeds([], 1)
 #: Where a master stands still for longer than its lease lasts.
 STANDING = (
@@ -38,18 +38,42 @@ def test_another_node_may_lead_meanwhile(sweep: Sweep) -> None:
     strike(sweep.run, [chosen._replace(how=How.SUCCEEDED)])
 
 
+@pytest.fixture(scope="module")
+def rehearsed(sweep: Sweep) -> list[Case]:
+    """Give all cases with etcd."""
+    return rehearse(sweep.rehearse, tellers(everything=True))
+
+
+@long
+def test_every_failpoint_is_on_the_way_of_a_job(rehearsed: list[Case]) -> None:
+    """So each of them is part of the sweep."""
+    assert set(Failpoint) - {case.point for case in rehearsed} == {*MOVING}
+
+
+@long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("teller", tellers(everything=False), ids=title)
+def test_masters_may_die_at_every_failpoint(sweep: Sweep, rehearsed: list[Case], teller: Teller) -> None:
+    """Whoever dies there loses nothing; every other one comes back only when another node leads."""
+    cases = [case for case in rehearsed if (case.teller, case.rank) == (teller, 0)]
+    strike(sweep.run, _mixed(cases))
+
+
 @long
 @pytest.mark.timeout(900)
-def test_nodes_may_die_at_every_failpoint(sweep: Sweep) -> None:
-    """Whoever dies there loses nothing; every other master comes back only when another node leads."""
-    everything = rehearse(sweep.rehearse, tellers(everything=True))
-    assert set(Failpoint) - {case.point for case in everything} == {*MOVING}
+def test_nodes_may_die_at_failpoints_of_further_stories(sweep: Sweep, rehearsed: list[Case]) -> None:
+    """Also those that do not lead; at as many points as there is time for."""
+    further = [case for case in rehearsed if case.rank or case.teller not in tellers(everything=False)]
+    strike(sweep.run, _mixed(further), SECONDS)
+
+
+def _mixed(cases: list[Case]) -> list[Case]:
+    """Take each point once for each story and rank; while every other master is away another node leads."""
     print(f"SEED={SEED}")
-    chosen = [
+    return [
         case._replace(how=How.SUCCEEDED) if case.rank == 0 and number % 2 else case
-        for number, case in enumerate(shuffled(everything, SEED))
+        for number, case in enumerate(shuffled(cases, SEED))
     ]
-    strike(sweep.run, chosen, SECONDS)
 
 
 @long
