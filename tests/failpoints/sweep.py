@@ -249,8 +249,10 @@ class Sweep:
         if case.how is How.TAKEN_OVER:
             self._take_over(survivors[0])
         if case.how.away:
-            until(lambda: any(map(self.master_on, survivors)), f"{case}: another node leads{self.cluster.logs()}")
-            risen = term_of(self.cluster, next(node for node in survivors if self.master_on(node)))
+            # Who leads now may have given its place to the next one before it is asked again.
+            leads = f"{case}: another node leads{self.cluster.logs()}"
+            leader = until(lambda: next(filter(self.master_on, survivors), None), leads)
+            risen = term_of(self.cluster, leader)
             assert risen > term, f"{case}: term {risen} after {term}"
         if case.how is How.STANDS_STILL:
             os.kill(self.pids[victim], signal.SIGCONT)
