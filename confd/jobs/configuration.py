@@ -6,11 +6,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from confd.cluster.following.replica import load_conf
-from confd.exaconf import BackupSchedule, Conf, Database, Node, Section, SnapshotSchedule, Trust, Volume, check, parse
+from confd.exaconf import (
+    BackupSchedule,
+    Conf,
+    Database,
+    Global,
+    Node,
+    Section,
+    SnapshotSchedule,
+    Trust,
+    Volume,
+    check,
+    parse,
+)
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
-from confd.jobs.observing import require_idle, require_stopped
+from confd.jobs.observing import check_port_of_nodes, require_idle, require_stopped
 from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.scheduler.context import Context
@@ -34,12 +46,14 @@ _HELD: Final[dict[type[Section], tuple[str, ...]]] = {
     Node: ("disks", "uuid", "private_net", "public_net", "state"),
     Volume: ("type", "size", "disk", "nodes", "num_master_nodes", "redundancy", "block_size", "stripe_size", "id"),
     Database: ("id", "data_volume", "nodes", "num_active_nodes"),
+    Global: ("cored_port",),
 }
-#: Jobs that change such fields.
+#: What changes such fields.
 _INSTEAD: Final[dict[type[Section], str]] = {
-    Node: "node_ip_batch, node_suspend, node_resume and the jobs of devices",
-    Volume: "the jobs st_volume_...",
-    Database: "the jobs db_...",
+    Node: "use node_ip_batch, node_suspend, node_resume and the jobs of devices",
+    Volume: "use the jobs st_volume_...",
+    Database: "use the jobs db_...",
+    Global: "every node was made to listen there",
 }
 #: Fields of a database that may change while it runs; all others are what its servers were started with.
 _LOOSE: Final = frozenset(
@@ -120,6 +134,8 @@ def _take_in(ctx: Context, wanted: Mapping[str, Section], changed: list[str]) ->
         before, after = ctx.committed.get(key), wanted.get(key)
         if isinstance(before, Database) and isinstance(after, Database):
             _check_database(ctx, before, after)
+        if isinstance(before, Global) and isinstance(after, Global) and before.xmlrpc_port != after.xmlrpc_port:
+            check_port_of_nodes(ctx, after.xmlrpc_port)
     for key in changed:
         section = wanted.get(key)
         if section is None:
@@ -134,15 +150,15 @@ def _check_real(before: Section | None, after: Section | None) -> None:
     section = after or before
     assert section is not None
     kind = type(section)
-    if kind not in _REAL:
-        return
-    adding, removing = _REAL[kind]
     if before is None or after is None:
+        if kind not in _REAL:
+            return
+        adding, removing = _REAL[kind]
         what, name = ("added", adding) if before is None else ("removed", removing)
         raise WrongState(f"[{section.key}] cannot be {what} in the file; use the job {name}")
-    held = [name for name in _HELD[kind] if _value(before, name) != _value(after, name)]
+    held = [name for name in _HELD.get(kind, ()) if _value(before, name) != _value(after, name)]
     if held:
-        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; use {_INSTEAD[kind]}")
+        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; {_INSTEAD[kind]}")
 
 
 def _check_database(ctx: Context, before: Database, after: Database) -> None:

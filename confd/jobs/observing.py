@@ -19,6 +19,7 @@ from confd.services.backup.retention.rules import used_by
 from confd.services.database.planning.seats import behind, seats, with_guests
 from confd.services.database.record import PREFIX, Record, Wanted
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.nodes.ports import check_port
 from confd.services.storage.description import Content, Observed, User
 from confd.services.storage.devices import device_status
 from confd.services.storage.places import node_devices
@@ -42,6 +43,16 @@ def node_states(ctx: Context) -> dict[int, NodeState]:
     """Return the states of all nodes as they are now; a rerun gets the same ones."""
     told = ctx.learn("nodes", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
     return {int(node): NodeState(state) for node, state in told.items()}
+
+
+def check_port_of_nodes(ctx: Context, port: int) -> None:
+    """Refuse a port that somebody else listens on; nodes that are away are not asked.
+
+    :raises InUse: says who does, and where.
+    """
+    for node, state in node_states(ctx).items():
+        if state is NodeState.ONLINE:
+            ask(ctx, check_port.on(node, port=port))
 
 
 def database_record(ctx: Context, name: str) -> Record:

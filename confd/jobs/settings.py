@@ -10,7 +10,9 @@ from confd.exaconf import Configuration, Form, Global, Section, name_of, public_
 from confd.exaconf.fields import KeyField, plan
 from confd.exaconf.quoting import join_items
 from confd.exaconf.tree import join_header, split_header
+from confd.exaconf.validation import validate
 from confd.jobs import locks
+from confd.jobs.observing import check_port_of_nodes
 from confd.jobs.types import Settings
 from confd.model.errors import InvalidParameter, NotFound
 from confd.scheduler.context import Context
@@ -59,6 +61,10 @@ def general_settings(ctx: Context, changes: Settings) -> None:
         section = ctx.conf.global_ if name == Global.kind else ctx.conf.logging
         ctx.conf.put(_changed(section, values))
     _check_logging(ctx.conf)
+    if problems := sorted({*validate(ctx.conf.sections)} - {*validate(ctx.committed.sections)}):
+        raise InvalidParameter(f"changes: EXAConf would not fit together: {'; '.join(problems)}")
+    if ctx.conf.global_.xmlrpc_port != ctx.committed.global_.xmlrpc_port:
+        check_port_of_nodes(ctx, ctx.conf.global_.xmlrpc_port)
 
 
 @job(READ, allow=_ADMINISTRATORS)

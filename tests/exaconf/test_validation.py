@@ -199,3 +199,19 @@ def test_upgrade() -> None:
     assert upgraded(Global(conf_version="8.20.0")).conf_version == CONF_VERSION
     with pytest.raises(InvalidParameter, match=r"2999\.1"):
         upgraded(Global(conf_version="2999.1"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"xmlrpc_port": 3250}, "[Global] XMLRPCPort: 3250 is [Global] CoredPort as well"),
+        ({"xmlrpc_port": 22}, "[Global] SSHPort: 22 is [Global] XMLRPCPort as well"),
+        ({"xmlrpc_port": 8563}, "[DB : DB1] Port: 8563 is [Global] XMLRPCPort as well"),
+        ({"ssh_port": 2021}, "[EXAVolume : ArchiveVolume1] FtpPort: 2021 is [Global] SSHPort as well"),
+        ({"cored_port": 2581}, "[BucketFS : bfsdefault] HttpsPort: 2581 is [Global] CoredPort as well"),
+    ],
+)
+def test_ports_of_the_daemon_are_for_nothing_else(conf: Conf, changes: dict[str, int], problem: str) -> None:
+    """What every node listens on is taken, whatever wants it."""
+    (found,) = problems(conf, msgspec.structs.replace(conf.global_, **changes))
+    assert found.startswith(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from confd.exaconf import Conf, Database, ExaStorage, Group, Volume, VolumeType, render, to_stored
-from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
+from confd.model.errors import Conflict, InUse, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.model.sizes import Bytes
 from confd.model.states import DatabaseState
@@ -65,6 +66,14 @@ def test_commit_without_changes(stage: Stage) -> None:
         ("Devices = dev.1", "Devices = dev.9", "COMMIT", WrongState, r"\[Node : 11\] disks cannot be changed"),
         ("Size = 1 MiB", "Size = 2 MiB", "COMMIT", WrongState, r"\[EXAVolume : V1\] size cannot be changed"),
         ("[EXAVolume : V1]", "[EXAVolume : V2]", "COMMIT", WrongState, "st_volume_delete"),
+        (
+            "CoredPort = 3250",
+            "CoredPort = 3251",
+            "COMMIT",
+            WrongState,
+            "cored_port cannot be changed in the file; every",
+        ),
+        ("XMLRPCPort = 20003", "XMLRPCPort = 3250", "COMMIT", InvalidParameter, "3250 is .*CoredPort as well"),
         ("ConfVersion = ", "ConfVersion = 9", "COMMIT", InvalidParameter, "98.60.11"),
     ],
 )
@@ -162,6 +171,16 @@ def test_commit_refuses_an_old_copy(stage: Stage) -> None:
     stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
     with pytest.raises(InvalidParameter, match=r"unedited copy of revision 1.*exaconf_rollback"):
         stage.run("exaconf_commit", text=text)
+
+
+def test_commit_refuses_a_port_that_is_taken(stage: Stage) -> None:
+    """A port for clients that somebody listens on would keep the daemon from opening it at its next start."""
+    with socket.create_server(("127.0.0.12", 0)) as other:
+        port = other.getsockname()[1]
+        # Nobody but this process can be asked here; on a cluster the daemon of the node is another one.
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InUse, match=f"port {port} of n12 .* is taken by"):
+            patch.setattr("confd.services.nodes.ports.is_own", lambda address, port: False)
+            stage.run("exaconf_commit", text=_file(stage, "XMLRPCPort = 20003", f"XMLRPCPort = {port}"))
 
 
 def test_commit_refuses_new_databases(stage: Stage) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -9,9 +12,11 @@ import pytest
 
 from confd.exaconf import User
 from confd.jobs.settings import ALLOWED
-from confd.model.errors import InvalidParameter, NotFound, PermissionDenied
+from confd.model.errors import InUse, InvalidParameter, NotFound, PermissionDenied
 from confd.model.secret import Secret
+from confd.model.states import NodeState
 from tests.jobs.stage import Stage
+from tests.jobs.test_database_schedules import database, volume
 
 VALUES: dict[str, dict[str, Any]] = {
     "Global": {
@@ -28,6 +33,8 @@ VALUES: dict[str, dict[str, Any]] = {
 def test_every_allowed_setting_can_be_changed(stage: Stage) -> None:
     """All documented keys are taken with numbers, texts, lists and truth values."""
     assert {name: set(keys) for name, keys in ALLOWED.items()} == {name: set(keys) for name, keys in VALUES.items()}
+    nodes = stage.conf.nodes.values()
+    stage.put(*(msgspec.structs.replace(node, public_net=f"10.0.0.{node.id}/24") for node in nodes))
     stage.run("general_settings", changes=VALUES)
     known = stage.conf.global_
     assert (known.ssh_port, known.xmlrpc_port, known.enable_load_balancer) == (2222, 443, True)
@@ -123,3 +130,38 @@ def test_plan(stage: Stage) -> None:
     planned = stage.plan("general_settings", changes={"Global": {"Hugepages": "host"}})
     assert list(planned.changes) == ["Global"]
     assert stage.conf.global_.hugepages == "0"
+
+
+def test_a_port_that_is_taken_is_refused(stage: Stage) -> None:
+    """Whoever holds it: the daemon itself, a database, or a process of any node that is there."""
+    stage.put(volume("Data", 0), database("DB1"))
+    for port, place in ((3250, "CoredPort"), (22, "SSHPort"), (8563, r"\[DB : DB1\] Port")):
+        with pytest.raises(InvalidParameter, match=place):
+            stage.run("general_settings", changes={"Global": {"XMLRPCPort": port}})
+    code = "import socket; s = socket.create_server(('127.0.0.12', 0)); print(s.getsockname()[1], flush=True); input()"
+    taken = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with taken:
+        assert taken.stdout is not None
+        port = int(taken.stdout.readline())
+        before = stage.conf
+        with pytest.raises(InUse, match=rf"port {port} of n12 \(127.0.0.12\) is taken by process {taken.pid} \("):
+            stage.run("general_settings", changes={"Global": {"XMLRPCPort": port}})
+        assert stage.conf is before
+        stage.states[12] = NodeState.OFFLINE
+        stage.run("general_settings", changes={"Global": {"XMLRPCPort": port}})
+        taken.communicate()
+
+
+def test_the_port_that_is_in_use_may_be_set_again(stage: Stage) -> None:
+    """The daemon itself listens on the old port until it is started anew: that is no hindrance to going back."""
+    with socket.create_server(("127.0.0.11", 0)) as own:
+        port = own.getsockname()[1]
+        stage.run("general_settings", changes={"Global": {"XMLRPCPort": port}})
+    assert stage.conf.global_.xmlrpc_port == port
+
+
+def test_what_was_wrong_before_does_not_hinder(stage: Stage) -> None:
+    """Only what a change makes wrong refuses it; so one thing can be put right after another."""
+    stage.put(msgspec.structs.replace(stage.conf.global_, cored_port=20003, cluster_name=""))
+    stage.run("general_settings", changes={"Global": {"XMLRPCPort": 20443}})
+    assert stage.conf.global_.xmlrpc_port == 20443
