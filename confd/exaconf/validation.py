@@ -17,6 +17,7 @@ RULES: Final[tuple[Callable[[Conf], Iterator[str]], ...]] = (
     cluster_rules.version,
     cluster_rules.global_,
     cluster_rules.names,
+    cluster_rules.values,
     cluster_rules.nodes,
     cluster_rules.unique,
     cluster_rules.accounts,

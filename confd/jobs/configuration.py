@@ -11,14 +11,17 @@ from confd.exaconf import (
     Conf,
     Database,
     Global,
+    Group,
     Node,
     Section,
     SnapshotSchedule,
     Trust,
+    User,
     Volume,
     check,
     parse,
 )
+from confd.exaconf.accounts import PREDEFINED_GROUPS, PREDEFINED_USERS
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
@@ -31,7 +34,6 @@ from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.backup.scheduling.cron import check_occurs
 from confd.services.backup.scheduling.schedules import cron_of
 from confd.services.backup.targets import archive_volume
-from confd.services.database.engine.memory import check_share
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 
@@ -47,6 +49,8 @@ _HELD: Final[dict[type[Section], tuple[str, ...]]] = {
     Volume: ("type", "size", "disk", "nodes", "num_master_nodes", "redundancy", "block_size", "stripe_size", "id"),
     Database: ("id", "data_volume", "nodes", "num_active_nodes"),
     Global: ("cored_port",),
+    User: ("id",),
+    Group: ("id",),
 }
 #: What changes such fields.
 _INSTEAD: Final[dict[type[Section], str]] = {
@@ -54,6 +58,8 @@ _INSTEAD: Final[dict[type[Section], str]] = {
     Volume: "use the jobs st_volume_...",
     Database: "use the jobs db_...",
     Global: "every node was made to listen there",
+    User: "the cluster itself acts as this user",
+    Group: "rights of jobs are given to this group",
 }
 #: Fields of a database that may change while it runs; all others are what its servers were started with.
 _LOOSE: Final = frozenset(
@@ -156,6 +162,8 @@ def _check_real(before: Section | None, after: Section | None) -> None:
         adding, removing = _REAL[kind]
         what, name = ("added", adding) if before is None else ("removed", removing)
         raise WrongState(f"[{section.key}] cannot be {what} in the file; use the job {name}")
+    if kind in (User, Group) and _value(section, "name") not in PREDEFINED_USERS | PREDEFINED_GROUPS:
+        return
     held = [name for name in _HELD.get(kind, ()) if _value(before, name) != _value(after, name)]
     if held:
         raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; {_INSTEAD[kind]}")
@@ -172,7 +180,6 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
         return
     require_stopped(ctx, after.name, f"changed in the file ({', '.join(settings)})")
     require_idle(ctx, after.name)
-    check_share(after.mem_size, after.num_active_nodes)
     if "wal_archive_volume" in settings and after.wal_archive_volume:
         archive_volume(ctx.conf, after.wal_archive_volume, None, f"[{after.key}] WalArchiveVolume")
     if draft_of(before) != draft_of(after):

@@ -40,7 +40,6 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
-_HUGEPAGES: Final = frozenset({"host", "auto"})
 
 
 @job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.section("Global"), locks.section("Logging")])
@@ -102,15 +101,17 @@ def _changed(section: Section, values: dict[str, Any]) -> Section:
 
 
 def _read(section: str, field: KeyField, value: Any) -> Any:
+    here = f"changes: [{section}] {field.name}"
     try:
         typed = field.codec.decode(_text(value))
-        _RULES.get(field.name, _anything)(typed)
-    except (ValueError, InvalidParameter) as error:
+    except (ValueError, InvalidParameter):
         shown = "the value" if field.codec.secret else repr(value)
-        why = f"; {error.message}" if isinstance(error, InvalidParameter) else ""
-        raise InvalidParameter(
-            f"changes: [{section}] {field.name}: {shown} is not valid, expected {field.codec.expected}{why}"
-        ) from None
+        raise InvalidParameter(f"{here}: {shown} is not valid, expected {field.codec.expected}") from None
+    if field.check is not None:
+        try:
+            field.check(typed)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{here}: {error.message}") from None
     return typed
 
 
@@ -123,46 +124,6 @@ def _text(value: Any) -> str:
     if isinstance(value, dict) or "\n" in str(value):
         raise ValueError(value)
     return str(value).strip()
-
-
-def _anything(value: Any) -> None:
-    return None
-
-
-def _check_networks(networks: tuple[str, ...]) -> None:
-    if "private" not in networks or not set(networks) <= {"private", "public"}:
-        raise InvalidParameter("give private, or private and public")
-
-
-def _check_hugepages(text: str) -> None:
-    if text not in _HUGEPAGES and not text.isdecimal():
-        raise InvalidParameter("give 0 (off), host, auto or a number of pages")
-
-
-def _check_tracker(text: str) -> None:
-    if text not in ("Jira", "Salesforce"):
-        raise InvalidParameter("give Jira or Salesforce")
-
-
-def _check_port(port: int) -> None:
-    if port == 0:
-        raise InvalidParameter("0 is no port; give 1 to 65535")
-
-
-def _check_rotation(types: tuple[str, ...]) -> None:
-    if not types or not set(types) <= {"local", "remote"}:
-        raise InvalidParameter("give local, remote or both")
-
-
-_RULES: Final[dict[str, Any]] = {
-    "Networks": _check_networks,
-    "Hugepages": _check_hugepages,
-    "IssueTracker": _check_tracker,
-    "SSHPort": _check_port,
-    "XMLRPCPort": _check_port,
-    "WebUIBackendPort": _check_port,
-    "LogRotationTypes": _check_rotation,
-}
 
 
 def _check_logging(conf: Configuration) -> None:

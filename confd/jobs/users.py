@@ -7,13 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from confd.exaconf import User, key_of
+from confd.exaconf.accounts import ROOT
 from confd.jobs import locks
 from confd.jobs.types import GroupNames, GroupRef, NewId, NewUserName, Password, SshKeys, UserId, UserName
 from confd.model.errors import AlreadyExists, InUse
 from confd.model.secret import Secret
 from confd.scheduler.context import Context
 from confd.scheduler.registry import MODIFY, READ, SELF, Allow, Substitute, job
-from confd.services.access.accounts import ROOT, find_group, find_user, owned_by, user_by_id
+from confd.services.access.accounts import find_group, find_user, owned_by, user_by_id
 from confd.services.access.passwords import encode
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))

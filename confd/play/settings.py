@@ -10,13 +10,13 @@ from typing import Final
 
 import msgspec
 
+from confd.exaconf.values import check_share
 from confd.model.errors import InvalidParameter
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.play.parameters import as_bool, as_number, as_port
 from confd.play.record import Ssh
 from confd.play.store import StoreSettings, settle_store
-from confd.services.database.engine.memory import check_share
 
 NODE_PORT: Final = 3250
 SSH_PORT: Final = 20002

@@ -56,7 +56,7 @@ def test_what_does_not_fit_together_has_a_line(file: Path, capsys: Captured) -> 
     edit(file, "Checksum =", "    Checksum = NONE")
     number = edit(file, "^    Networks =", "    Networks = public")
     assert run(["validate"]) == 1
-    assert f"EXAConf line {number}: [Global] Networks: must contain 'private'" in capsys.readouterr().err
+    assert f"EXAConf line {number}: [Global] Networks: 'public' cannot be: give private" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,16 @@ def test_commit_without_changes(stage: Stage) -> None:
             "cored_port cannot be changed in the file; every",
         ),
         ("XMLRPCPort = 20003", "XMLRPCPort = 3250", "COMMIT", InvalidParameter, "3250 is .*CoredPort as well"),
+        (
+            "    [[exadefusr]]\n        ID = 500",
+            "    [[exadefusr]]\n        ID = 501",
+            "COMMIT",
+            WrongState,
+            "id cannot be",
+        ),
+        ("    [[exaadm]]\n        ID = 499", "    [[exaadm]]\n        ID = 44", "COMMIT", WrongState, "id cannot be"),
+        ("    [[exasaasusr]]", "    [[someone]]", "COMMIT", InvalidParameter, r"\[\[exasaasusr\]\]: is missing"),
+        ("Timezone = Europe/Berlin", "Timezone = Mars/X", "COMMIT", InvalidParameter, "no time zone"),
         ("ConfVersion = ", "ConfVersion = 9", "COMMIT", InvalidParameter, "98.60.11"),
     ],
 )

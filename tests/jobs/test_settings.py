@@ -57,7 +57,7 @@ def test_every_allowed_setting_can_be_changed(stage: Stage) -> None:
         ({"Global": {"NameServers": {"a": 1}}}, InvalidParameter, "NameServers"),
         ({"Global": {"WebUIDomain": "a\n[Users]"}}, InvalidParameter, "WebUIDomain"),
         ({"Global": {"Networks": "public"}}, InvalidParameter, "give private"),
-        ({"Global": {"Hugepages": "many"}}, InvalidParameter, "Hugepages: 'many' is not valid"),
+        ({"Global": {"Hugepages": "many"}}, InvalidParameter, "Hugepages: 'many' cannot be"),
         ({"Global": {"IssueTracker": "Trac"}}, InvalidParameter, "Jira or Salesforce"),
         ({"Global": {"EnableLoadBalancer": "maybe"}}, InvalidParameter, "True or False"),
         ({"Global": []}, InvalidParameter, "needs a mapping"),
