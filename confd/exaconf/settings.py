@@ -37,7 +37,7 @@ class Global(Section, frozen=True):
     enable_load_balancer: Annotated[bool, Key("EnableLoadBalancer")] = False
     authentication_token: Annotated[Secret | None, Key("AuthenticationToken", optional=True)] = None
     networks: Annotated[tuple[str, ...], Key("Networks", check=values.check_networks)] = ("private",)
-    name_servers: Annotated[tuple[str, ...], Key("NameServers")] = ("8.8.8.8",)
+    name_servers: Annotated[tuple[str, ...], Key("NameServers", check=values.check_addresses)] = ("8.8.8.8",)
     search_domains: Annotated[tuple[str, ...], Key("SearchDomains")] = ()
     c4_socket: Annotated[str, Key("C4Socket")] = "/var/run/c4_socket"
     timezone: Annotated[str, Key("Timezone", check=values.check_zone)] = "Europe/Berlin"

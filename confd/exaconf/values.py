@@ -6,6 +6,7 @@ A stored revision is read without these checks: what an earlier version took in 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -45,6 +46,15 @@ def check_port(port: int) -> None:
     """Check a port that cannot be off."""
     if port == 0:
         raise InvalidParameter("0 is no port; give 1 to 65535")
+
+
+def check_addresses(addresses: Sequence[str]) -> None:
+    """Check a list of IP addresses."""
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise InvalidParameter(f"{address!r} is no IP address; give some such as 8.8.8.8, 9.9.9.9") from None
 
 
 def check_rotation(types: Sequence[str]) -> None:

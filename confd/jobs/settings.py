@@ -103,7 +103,7 @@ def _changed(section: Section, values: dict[str, Any]) -> Section:
 def _read(section: str, field: KeyField, value: Any) -> Any:
     here = f"changes: [{section}] {field.name}"
     try:
-        typed = field.codec.decode(_text(value))
+        typed = field.codec.decode(_text(field, value))
     except (ValueError, InvalidParameter):
         shown = "the value" if field.codec.secret else repr(value)
         raise InvalidParameter(f"{here}: {shown} is not valid, expected {field.codec.expected}") from None
@@ -115,13 +115,22 @@ def _read(section: str, field: KeyField, value: Any) -> Any:
     return typed
 
 
-def _text(value: Any) -> str:
-    """Write a value as EXAConf does, for the codec to read."""
+def _text(field: KeyField, value: Any) -> str:
+    """Write a value as EXAConf does, for the codec to read.
+
+    :raises ValueError: the key cannot have a value of this kind.
+    """
     if value is None:
         return ""
-    if isinstance(value, (list, tuple)):
-        return join_items(tuple(str(item) for item in value))
-    if isinstance(value, dict) or "\n" in str(value):
+    if isinstance(value, (list, tuple)) and isinstance(field.default, tuple):
+        return join_items(tuple(_word(item) for item in value))
+    if isinstance(value, bool) and isinstance(field.default, bool):
+        return str(value)
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or "\n" in str(value):
         raise ValueError(value)
     return str(value).strip()
 

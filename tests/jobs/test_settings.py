@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from confd.exaconf import User
+from confd.exaconf import Conf, User, parse, render
+from confd.exaconf.validation import validate
 from confd.jobs.settings import ALLOWED
 from confd.model.errors import InUse, InvalidParameter, NotFound, PermissionDenied
 from confd.model.secret import Secret
 from confd.model.states import NodeState
-from tests.jobs.stage import Stage
+from tests.jobs.stage import Stage, sections
 from tests.jobs.test_database_schedules import database, volume
 
 VALUES: dict[str, dict[str, Any]] = {
@@ -55,6 +58,14 @@ def test_every_allowed_setting_can_be_changed(stage: Stage) -> None:
         ({"Global": {"XMLRPCPort": 70000}}, InvalidParameter, "XMLRPCPort: 70000 is not valid"),
         ({"Global": {"XMLRPCPort": 0}}, InvalidParameter, "0 is no port"),
         ({"Global": {"NameServers": {"a": 1}}}, InvalidParameter, "NameServers"),
+        ({"Global": {"NameServers": "not an ip"}}, InvalidParameter, "'not an ip' is no IP address"),
+        ({"Global": {"NameServers": True}}, InvalidParameter, "NameServers: True is not valid"),
+        ({"Global": {"NameServers": [["8.8.8.8"]]}}, InvalidParameter, "NameServers"),
+        ({"Global": {"NameServers": ["8.8.8.8\n9.9.9.9"]}}, InvalidParameter, "NameServers"),
+        ({"Global": {"SearchDomains": [True]}}, InvalidParameter, "SearchDomains"),
+        ({"Global": {"WebUIDomain": ["a.net", "b.net"]}}, InvalidParameter, "WebUIDomain"),
+        ({"Global": {"SSHPort": True}}, InvalidParameter, "SSHPort: True is not valid"),
+        ({"Global": {"Networks": "private, public"}}, InvalidParameter, r"\[Node : 11\] PublicNet"),
         ({"Global": {"WebUIDomain": "a\n[Users]"}}, InvalidParameter, "WebUIDomain"),
         ({"Global": {"Networks": "public"}}, InvalidParameter, "give private"),
         ({"Global": {"Hugepages": "many"}}, InvalidParameter, "Hugepages: 'many' cannot be"),
@@ -165,3 +176,24 @@ def test_what_was_wrong_before_does_not_hinder(stage: Stage) -> None:
     stage.put(msgspec.structs.replace(stage.conf.global_, cored_port=20003, cluster_name=""))
     stage.run("general_settings", changes={"Global": {"XMLRPCPort": 20443}})
     assert stage.conf.global_.xmlrpc_port == 20443
+
+
+_SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-1, 70000), st.text(max_size=6))
+_VALUES = st.one_of(
+    _SCALARS,
+    st.lists(st.one_of(_SCALARS, st.sampled_from(["private", "public", "local", "remote", "1.1.1.1"])), max_size=3),
+    st.sampled_from(["private", "private, public", "local", "Jira", "::1", "yes", {"a": 1}]),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([(name, key) for name in ALLOWED for key in ALLOWED[name] if key != "XMLRPCPort"]), _VALUES)
+def test_what_is_taken_fits_into_the_file(stage: Stage, key: tuple[str, str], value: Any) -> None:
+    """Whatever is given, it is refused, or EXAConf is as valid as before and reads back the same."""
+    stage.conf = before = Conf(1, sections())
+    try:
+        stage.run("general_settings", changes={key[0]: {key[1]: value}})
+    except (InvalidParameter, NotFound):
+        assert stage.conf is before
+    assert validate(stage.conf.sections) == []
+    assert Conf(1, parse(render(stage.conf.sections, 1)).sections).global_ == stage.conf.global_
