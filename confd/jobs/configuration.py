@@ -25,7 +25,7 @@ from confd.exaconf.accounts import PREDEFINED_GROUPS, PREDEFINED_USERS
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
-from confd.jobs.observing import check_port_of_nodes, require_idle, require_stopped
+from confd.jobs.observing import check_not_of_etcd, check_port_of_nodes, require_idle, require_stopped
 from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.scheduler.context import Context
@@ -141,6 +141,7 @@ def _take_in(ctx: Context, wanted: Mapping[str, Section], changed: list[str]) ->
         if isinstance(before, Database) and isinstance(after, Database):
             _check_database(ctx, before, after)
         if isinstance(before, Global) and isinstance(after, Global) and before.xmlrpc_port != after.xmlrpc_port:
+            check_not_of_etcd(ctx, after.xmlrpc_port, "[Global] XMLRPCPort")
             check_port_of_nodes(ctx, after.xmlrpc_port)
     for key in changed:
         section = wanted.get(key)
@@ -180,6 +181,8 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
         return
     require_stopped(ctx, after.name, f"changed in the file ({', '.join(settings)})")
     require_idle(ctx, after.name)
+    if "port" in settings:
+        check_not_of_etcd(ctx, after.port, f"[{after.key}] Port")
     if "wal_archive_volume" in settings and after.wal_archive_volume:
         archive_volume(ctx.conf, after.wal_archive_volume, None, f"[{after.key}] WalArchiveVolume")
     if draft_of(before) != draft_of(after):

@@ -12,7 +12,7 @@ from confd.exaconf.quoting import join_items
 from confd.exaconf.tree import join_header, split_header
 from confd.exaconf.validation import validate
 from confd.jobs import locks
-from confd.jobs.observing import check_port_of_nodes
+from confd.jobs.observing import check_not_of_etcd, check_port_of_nodes
 from confd.jobs.types import Settings
 from confd.model.errors import InvalidParameter, NotFound
 from confd.scheduler.context import Context
@@ -63,6 +63,7 @@ def general_settings(ctx: Context, changes: Settings) -> None:
     if problems := sorted({*validate(ctx.conf.sections)} - {*validate(ctx.committed.sections)}):
         raise InvalidParameter(f"changes: EXAConf would not fit together: {'; '.join(problems)}")
     if ctx.conf.global_.xmlrpc_port != ctx.committed.global_.xmlrpc_port:
+        check_not_of_etcd(ctx, ctx.conf.global_.xmlrpc_port, "changes: [Global] XMLRPCPort")
         check_port_of_nodes(ctx, ctx.conf.global_.xmlrpc_port)
 
 
