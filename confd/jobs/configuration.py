@@ -97,10 +97,7 @@ def exaconf_commit(ctx: Context, text: Text) -> list[str]:
             "[Global] if it was edited, or go back with exaconf_rollback"
         )
     if document.revision != ctx.committed.revision:
-        raise Conflict(
-            f"the file is of revision {document.revision}, the cluster is at {ctx.committed.revision}: "
-            "edit the present file (exaconf get) again"
-        )
+        raise Conflict(_outdated(document.revision, ctx.committed.revision))
     return _take_in(ctx, wanted, changed)
 
 
@@ -119,6 +116,15 @@ def exaconf_rollback(ctx: Context, revision: Revision) -> list[str]:
         raise NotFound(f"there is no revision {revision}; {oldest}")
     wanted = load_conf(ctx.store, ctx.service(Vault), revision).sections
     return _take_in(ctx, wanted, _differences(ctx.committed, wanted))
+
+
+def _outdated(old: int, now: int) -> str:
+    return (
+        f"the file is of revision {old}, the cluster is at {now}, and would lose what was changed since ('exaconf diff "
+        f"{old}' shows it): edit /exa/etc/EXAConf of a node that has the present file, or make these changes here, "
+        f"too, and set 'Revision = {now}'. This file stays until the next revision replaces it, and is kept beside it "
+        "then as EXAConf.edited"
+    )
 
 
 def _upgraded(sections: Mapping[str, Section]) -> dict[str, Section]:

@@ -171,8 +171,18 @@ def test_commit_refuses_an_edit_of_an_old_revision(stage: Stage) -> None:
     """An edit must not take back what was committed since."""
     text = _file(stage, "Threshold = 90", "Threshold = 80")
     stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
-    with pytest.raises(Conflict, match="the file is of revision 1, the cluster is at 2"):
+    with pytest.raises(Conflict, match="the file is of revision 1, the cluster is at 2") as caught:
         stage.run("exaconf_commit", text=text)
+    for way in ("exaconf diff 1", "set 'Revision = 2'", "EXAConf.edited"):
+        assert way in caught.value.message
+
+
+def test_an_edit_of_an_old_revision_can_be_brought_up(stage: Stage) -> None:
+    """What the refusal advises helps: with the changes since, and their revision, the file is taken in."""
+    text = _file(stage, "Threshold = 90", "Threshold = 80")
+    stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
+    text = text.replace("Hugepages = 0", "Hugepages = host").replace("Revision = 1\n", "Revision = 2\n")
+    assert stage.run("exaconf_commit", text=text).result == ["EXAStorage"]
 
 
 def test_commit_refuses_an_old_copy(stage: Stage) -> None:
