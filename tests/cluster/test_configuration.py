@@ -48,6 +48,8 @@ def test_an_edited_file_is_committed(plain: Cluster) -> None:
     done = exaconf(plain, "commit", node=12)
     assert done.returncode == 0, done.stdout + done.stderr
     plain.wait_same()
+    noted = path.with_name("EXAConf.commited.manually").read_text()
+    assert noted.startswith(f"'/exa/etc/EXAConf' : revision {plain.run('settings_list')['Global']['Revision']} : ")
     assert "Timezone = Europe/Lisbon" in (plain.root(13) / "etc/EXAConf").read_text()
     assert plain.run("settings_list", sections={"Global": ["Timezone"]}) == {"Global": {"Timezone": "Europe/Lisbon"}}
 
