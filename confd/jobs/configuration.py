@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from confd.cluster.following.replica import load_conf
@@ -34,6 +34,8 @@ from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.backup.scheduling.cron import check_occurs
 from confd.services.backup.scheduling.schedules import cron_of
 from confd.services.backup.targets import archive_volume
+from confd.services.database import definition
+from confd.services.database.engine.ldap import parse_servers
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 
@@ -187,6 +189,7 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
         return
     require_stopped(ctx, after.name, f"changed in the file ({', '.join(settings)})")
     require_idle(ctx, after.name)
+    _check_settings(ctx, after, settings)
     if "port" in settings:
         check_not_of_etcd(ctx, after.port, f"[{after.key}] Port")
     if "wal_archive_volume" in settings and after.wal_archive_volume:
@@ -195,6 +198,23 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
         check_with_engine(ctx, after)
     if before.version != after.version:
         check_upgrade(ctx, after)
+
+
+def _check_settings(ctx: Context, database: Database, changed: Sequence[str]) -> None:
+    """Refuse values that db_configure would refuse as parameters."""
+    checks: dict[str, Callable[[], object]] = {
+        "ldap_servers": lambda: parse_servers(database.ldap_servers),
+        "cache_volume_disk": lambda: definition.check_cache(database.cache_volume_disk or ""),
+        "initial_sql": lambda: definition.check_path(database.initial_sql or ""),
+    }
+    for name, check_value in checks.items():
+        if name in changed and _value(database, name):
+            try:
+                check_value()
+            except InvalidParameter as error:
+                raise InvalidParameter(f"[{database.key}] {name}: {error.message}") from None
+    if "cache_volume_disk" in changed:
+        definition.check_cache_disk(ctx.conf, database)
 
 
 def _check_schedules(ctx: Context, before: Database, after: Database) -> None:

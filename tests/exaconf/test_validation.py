@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from confd.exaconf import (
     CONF_VERSION,
@@ -25,6 +27,7 @@ from confd.exaconf import (
     other,
 )
 from confd.exaconf.accounts import PREDEFINED_GROUPS, PREDEFINED_USERS
+from confd.exaconf.ports import clashes
 from confd.exaconf.validation import upgraded, validate
 from confd.exaconf.volumes import RemoteType
 from confd.model.errors import InvalidParameter
@@ -271,3 +274,20 @@ def test_root_gets_in(conf: Conf, changes: dict[str, Any]) -> None:
     """The cluster itself acts as root."""
     (found,) = problems(conf, msgspec.structs.replace(conf.users["root"], **changes))
     assert found.startswith("[Users : root]: must have ID 0 and LoginEnabled True")
+
+
+@given(st.lists(st.integers(1, 6), min_size=5, max_size=5))
+def test_a_clash_is_found_exactly_when_there_is_one(ports: list[int]) -> None:
+    """Any of the daemon's ports that occurs again clashes; databases may share one."""
+    cored, xmlrpc, ssh, *served = ports
+    sections: list[Section] = [Global(cored_port=cored, xmlrpc_port=xmlrpc, ssh_port=ssh)]
+    for number, port in enumerate(served):
+        sections.append(
+            Database(
+                name=f"DB{number}", id=str(number), version="18", mem_size=Bytes(1), port=port, nodes=(11,),
+                num_active_nodes=1, data_volume="V",
+            )
+        )  # fmt: skip
+    found = list(clashes(Conf(1, {section.key: section for section in sections})))
+    own = [cored, xmlrpc, ssh]
+    assert bool(found) == (len({*own}) < len(own) or bool({*own} & {*served}))

@@ -111,6 +111,34 @@ def _database(stage: Stage, state: DatabaseState) -> None:
         ("Port = 8563", "Port = 8564", DatabaseState.RUNNING, WrongState, r"running; stop it .* in the file \(port\)"),
         ("Port = 8563", "Port = 8564", DatabaseState.STARTUP, WrongState, "state startup"),
         ("MemSize = 1 GiB", "MemSize = 1 MiB", DatabaseState.SETUP, InvalidParameter, "too little for 2 active nodes"),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    LdapServers = http://x",
+            DatabaseState.SETUP,
+            InvalidParameter,
+            "ldap_servers: .*http",
+        ),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    CacheVolumeDisk = x",
+            DatabaseState.SETUP,
+            InvalidParameter,
+            "disk:size",
+        ),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    CacheVolumeDisk = d:1 GiB",
+            DatabaseState.SETUP,
+            NotFound,
+            "no disk 'd'",
+        ),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    InitialSQL = x",
+            DatabaseState.SETUP,
+            InvalidParameter,
+            "not an absolute path",
+        ),
         ("Version = 18", "Version = 99", DatabaseState.SETUP, NotFound, "PostgreSQL 99"),
         ("PrivateNet = 127.0.0.11/8", "PrivateNet = 127.0.0.99/8", DatabaseState.SETUP, WrongState, "node_ip_batch"),
         ("Name = n11", "Name = n11\n    State = suspended", DatabaseState.SETUP, WrongState, "node_suspend"),
@@ -125,6 +153,14 @@ def test_the_file_is_no_way_around_checks(
     with pytest.raises(error, match=message):
         stage.run("exaconf_commit", text=_file(stage, old, new))
     assert stage.conf is before
+
+
+def test_the_port_of_etcd_is_refused_in_the_file(stage: Stage) -> None:
+    """Members of etcd are no part of EXAConf; their ports are known all the same."""
+    _database(stage, DatabaseState.SETUP)
+    stage.records["cluster/etcd"] = {"binary": "", "port": 2379, "token": "t"}
+    with pytest.raises(InvalidParameter, match=r"^\[DB : DB1\] Port: 2380 is a port of etcd"):
+        stage.run("exaconf_commit", text=_file(stage, "Port = 8563", "Port = 2380"))
 
 
 def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> None:
