@@ -21,6 +21,7 @@ from confd.api.gateway import Gateway
 from confd.api.malformed import Call, Limits, MalformedCall
 from confd.api.request import Credentials, Fault, Unauthorized
 from confd.model.errors import ConfDError
+from confd.model.states import NOT_READY
 
 log = structlog.get_logger("api")
 
@@ -44,6 +45,10 @@ class ClusterFacts(Protocol):
     def is_master(self) -> bool:
         """True when this node is the master."""
 
+    @property
+    def trouble(self) -> str:
+        """Why this node does not serve clients although it could by now; empty when there is no reason known."""
+
     def master(self) -> tuple[str, str] | None:
         """Return address and name of the master."""
 
@@ -58,9 +63,17 @@ class ApiServer:
         self._ready = False
 
     async def listen(self, address: str, port: int, tls: ssl.SSLContext) -> None:
-        """Serve HTTPS on an address."""
+        """Serve HTTPS on an address; may be tried again when it fails.
+
+        :raises OSError: the port cannot be listened on.
+        """
         await self._set_up()
-        await web.TCPSite(self._runner, address, port, ssl_context=tls, reuse_address=True).start()
+        site = web.TCPSite(self._runner, address, port, ssl_context=tls, reuse_address=True)
+        try:
+            await site.start()
+        except OSError:
+            await site.stop()
+            raise
 
     async def listen_on_socket(self, path: Path) -> None:
         """Serve on a unix socket that every OS user may open; the kernel tells who he is."""
@@ -91,7 +104,8 @@ class ApiServer:
     def _look_up(self, request: web.BaseRequest, path: str) -> Reply:
         if path == "/is_master":
             if not self._facts.ready:
-                return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="not ready yet")
+                text = f"{NOT_READY}: {why}" if (why := self._facts.trouble) else NOT_READY
+                return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=text)
             return web.Response(text="true" if self._facts.is_master else "false")
         if path == "/master":
             master = self._facts.master()

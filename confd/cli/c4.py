@@ -72,7 +72,8 @@ def ps() -> None:
     """List the nodes of all plays."""
     from confd.play import home, listing
 
-    print(listing.table([(known, _look(known)) for known in home.plays()]))
+    seen = [(known, _look(known)) for known in home.plays()]
+    print(listing.table(seen) + "".join(listing.troubles(nodes) for _, nodes in seen))
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -102,11 +103,17 @@ def connect(
 def wait(target: str | None, play_id: str | None, name: str | None, stage: str | None, timeout: float) -> None:
     """Wait until all nodes of a play are at a stage."""
     from confd.play import listing
-    from confd.play.starting import wait_stage
+    from confd.play.starting import check_troubles, wait_stage
 
     found, _, _ = find_play(target, play_id or name)
     wanted = listing.check_stage(stage or ("d" if found.database else "c"))
-    wait_stage(lambda: listing.has_reached(_look(found), wanted), timeout, f"stage {wanted} of play {found.number}")
+
+    def reached() -> bool:
+        short = listing.short_of(_look(found), wanted)
+        check_troubles({status.node.name: status.trouble for status in short})
+        return not short
+
+    wait_stage(reached, timeout, f"stage {wanted} of play {found.number}")
 
 
 @main.command()

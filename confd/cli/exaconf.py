@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from confd.cli.exaconf_file import file_of_node, problems, public_sections, read_text, value_of
+from confd.cli.exaconf_file import file_of_node, note_commit, problems, public_sections, read_text, value_of
 from confd.cli.exits import CommandError, Exit
 from confd.cli.place import Place, connect
 from confd.cli.plan_view import render_plan
@@ -116,7 +117,19 @@ def _commit(verbose: bool) -> int:
     if envelope.get("result_code"):
         return _print(envelope)
     sys.stdout.write(diff)
-    return _print_changes(envelope)
+    status = _print_changes(envelope)
+    if envelope.get("result_output"):
+        _note_commit(envelope.get("result_revision"))
+    return status
+
+
+def _note_commit(revision: object) -> None:
+    """Note on this node which revision was made by hand; tools that watch for manual changes read it."""
+    path = file_of_node().with_name("EXAConf.commited.manually")
+    try:
+        note_commit(path, revision, datetime.now())  # noqa: DTZ005 - administrators read it in the time of their machine
+    except OSError as error:
+        print(f"WARNING: the commit is not noted in {path}: {error.strerror}")
 
 
 @_exaconf.command("log")

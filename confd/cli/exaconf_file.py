@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +54,16 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise CommandError(f"{path} line {line}: not UTF-8 text", Exit.FAILED) from None
+
+
+def note_commit(path: Path, revision: object, now: datetime) -> None:
+    """Add a line about a file that was committed by hand; only its owner may read the list, as the file itself.
+
+    :raises OSError: it cannot be written.
+    """
+    line = f"'/exa/etc/EXAConf' : revision {revision} : {now:%d.%m.%Y - %H:%M:%S}\n"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+        file.write(line)
 
 
 def problems(text: str) -> Problems:

@@ -30,12 +30,12 @@ from confd.cluster.leading.member import OFFLINE_SECONDS
 from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.daemon.belonging import Belonging
 from confd.daemon.elections import Elections
+from confd.daemon.entrance import Entrance
 from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
 from confd.daemon.moving import Mover
 from confd.daemon.stores import authority, cluster_mark, open_elections, open_store
 from confd.daemon.switching import RESTART, Switch
-from confd.daemon.tls import api_tls
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeOffline, NoMaster, WrongState
 from confd.model.failpoints import Failpoint, reach
@@ -114,7 +114,7 @@ class Daemon:
         self._leases = open_leases(choice, identity.node)
         self.host = Host(
             identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
-            self._leases, end=self._leave,
+            self._leases, end=self._leave, trouble=lambda: self.trouble,
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
@@ -146,6 +146,7 @@ class Daemon:
             advice=lambda: self._elections.advice,
         )  # fmt: skip
         self._api = ApiServer(self._gateway, self)
+        self._entrance = Entrance(self._api, self.host)
 
     async def _start(self) -> None:
         if self._belonging.check():
@@ -162,8 +163,8 @@ class Daemon:
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
-        await self._open_when_caught_up()
         self._pruning = self._loop.create_task(self._prune())
+        await self._open_when_caught_up()
         self.ready = True
         READY.set()
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
@@ -230,7 +231,9 @@ class Daemon:
         if not self._conf().revision:
             # A new node knows neither users nor its port before somebody has told it the configuration.
             await caught_up
-        await self._open_api()
+        # The socket first: with it whatever keeps the port from opening can be put right.
+        await self._api.listen_on_socket(Path(self.identity.runtime) / "confd.sock")
+        await self._entrance.open()
         await caught_up
 
     def _at_home(self) -> Identity:
@@ -253,13 +256,6 @@ class Daemon:
         self.farewell = farewell
         self._exit_code, self._leaving = 1, True
         self._ended.set()
-
-    async def _open_api(self) -> None:
-        conf = self._conf()
-        tls = api_tls(conf, self.host)
-        await self._api.listen(self.identity.address, conf.global_.xmlrpc_port, tls)
-        socket = Path(self.identity.runtime) / "confd.sock"
-        await self._api.listen_on_socket(socket)
 
     async def _close(self) -> None:
         self.ready = False
@@ -304,6 +300,11 @@ class Daemon:
     def removed(self) -> bool:
         """True once it is known that the cluster has removed this node."""
         return self._belonging.removed
+
+    @property
+    def trouble(self) -> str:
+        """Why this node's port for clients is not open yet; empty when nothing hinders it."""
+        return self._entrance.trouble
 
     def end_removed(self, why: str) -> None:
         """End for good, because the cluster has removed this node."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from confd.exaconf import syntax
+from confd.exaconf.accounts import (
+    PREDEFINED_GROUPS,
+    PREDEFINED_USERS,
+    ROOT,
+    check_account_id,
+    check_account_name,
+)
 from confd.exaconf.conf import Conf
 from confd.exaconf.fields import plan
 from confd.exaconf.mapping import path_of, to_tree
@@ -29,10 +36,7 @@ from confd.exaconf.sections import (
 from confd.model.errors import InvalidParameter
 from confd.model.versions import is_newer
 
-NETWORKS: Final = frozenset({"private", "public"})
 _NET: Final = "an address with prefix, such as 10.0.0.11/24"
-RESERVED_USERS: Final = frozenset({"exameta", "_owner", "_self"})
-RESERVED_GROUPS: Final = frozenset({"exameta", "exahugepages"})
 
 #: What may occur only once in a kind: class, field, key.
 UNIQUE: Final[tuple[tuple[type[Section], str, str], ...]] = (
@@ -59,13 +63,9 @@ def version(conf: Conf) -> Iterator[str]:
 
 
 def global_(conf: Conf) -> Iterator[str]:
-    """The cluster has a name, known networks, and what its platform needs."""
+    """The cluster has a name, and what its platform needs."""
     if not conf.global_.cluster_name:
         yield "[Global] ClusterName: is missing"
-    if "private" not in conf.global_.networks:
-        yield "[Global] Networks: must contain 'private'"
-    for network in sorted(set(conf.global_.networks) - NETWORKS):
-        yield f"[Global] Networks: {network!r} is not known; use private and public"
     if _on_docker(conf) and conf.get(Docker.kind) is None:
         yield "[Docker]: the section is missing; platform Docker needs it"
 
@@ -77,6 +77,14 @@ def names(conf: Conf) -> Iterator[str]:
             yield from _illegal_names(section, f"[{section.key}]")
         if section.extra:
             yield from _unwritable(section)
+
+
+def values(conf: Conf) -> Iterator[str]:
+    """Values are what jobs would take as well."""
+    for section in conf.sections.values():
+        for key in plan(type(section)).keys:
+            if key.check is not None:
+                yield from _refusals(f"[{section.key}] {key.name}", [(key.check, getattr(section, key.attribute))])
 
 
 def nodes(conf: Conf) -> Iterator[str]:
@@ -110,14 +118,20 @@ def unique(conf: Conf) -> Iterator[str]:
 
 
 def accounts(conf: Conf) -> Iterator[str]:
-    """Groups of users exist, reserved names stay free."""
+    """Groups of users exist; names and ids can be used; what the cluster itself relies on is there."""
     for user in conf.users.values():
         for group in sorted(user.groups - set(conf.groups)):
             yield f"[{user.key}]: group {group!r} does not exist"
-        if user.name in RESERVED_USERS:
-            yield f"[{user.key}]: the name is reserved"
-    for name in sorted(RESERVED_GROUPS & set(conf.groups)):
-        yield f"[{Group.kind} : {name}]: the name is reserved"
+    named: list[User | Group] = [*conf.users.values(), *conf.groups.values()]
+    for account in named:
+        # What the file could not hold is told by the rule of names.
+        checks = [(check_account_name, account.name)] if _is_legal(account.name) else []
+        yield from _refusals(f"[{account.key}]", [*checks, (check_account_id, account.id)])
+    for kind, predefined, known in ((User, PREDEFINED_USERS, conf.users), (Group, PREDEFINED_GROUPS, conf.groups)):
+        for name in sorted(predefined - set(known)):
+            yield f"[{kind.kind}] [[{name}]]: is missing; the cluster itself needs it"
+    if (root := conf.users.get(ROOT)) is not None and (root.id or not root.login_enabled):
+        yield f"[{root.key}]: must have ID 0 and LoginEnabled True; the cluster itself acts as root"
 
 
 def too_new(version: str) -> str:
@@ -152,6 +166,14 @@ def _illegal_names(entry: Entry, here: str) -> Iterator[str]:
     for part in declared.parts:
         for child in getattr(entry, part.attribute).values() if part.named else ():
             yield from _illegal_names(child, f"{here} [[{part.kind} : {name_of(child)}]]")
+
+
+def _refusals(here: str, checks: Iterable[tuple[Callable[[Any], None], Any]]) -> Iterator[str]:
+    for check, value in checks:
+        try:
+            check(value)
+        except InvalidParameter as error:
+            yield f"{here}: {error.message}"
 
 
 def _unwritable(section: Section) -> Iterator[str]:

@@ -12,6 +12,7 @@ The text form follows from the type unless the annotation names a codec.
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
@@ -28,13 +29,17 @@ class Name(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """The field is a key; an optional one is written only when it differs from its default or was there."""
+    """The field is a key; an optional one is written only when it differs from its default or was there.
+
+    ``check`` says what is wrong with a value that could be read; it counts when a file or a job sets it.
+    """
 
     name: str
     codec: Codec[Any] | None = None
     optional: bool = False
     none: str = ""
     aliases: tuple[str, ...] = ()
+    check: Callable[[Any], None] | None = None
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -59,6 +64,7 @@ class KeyField(msgspec.Struct, frozen=True):
     optional: bool
     required: bool
     default: object
+    check: Callable[[Any], None] | None = None
 
 
 class PartField(msgspec.Struct, frozen=True):
@@ -118,6 +124,7 @@ def _key_field(field: msgspec.structs.FieldInfo, hint: Any, mark: Key) -> KeyFie
         optional=mark.optional,
         required=field.required,
         default=field.default,
+        check=mark.check,
     )
 
 

@@ -16,6 +16,7 @@ from confd.exaconf.sections import (
     Volume,
     VolumeType,
 )
+from confd.exaconf.values import check_share
 from confd.exaconf.volumes import FIRST_REMOTE_ID
 from confd.model.durations import parse_duration
 from confd.model.errors import InvalidParameter
@@ -61,6 +62,10 @@ def databases(conf: Conf) -> Iterator[str]:
         yield from _node_list(conf, database, here)
         if database.num_active_nodes > len(database.nodes):
             yield f"{here} NumActiveNodes: must not exceed the number of nodes, {len(database.nodes)}"
+        try:
+            check_share(database.mem_size, database.num_active_nodes)
+        except InvalidParameter as error:
+            yield f"{here} MemSize: {error.message}"
         if not _is_data(conf, database.data_volume):
             yield f"{here} DataVolume: there is no data volume {database.data_volume!r}"
         if (cloud := database.cloud_data_volume) and not _is_data(conf, cloud):
@@ -78,8 +83,6 @@ def databases(conf: Conf) -> Iterator[str]:
 def logging(conf: Conf) -> Iterator[str]:
     """Remote log rotation has a volume."""
     types, volume = conf.logging.log_rotation_types, conf.logging.remote_log_rotation_volume
-    for word in sorted(set(types) - {"local", "remote"}):
-        yield f"[Logging] LogRotationTypes: {word!r} is not known; use local and remote"
     if "remote" in types and volume not in {*conf.volumes, *conf.remote_volumes}:
         yield f"[Logging] RemoteLogRotationVolume: there is no volume {volume!r}, which 'remote' needs"
 

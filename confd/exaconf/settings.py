@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
+from confd.exaconf import values
 from confd.exaconf.codecs import PERCENT, PORT, within
 from confd.exaconf.fields import Key, Name
 from confd.exaconf.section import Form, Section
@@ -22,27 +23,27 @@ class Global(Section, frozen=True):
     cluster_name: Annotated[str, Key("ClusterName")] = ""
     platform: Annotated[str, Key("Platform")] = "Docker"
     license_file: Annotated[str, Key("LicenseFile")] = "/exa/etc/license.exasol_license"
-    cored_port: Annotated[int, Key("CoredPort", PORT)] = 3250
-    ssh_port: Annotated[int, Key("SSHPort", PORT)] = 22
-    issue_tracker: Annotated[str, Key("IssueTracker")] = "Jira"
-    xmlrpc_port: Annotated[int, Key("XMLRPCPort", PORT)] = 443
+    cored_port: Annotated[int, Key("CoredPort", PORT, check=values.check_port)] = 3250
+    ssh_port: Annotated[int, Key("SSHPort", PORT, check=values.check_port)] = 22
+    issue_tracker: Annotated[str, Key("IssueTracker", check=values.check_tracker)] = "Jira"
+    xmlrpc_port: Annotated[int, Key("XMLRPCPort", PORT, check=values.check_port)] = 443
     rest_api_port: Annotated[int, Key("RESTAPIPort", PORT)] = 8000
     rest_api_enabled: Annotated[bool, Key("RESTAPIEnabled")] = True
     rest_api_path_prefix: Annotated[str, Key("RESTAPIPathPrefix")] = "/api/v1"
     rest_api_auth_pub_key: Annotated[str, Key("RESTAPIAuthPubKey")] = ""
-    web_ui_backend_port: Annotated[int, Key("WebUIBackendPort", PORT)] = 4444
+    web_ui_backend_port: Annotated[int, Key("WebUIBackendPort", PORT, check=values.check_port)] = 4444
     web_ui_domain: Annotated[str, Key("WebUIDomain")] = "exacluster.local"
     web_ui_backend_binary: Annotated[str, Key("WebUIBackendBinary", optional=True)] = "db-restapi"
     enable_load_balancer: Annotated[bool, Key("EnableLoadBalancer")] = False
     authentication_token: Annotated[Secret | None, Key("AuthenticationToken", optional=True)] = None
-    networks: Annotated[tuple[str, ...], Key("Networks")] = ("private",)
-    name_servers: Annotated[tuple[str, ...], Key("NameServers")] = ("8.8.8.8",)
+    networks: Annotated[tuple[str, ...], Key("Networks", check=values.check_networks)] = ("private",)
+    name_servers: Annotated[tuple[str, ...], Key("NameServers", check=values.check_addresses)] = ("8.8.8.8",)
     search_domains: Annotated[tuple[str, ...], Key("SearchDomains")] = ()
     c4_socket: Annotated[str, Key("C4Socket")] = "/var/run/c4_socket"
-    timezone: Annotated[str, Key("Timezone")] = "Europe/Berlin"
+    timezone: Annotated[str, Key("Timezone", check=values.check_zone)] = "Europe/Berlin"
     legacy_platform_manager: Annotated[bool, Key("LegacyPlatformManager")] = True
     license_raw_mem_warn_threshold: Annotated[int, Key("LicenseRAWMEMWarnThreshold", PERCENT)] = 80
-    hugepages: Annotated[str, Key("Hugepages")] = "0"
+    hugepages: Annotated[str, Key("Hugepages", check=values.check_hugepages)] = "0"
     storage_connection_threads: Annotated[int, Key("StorageConnectionThreads", within(1))] = 16
     storage_max_connections: Annotated[int, Key("StorageMaxConnections", within(1))] = 1024
     storage_connect_timeout: Annotated[int, Key("StorageConnectTimeout", within(0), optional=True)] = 20000
@@ -129,7 +130,7 @@ class Logging(Section, frozen=True):
 
     kind: ClassVar[str] = "Logging"
 
-    log_rotation_types: Annotated[tuple[str, ...], Key("LogRotationTypes")] = ("local",)
+    log_rotation_types: Annotated[tuple[str, ...], Key("LogRotationTypes", check=values.check_rotation)] = ("local",)
     remote_log_rotation_volume: Annotated[str | None, Key("RemoteLogRotationVolume", none="None")] = None
     remote_log_rotation_prefix: Annotated[str | None, Key("RemoteLogRotationPrefix", none="None")] = None
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from confd.exaconf import cluster_rules, object_rules
+from confd.exaconf import cluster_rules, object_rules, ports
 from confd.exaconf.conf import Conf
 from confd.exaconf.sections import CONF_VERSION, Global, Section
 from confd.model.errors import InvalidParameter
@@ -17,9 +17,11 @@ RULES: Final[tuple[Callable[[Conf], Iterator[str]], ...]] = (
     cluster_rules.version,
     cluster_rules.global_,
     cluster_rules.names,
+    cluster_rules.values,
     cluster_rules.nodes,
     cluster_rules.unique,
     cluster_rules.accounts,
+    ports.clashes,
     object_rules.owners,
     object_rules.volumes,
     object_rules.databases,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final
 
 import msgspec
 
+from confd.exaconf import values
 from confd.exaconf.codecs import PORT, WORDS, within
 from confd.exaconf.fields import Key, Name
 from confd.exaconf.section import Form, Section
@@ -39,16 +40,16 @@ class Volume(Section, frozen=True):
 
     name: Annotated[str, Name()]
     type: Annotated[VolumeType, Key("Type")]
-    size: Annotated[Bytes, Key("Size")]
+    size: Annotated[Bytes, Key("Size", check=values.check_positive_size)]
     disk: Annotated[str, Key("Disk")]
     nodes: Annotated[tuple[int, ...], Key("Nodes")]
     num_master_nodes: Annotated[int, Key("NumMasterNodes", within(0))] = 0
     redundancy: Annotated[int, Key("Redundancy", within(1))] = 1
-    block_size: Annotated[Bytes, Key("BlockSize")] = Bytes(0)
-    stripe_size: Annotated[Bytes, Key("StripeSize")] = Bytes(0)
+    block_size: Annotated[Bytes, Key("BlockSize", check=values.check_block_size)] = Bytes(0)
+    stripe_size: Annotated[Bytes, Key("StripeSize", check=values.check_block_size)] = Bytes(0)
     partition_size: Annotated[Bytes | None, Key("PartitionSize", optional=True)] = None
     owner: Annotated[tuple[int, int], Key("Owner")] = _OWNER
-    permissions: Annotated[str, Key("Permissions")] = "rwx"
+    permissions: Annotated[str, Key("Permissions", check=values.check_permissions)] = "rwx"
     labels: Annotated[tuple[str, ...], Key("Labels", optional=True)] = ()
     http_port: Annotated[int, Key("HttpPort", PORT, optional=True)] = 0
     https_port: Annotated[int, Key("HttpsPort", PORT, optional=True)] = 0
@@ -137,7 +138,7 @@ class ObjectVolume(Section, frozen=True):
     end_point: Annotated[str | None, Key("EndPoint", optional=True)] = None
     credentials: Annotated[str | None, Key("Credentials", optional=True)] = None
     owner: Annotated[tuple[int, int], Key("Owner")] = _OWNER
-    permissions: Annotated[str, Key("Permissions")] = "rwx"
+    permissions: Annotated[str, Key("Permissions", check=values.check_permissions)] = "rwx"
     labels: Annotated[tuple[str, ...], Key("Labels", optional=True)] = ()
     options: Annotated[tuple[str, ...], Key("Options", WORDS, optional=True)] = ()
     shared: Annotated[bool, Key("Shared")] = True

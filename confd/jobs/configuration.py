@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from confd.cluster.following.replica import load_conf
-from confd.exaconf import BackupSchedule, Conf, Database, Node, Section, SnapshotSchedule, Trust, Volume, check, parse
+from confd.exaconf import (
+    BackupSchedule,
+    Conf,
+    Database,
+    Global,
+    Group,
+    Node,
+    Section,
+    SnapshotSchedule,
+    Trust,
+    User,
+    Volume,
+    check,
+    parse,
+)
+from confd.exaconf.accounts import PREDEFINED_GROUPS, PREDEFINED_USERS
 from confd.exaconf.validation import upgraded, validate
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
-from confd.jobs.observing import require_idle, require_stopped
+from confd.jobs.observing import check_not_of_etcd, check_port_of_nodes, require_idle, require_stopped
 from confd.model.errors import Conflict, InvalidParameter, NotFound, WrongState
 from confd.model.secret import Vault
 from confd.scheduler.context import Context
@@ -21,7 +36,8 @@ from confd.services.backup.scheduling.cron import check_occurs
 from confd.services.backup.scheduling.schedules import cron_of
 from confd.services.backup.snapshots.snapshot import check_snapshot_volume
 from confd.services.backup.targets import archive_volume
-from confd.services.database.engine.memory import check_share
+from confd.services.database import definition
+from confd.services.database.engine.ldap import parse_servers
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 
@@ -36,12 +52,18 @@ _HELD: Final[dict[type[Section], tuple[str, ...]]] = {
     Node: ("disks", "uuid", "private_net", "public_net", "state"),
     Volume: ("type", "size", "disk", "nodes", "num_master_nodes", "redundancy", "block_size", "stripe_size", "id"),
     Database: ("id", "data_volume", "nodes", "num_active_nodes"),
+    Global: ("cored_port",),
+    User: ("id",),
+    Group: ("id",),
 }
-#: Jobs that change such fields.
+#: What changes such fields.
 _INSTEAD: Final[dict[type[Section], str]] = {
-    Node: "node_ip_batch, node_suspend, node_resume and the jobs of devices",
-    Volume: "the jobs st_volume_...",
-    Database: "the jobs db_...",
+    Node: "use node_ip_batch, node_suspend, node_resume and the jobs of devices",
+    Volume: "use the jobs st_volume_...",
+    Database: "use the jobs db_...",
+    Global: "every node was made to listen there",
+    User: "the cluster itself acts as this user",
+    Group: "rights of jobs are given to this group",
 }
 #: Fields of a database that may change while it runs; all others are what its servers were started with.
 _LOOSE: Final = frozenset(
@@ -79,10 +101,7 @@ def exaconf_commit(ctx: Context, text: Text) -> list[str]:
             "[Global] if it was edited, or go back with exaconf_rollback"
         )
     if document.revision != ctx.committed.revision:
-        raise Conflict(
-            f"the file is of revision {document.revision}, the cluster is at {ctx.committed.revision}: "
-            "edit the present file (exaconf get) again"
-        )
+        raise Conflict(_outdated(document.revision, ctx.committed.revision))
     return _take_in(ctx, wanted, changed)
 
 
@@ -101,6 +120,15 @@ def exaconf_rollback(ctx: Context, revision: Revision) -> list[str]:
         raise NotFound(f"there is no revision {revision}; {oldest}")
     wanted = load_conf(ctx.store, ctx.service(Vault), revision).sections
     return _take_in(ctx, wanted, _differences(ctx.committed, wanted))
+
+
+def _outdated(old: int, now: int) -> str:
+    return (
+        f"the file is of revision {old}, the cluster is at {now}, and would lose what was changed since ('exaconf diff "
+        f"{old}' shows it): edit /exa/etc/EXAConf of a node that has the present file, or make these changes here, "
+        f"too, and set 'Revision = {now}'. This file stays until the next revision replaces it, and is kept beside it "
+        "then as EXAConf.edited"
+    )
 
 
 def _upgraded(sections: Mapping[str, Section]) -> dict[str, Section]:
@@ -122,6 +150,9 @@ def _take_in(ctx: Context, wanted: Mapping[str, Section], changed: list[str]) ->
         before, after = ctx.committed.get(key), wanted.get(key)
         if isinstance(before, Database) and isinstance(after, Database):
             _check_database(ctx, before, after)
+        if isinstance(before, Global) and isinstance(after, Global) and before.xmlrpc_port != after.xmlrpc_port:
+            check_not_of_etcd(ctx, after.xmlrpc_port, "[Global] XMLRPCPort")
+            check_port_of_nodes(ctx, after.xmlrpc_port)
     for key in changed:
         section = wanted.get(key)
         if section is None:
@@ -136,15 +167,17 @@ def _check_real(before: Section | None, after: Section | None) -> None:
     section = after or before
     assert section is not None
     kind = type(section)
-    if kind not in _REAL:
-        return
-    adding, removing = _REAL[kind]
     if before is None or after is None:
+        if kind not in _REAL:
+            return
+        adding, removing = _REAL[kind]
         what, name = ("added", adding) if before is None else ("removed", removing)
         raise WrongState(f"[{section.key}] cannot be {what} in the file; use the job {name}")
-    held = [name for name in _HELD[kind] if _value(before, name) != _value(after, name)]
+    if kind in (User, Group) and _value(section, "name") not in PREDEFINED_USERS | PREDEFINED_GROUPS:
+        return
+    held = [name for name in _HELD.get(kind, ()) if _value(before, name) != _value(after, name)]
     if held:
-        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; use {_INSTEAD[kind]}")
+        raise WrongState(f"[{section.key}] {', '.join(held)} cannot be changed in the file; {_INSTEAD[kind]}")
 
 
 def _check_database(ctx: Context, before: Database, after: Database) -> None:
@@ -158,7 +191,9 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
         return
     require_stopped(ctx, after.name, f"changed in the file ({', '.join(settings)})")
     require_idle(ctx, after.name)
-    check_share(after.mem_size, after.num_active_nodes)
+    _check_settings(ctx, after, settings)
+    if "port" in settings:
+        check_not_of_etcd(ctx, after.port, f"[{after.key}] Port")
     if "wal_archive_volume" in settings and after.wal_archive_volume:
         archive_volume(ctx.conf, after.wal_archive_volume, None, f"[{after.key}] WalArchiveVolume")
     if "snapshot_volume" in settings and after.snapshot_volume:
@@ -168,6 +203,23 @@ def _check_database(ctx: Context, before: Database, after: Database) -> None:
         check_with_engine(ctx, after)
     if before.version != after.version:
         check_upgrade(ctx, after)
+
+
+def _check_settings(ctx: Context, database: Database, changed: Sequence[str]) -> None:
+    """Refuse values that db_configure would refuse as parameters."""
+    checks: dict[str, Callable[[], object]] = {
+        "ldap_servers": lambda: parse_servers(database.ldap_servers),
+        "cache_volume_disk": lambda: definition.check_cache(database.cache_volume_disk or ""),
+        "initial_sql": lambda: definition.check_path(database.initial_sql or ""),
+    }
+    for name, check_value in checks.items():
+        if name in changed and _value(database, name):
+            try:
+                check_value()
+            except InvalidParameter as error:
+                raise InvalidParameter(f"[{database.key}] {name}: {error.message}") from None
+    if "cache_volume_disk" in changed:
+        definition.check_cache_disk(ctx.conf, database)
 
 
 def _check_schedules(ctx: Context, before: Database, after: Database) -> None:

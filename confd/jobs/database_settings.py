@@ -8,9 +8,10 @@ import msgspec
 
 from confd.cluster.operations import MASTER
 from confd.exaconf import Configuration, Database, Volume
+from confd.exaconf.ports import check_not_of_daemon
 from confd.jobs import locks
 from confd.jobs.engine import check_upgrade, check_with_engine, draft_of
-from confd.jobs.observing import database_record, require_idle, require_stopped
+from confd.jobs.observing import check_not_of_etcd, database_record, require_idle, require_stopped
 from confd.jobs.types import DatabaseName, NodeIds, Owner, VolumeName
 from confd.model.errors import AlreadyExists, NotFound
 from confd.model.sizes import parse_size
@@ -57,6 +58,7 @@ Words = str | list[Any]
         locks.node("nodes", share=True),
         locks.ids("volume"),
         locks.owner("owner"),
+        locks.section("Global", share=True),
     ],
     substitutes=[_VOLUME],
 )
@@ -132,6 +134,7 @@ def db_create(
     """  # noqa: E501
     if db_name in ctx.conf.databases:
         raise AlreadyExists(f"database {db_name!r} exists already; choose another name, or delete it with db_delete")
+    _check_port(ctx, port)
     volume = _data_volume(ctx.conf, data_volume_name, data_volume_id)
     definition.check_seats(ctx.conf, volume, nodes, num_active_nodes)
     if snapshot_sync_volume is not None:
@@ -177,6 +180,7 @@ def db_create(
         locks.database("db_name"),
         locks.volume("data_volume_name", "data_volume_id", "wal_archive_volume", share=True),
         locks.owner("owner"),
+        locks.section("Global", share=True),
     ],
     substitutes=[_VOLUME],
 )
@@ -255,6 +259,7 @@ def db_configure(
     database = ctx.conf.require_database(db_name)
     require_stopped(ctx, db_name, "configured")
     require_idle(ctx, db_name)
+    _check_port(ctx, port)
     moved = None
     if data_volume_name is not None or data_volume_id is not None:
         volume = _data_volume(ctx.conf, data_volume_name, data_volume_id)
@@ -289,6 +294,13 @@ def db_configure(
             set_create_new.on(MASTER, database=db_name, create_new=create_new_db),
             undo=set_create_new.on(MASTER, database=db_name, create_new=before),
         )
+
+
+def _check_port(ctx: Context, port: int | None) -> None:
+    """Refuse a port that the nodes themselves use."""
+    if port is not None:
+        check_not_of_daemon(ctx.conf, port, "port")
+        check_not_of_etcd(ctx, port, "port")
 
 
 def _remark(ctx: Context, database: Database, wishes: Wishes) -> None:

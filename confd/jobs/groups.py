@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from confd.exaconf import Group, key_of
+from confd.exaconf.accounts import PREDEFINED_GROUPS
 from confd.jobs import locks
 from confd.jobs.types import GroupName, NewGroupName, NewId
 from confd.model.errors import AlreadyExists, InUse
 from confd.scheduler.context import Context
 from confd.scheduler.registry import MODIFY, READ, Allow, job
-from confd.services.access.accounts import PREDEFINED_GROUPS, group_by_id, owned_by
+from confd.services.access.accounts import group_by_id, owned_by
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
 

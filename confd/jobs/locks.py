@@ -187,9 +187,10 @@ def databases_of_volume(*parameters: str, share: bool = False) -> LockRule:
     return rule
 
 
-def section(key: str) -> LockRule:
+def section(key: str, *, share: bool = False) -> LockRule:
     """Claim a section of EXAConf that exists once, such as Global."""
-    return lambda conf, values: [exclusive("section", key)]
+    lock = shared("section", key) if share else exclusive("section", key)
+    return lambda conf, values: [lock]
 
 
 def everything(conf: Conf, values: Values) -> Iterable[Lock]:

@@ -64,7 +64,7 @@ def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
         "affinity": node.affinity,
         "uuid": node.uuid,
         "booted": _booted(ctx, nid),
-        "info": ctx.cluster.status(nid, TROUBLE) or "",
+        "info": ctx.cluster.status(nid, TROUBLE) or (ctx.cluster.status(nid, "nodes") or {}).get("trouble", ""),
     }
     if ctx.cluster.status(nid, "nodes") is not None:
         # A node that falls silent at this moment is shown like one that is away.

@@ -9,7 +9,7 @@ import msgspec
 
 from confd.cluster.operations import Command
 from confd.exaconf import Database, Volume
-from confd.model.errors import ConfDError, InUse, WrongState
+from confd.model.errors import ConfDError, InUse, InvalidParameter, WrongState
 from confd.model.states import DatabaseState, NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.registry import Refusal
@@ -21,6 +21,9 @@ from confd.services.backup.retention.rules import used_by
 from confd.services.database.planning.seats import behind, seats, with_guests
 from confd.services.database.record import PREFIX, Record, Wanted, restoring
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.etcd.members import RECORD as ETCD
+from confd.services.etcd.members import Members
+from confd.services.nodes.ports import check_port
 from confd.services.storage.description import Content, Observed, User
 from confd.services.storage.devices import device_status
 from confd.services.storage.places import node_devices
@@ -45,6 +48,26 @@ def node_states(ctx: Context) -> dict[int, NodeState]:
     """Return the states of all nodes as they are now; a rerun gets the same ones."""
     told = ctx.learn("nodes", lambda: {str(node): str(state) for node, state in ctx.cluster.node_states().items()})
     return {int(node): NodeState(state) for node, state in told.items()}
+
+
+def check_port_of_nodes(ctx: Context, port: int) -> None:
+    """Refuse a port that somebody else listens on; nodes that are away are not asked.
+
+    :raises InUse: says who does, and where.
+    """
+    for node, state in node_states(ctx).items():
+        if state is NodeState.ONLINE:
+            ask(ctx, check_port.on(node, port=port))
+
+
+def check_not_of_etcd(ctx: Context, port: int, parameter: str) -> None:
+    """Refuse a port on which members of etcd listen that the cluster runs itself, on whichever nodes.
+
+    :raises InvalidParameter: says so.
+    """
+    known = ctx.learn("members", lambda: ctx.record(ETCD))
+    if known is not None and port - msgspec.convert(known, Members).port in (0, 1):
+        raise InvalidParameter(f"{parameter}: {port} is a port of etcd, which the nodes run; give another one")
 
 
 def database_record(ctx: Context, name: str) -> Record:

@@ -10,7 +10,9 @@ from confd.exaconf import Configuration, Form, Global, Section, name_of, public_
 from confd.exaconf.fields import KeyField, plan
 from confd.exaconf.quoting import join_items
 from confd.exaconf.tree import join_header, split_header
+from confd.exaconf.validation import validate
 from confd.jobs import locks
+from confd.jobs.observing import check_not_of_etcd, check_port_of_nodes
 from confd.jobs.types import Settings
 from confd.model.errors import InvalidParameter, NotFound
 from confd.scheduler.context import Context
@@ -38,7 +40,6 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
-_HUGEPAGES: Final = frozenset({"host", "auto"})
 
 
 @job(MODIFY, allow=_ADMINISTRATORS, locks=[locks.section("Global"), locks.section("Logging")])
@@ -59,6 +60,11 @@ def general_settings(ctx: Context, changes: Settings) -> None:
         section = ctx.conf.global_ if name == Global.kind else ctx.conf.logging
         ctx.conf.put(_changed(section, values))
     _check_logging(ctx.conf)
+    if problems := sorted({*validate(ctx.conf.sections)} - {*validate(ctx.committed.sections)}):
+        raise InvalidParameter(f"changes: EXAConf would not fit together: {'; '.join(problems)}")
+    if ctx.conf.global_.xmlrpc_port != ctx.committed.global_.xmlrpc_port:
+        check_not_of_etcd(ctx, ctx.conf.global_.xmlrpc_port, "changes: [Global] XMLRPCPort")
+        check_port_of_nodes(ctx, ctx.conf.global_.xmlrpc_port)
 
 
 @job(READ, allow=_ADMINISTRATORS)
@@ -96,67 +102,38 @@ def _changed(section: Section, values: dict[str, Any]) -> Section:
 
 
 def _read(section: str, field: KeyField, value: Any) -> Any:
+    here = f"changes: [{section}] {field.name}"
     try:
-        typed = field.codec.decode(_text(value))
-        _RULES.get(field.name, _anything)(typed)
-    except (ValueError, InvalidParameter) as error:
+        typed = field.codec.decode(_text(field, value))
+    except (ValueError, InvalidParameter):
         shown = "the value" if field.codec.secret else repr(value)
-        why = f"; {error.message}" if isinstance(error, InvalidParameter) else ""
-        raise InvalidParameter(
-            f"changes: [{section}] {field.name}: {shown} is not valid, expected {field.codec.expected}{why}"
-        ) from None
+        raise InvalidParameter(f"{here}: {shown} is not valid, expected {field.codec.expected}") from None
+    if field.check is not None:
+        try:
+            field.check(typed)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{here}: {error.message}") from None
     return typed
 
 
-def _text(value: Any) -> str:
-    """Write a value as EXAConf does, for the codec to read."""
+def _text(field: KeyField, value: Any) -> str:
+    """Write a value as EXAConf does, for the codec to read.
+
+    :raises ValueError: the key cannot have a value of this kind.
+    """
     if value is None:
         return ""
-    if isinstance(value, (list, tuple)):
-        return join_items(tuple(str(item) for item in value))
-    if isinstance(value, dict) or "\n" in str(value):
+    if isinstance(value, (list, tuple)) and isinstance(field.default, tuple):
+        return join_items(tuple(_word(item) for item in value))
+    if isinstance(value, bool) and isinstance(field.default, bool):
+        return str(value)
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or "\n" in str(value):
         raise ValueError(value)
     return str(value).strip()
-
-
-def _anything(value: Any) -> None:
-    return None
-
-
-def _check_networks(networks: tuple[str, ...]) -> None:
-    if "private" not in networks or not set(networks) <= {"private", "public"}:
-        raise InvalidParameter("give private, or private and public")
-
-
-def _check_hugepages(text: str) -> None:
-    if text not in _HUGEPAGES and not text.isdecimal():
-        raise InvalidParameter("give 0 (off), host, auto or a number of pages")
-
-
-def _check_tracker(text: str) -> None:
-    if text not in ("Jira", "Salesforce"):
-        raise InvalidParameter("give Jira or Salesforce")
-
-
-def _check_port(port: int) -> None:
-    if port == 0:
-        raise InvalidParameter("0 is no port; give 1 to 65535")
-
-
-def _check_rotation(types: tuple[str, ...]) -> None:
-    if not types or not set(types) <= {"local", "remote"}:
-        raise InvalidParameter("give local, remote or both")
-
-
-_RULES: Final[dict[str, Any]] = {
-    "Networks": _check_networks,
-    "Hugepages": _check_hugepages,
-    "IssueTracker": _check_tracker,
-    "SSHPort": _check_port,
-    "XMLRPCPort": _check_port,
-    "WebUIBackendPort": _check_port,
-    "LogRotationTypes": _check_rotation,
-}
 
 
 def _check_logging(conf: Configuration) -> None:

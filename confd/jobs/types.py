@@ -6,15 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
+from confd.exaconf.accounts import check_account_id, check_account_name
+from confd.exaconf.values import check_block_size, check_permissions, check_positive_size
 from confd.model.errors import InvalidParameter
 from confd.model.sizes import FORMS, parse_size
 from confd.scheduler.parameters import Live, Rule
-from confd.services.access.accounts import check_account_id, check_account_name
 from confd.services.storage.places import check_device
 
 _VOLUME_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _AUTOMATIC_NAME: Final = re.compile(r"[vr][0-9]{4,}")
-_PERMISSIONS: Final = re.compile(r"(?:[r-][w-][x-]){1,3}")
 _SSH_KEY: Final = re.compile(r"(?:[^\x00-\x1f]*\s)?(?:ssh|ecdsa|sk)-[^\s\x00-\x1f]+ +[^\x00-\x1f]+")
 _MOST_SECTORS: Final = 2**50
 _MOST_ID: Final = 2**31 - 1
@@ -55,34 +55,16 @@ def check_settings(changes: Mapping[str, object]) -> None:
         raise InvalidParameter("give at least one section, such as {Global: {NameServers: 8.8.8.8}}")
 
 
-def check_block_size(size: str | int) -> None:
-    """Check a block or stripe size: whole sectors of 512 bytes."""
-    if not 0 < parse_size(size) <= 2**30 or parse_size(size) % 512:
-        raise InvalidParameter(f"{size!r} is not a block size: give a multiple of 512 bytes up to 1 GiB, such as 4 KiB")
-
-
 def check_sector_size(size: str) -> None:
     """Check the size of a sector: with unit, a multiple of 512 bytes."""
     parse_size(size, require_unit=True)
     check_block_size(size)
 
 
-def check_positive_size(size: str | int) -> None:
-    """Check a size that cannot be nothing."""
-    if parse_size(size, require_unit=isinstance(size, str) and not size.isdigit()) <= 0:
-        raise InvalidParameter(f"{size!r} is nothing: give {FORMS}")
-
-
 def check_size(size: str) -> None:
     """Check the size of a volume: with unit, more than nothing."""
     if parse_size(size, require_unit=True) <= 0:
         raise InvalidParameter(f"{size!r} is nothing: give {FORMS}")
-
-
-def check_permissions(text: str) -> None:
-    """Check access permissions such as ``rwx`` or ``rwxr-x---``."""
-    if not _PERMISSIONS.fullmatch(text):
-        raise InvalidParameter(f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three")
 
 
 def check_priority(text: str) -> None:

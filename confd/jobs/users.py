@@ -7,13 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from confd.exaconf import User, key_of
+from confd.exaconf.accounts import PREDEFINED_USERS, ROOT
 from confd.jobs import locks
 from confd.jobs.types import GroupNames, GroupRef, NewId, NewUserName, Password, SshKeys, UserId, UserName
 from confd.model.errors import AlreadyExists, InUse
 from confd.model.secret import Secret
 from confd.scheduler.context import Context
 from confd.scheduler.registry import MODIFY, READ, SELF, Allow, Substitute, job
-from confd.services.access.accounts import ROOT, find_group, find_user, owned_by, user_by_id
+from confd.services.access.accounts import find_group, find_user, owned_by, user_by_id
 from confd.services.access.passwords import encode
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm"))
@@ -80,7 +81,8 @@ def user_create(
 def user_delete(ctx: Context, username: UserName) -> None:
     """Remove a user.
 
-    Refused for root, for the caller himself, and as long as something belongs to the user.
+    Refused for the users that the cluster itself needs, for the caller himself, and as long as something belongs to the
+    user.
 
     :param username: User to remove.
 
@@ -89,8 +91,8 @@ def user_delete(ctx: Context, username: UserName) -> None:
 
     """
     user = ctx.conf.require_user(username)
-    if username == ROOT:
-        raise InUse("user root cannot be deleted: the cluster itself acts as root")
+    if username in PREDEFINED_USERS:
+        raise InUse(f"user {username!r} is predefined and cannot be deleted: the cluster itself needs it")
     if username == ctx.caller.name:
         raise InUse(f"{username!r} runs this job; let another administrator delete the user")
     if owned := owned_by(ctx.committed, uid=user.id):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+NOT_READY: Final = "not ready yet"
+"""What a node answers that does not serve clients yet; the reason follows after a colon when there is one."""
 
 
 class Intent(StrEnum):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.model.errors import Internal, NodeOffline, error_from
+from confd.model.states import NOT_READY
 
 _LOOK: Final = 2.0
 _LONG: Final = 30.0
@@ -17,12 +18,28 @@ _LONG: Final = 30.0
 
 def is_ready(path: Path) -> bool:
     """Tell whether the daemon serves calls."""
+    return _look(path)[0] == http.client.OK
+
+
+def takes_jobs(path: Path) -> bool:
+    """Tell whether the daemon takes jobs by its socket, be its port for clients open or not."""
+    return is_ready(path) or bool(trouble(path))
+
+
+def trouble(path: Path) -> str:
+    """Return why a daemon that is up does not serve clients; empty when it does, or has not said yet."""
+    status, text = _look(path)
+    return text.removeprefix(NOT_READY).removeprefix(": ") if status == http.client.SERVICE_UNAVAILABLE else ""
+
+
+def _look(path: Path) -> tuple[int, str]:
     http_ = _SocketHTTP(path, _LOOK)
     try:
         http_.request("GET", "/is_master")
-        return http_.getresponse().status == http.client.OK
+        answer = http_.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, ""
     finally:
         http_.close()
 

@@ -11,7 +11,7 @@ from typing import Final
 from confd.exaconf import Disk, ExaStorage, Global, Group, Logging, Node, Section, Ssl, User
 from confd.exaconf import render as render_sections
 from confd.model.secret import Secret
-from confd.play.settings import ACCESS_NODE, NODE_PORT, Settings
+from confd.play.settings import ACCESS_NODE, NODE_PORT, SSH_PORT, Settings
 
 DISK: Final = "disk1"
 DEVICE: Final = "dev.1"
@@ -30,9 +30,9 @@ def first_conf(settings: Settings, name: str, version: str, uuids: Mapping[int, 
     """
     sections: list[Section] = [
         Global(
-            cluster_name=name, platform="Host", cored_port=NODE_PORT, ssh_port=20002, xmlrpc_port=settings.confd_port,
-            authentication_token=new_token(), cored_use_privileged_ports=False, db_version=version,
-            image_version=version,
+            cluster_name=name, platform="Host", cored_port=NODE_PORT, ssh_port=SSH_PORT,
+            xmlrpc_port=settings.confd_port, authentication_token=new_token(), cored_use_privileged_ports=False,
+            db_version=version, image_version=version,
         ),
         Ssl(), ExaStorage(), Logging(),
         *(Group(group, number) for group, number in _GROUPS.items()),

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import errno
-import pwd
-import socket
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import Final, NamedTuple
 
-from confd.cluster.ports import hindrance
+from confd.cluster.ports import explain, hindrance
 from confd.model.errors import InUse
-from confd.play.processes import command_line, processes_of_machine
 from confd.play.record import Play, Progress
-
-_LISTEN: Final = "0A"
-_TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
-_SHOWN: Final = 100
-
-
-class Listener(NamedTuple):
-    """A listening socket as the kernel lists it."""
-
-    port: int
-    uid: int
-    inode: int
 
 
 def check_free(addresses: Iterable[str], ports: Mapping[str, int], plays: Iterable[Play]) -> None:
@@ -56,28 +38,6 @@ def holds(play: Play) -> bool:
     return play.progress is not Progress.FAILED
 
 
-def listeners(address: str, port: int, tables: Iterable[str] = _TABLES) -> list[Listener]:
-    """Return who listens on a port of an address, or on all addresses."""
-    wanted = {_hex(address), "0" * 8, "0" * 32, "0" * 16 + "FFFF0000" + _hex(address)}
-    found: list[Listener] = []
-    for table in tables:
-        with suppress(FileNotFoundError):
-            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
-            for row in rows:
-                local, _, number = row[1].partition(":")
-                if row[3] == _LISTEN and local in wanted and int(number, 16) == port:
-                    found.append(Listener(port, int(row[7]), int(row[9])))
-    return found
-
-
-def describe(listener: Listener) -> str:
-    """Name the process behind a listening socket, as far as this user may see it."""
-    pid = _process_of(listener.inode)
-    if pid is None:
-        return f"a process of user {_user(listener.uid)}"
-    return f"process {pid} ({_command(pid)})"
-
-
 def _check_play(address: str, play: Play) -> None:
     if holds(play) and any(node.address == address for node in play.nodes):
         raise InUse(
@@ -93,39 +53,6 @@ def _others(play: Play) -> list[str]:
 
 
 def _refusal(address: str, port: int, purpose: str, error: OSError) -> str:
-    if error.errno != errno.EADDRINUSE:
-        return f"the {purpose} port {port} on {address} cannot be used: {error.strerror}"
-    found = listeners(address, port)
-    holder = describe(found[0]) if found else "an unknown process"
-    return f"the {purpose} port {port} on {address} is taken by {holder}; stop it, or choose another address or port"
-
-
-def _command(pid: int) -> str:
-    """Return the command line of a process, scripts without their interpreter, long ones cut."""
-    words = [word for word in command_line(pid) if word]
-    if len(words) > 1 and Path(words[0]).name.startswith("python") and not words[1].startswith("-"):
-        words = [Path(words[1]).name, *words[2:]]
-    text = " ".join(words)
-    return f"{text[: _SHOWN - 3]}..." if len(text) > _SHOWN else text
-
-
-def _hex(address: str) -> str:
-    return socket.inet_aton(address)[::-1].hex().upper()
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _process_of(inode: int) -> int | None:
-    wanted = f"socket:[{inode}]"
-    for pid in processes_of_machine():
-        with suppress(OSError):
-            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                with suppress(OSError):
-                    if str(descriptor.readlink()) == wanted:
-                        return pid
-    return None
+    why = explain(address, port, error)
+    advice = "; stop it, or choose another address or port" if error.errno == errno.EADDRINUSE else ""
+    return f"the {purpose} port {port} on {address} {why}{advice}"

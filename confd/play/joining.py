@@ -19,10 +19,10 @@ from confd.cluster.certificates import new_request
 from confd.cluster.identity import NodeFiles
 from confd.cluster.joining.client import Way, find_way, knock
 from confd.cluster.joining.tokens import Token, read
-from confd.model.errors import AlreadyExists, ConfDError, NodeOffline, PermissionDenied, TimedOut
+from confd.model.errors import AlreadyExists, ConfDError, NodeError, NodeOffline, PermissionDenied, TimedOut
 from confd.play import home, processes
 from confd.play.accounts import check_reachable, database_user, postgresql
-from confd.play.calls import is_ready, run_job
+from confd.play.calls import is_ready, run_job, trouble
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_free
 from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
@@ -117,6 +117,8 @@ class _Joining:
             if child.poll() is not None:
                 words = processes.last_words(self._node)
                 raise NodeOffline(f"the daemon of {self._node.name} ended; it last said\n{words}")
+            if why := trouble(self._node.socket):
+                raise NodeError(f"{self._node.name} runs, but serves no clients: {why}")
             if time.monotonic() > begun + _PATIENCE:
                 words = processes.last_words(self._node)
                 raise TimedOut(

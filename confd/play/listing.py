@@ -11,7 +11,7 @@ import msgspec
 
 from confd.model.errors import InvalidParameter
 from confd.play import processes
-from confd.play.calls import is_ready
+from confd.play.calls import is_ready, trouble
 from confd.play.presence import present
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
@@ -39,13 +39,14 @@ class State(StrEnum):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """One node: its process id (0: none), how far it is and for how many seconds."""
+    """One node: its process id (0: none), how far it is and for how many seconds, what hinders it."""
 
     node: PlayNode
     stage: str
     state: State
     pid: int = 0
     uptime: float | None = None
+    trouble: str = ""
 
 
 def look(play: Play) -> list[NodeStatus]:
@@ -59,12 +60,19 @@ def look(play: Play) -> list[NodeStatus]:
 
 def has_reached(seen: Iterable[NodeStatus], stage: str) -> bool:
     """Tell whether all nodes are at a stage; an access node ends at c."""
+    return not short_of(seen, stage)
+
+
+def short_of(seen: Iterable[NodeStatus], stage: str) -> list[NodeStatus]:
+    """Return the nodes that are not at a stage yet."""
     wanted = STAGES.index(stage)
-    return all(
-        STAGES.index(status.stage) >= (min(wanted, STAGES.index(_COS)) if status.node.node == ACCESS_NODE else wanted)
+    return [
+        status
         for status in seen
         if status.state is not State.REMOVED
-    )
+        and STAGES.index(status.stage)
+        < (min(wanted, STAGES.index(_COS)) if status.node.node == ACCESS_NODE else wanted)
+    ]
 
 
 def check_stage(stage: str) -> str:
@@ -72,6 +80,11 @@ def check_stage(stage: str) -> str:
     if stage not in STAGES:
         raise InvalidParameter(f"there is no stage {stage!r}; stages are {', '.join(STAGES)}")
     return stage
+
+
+def troubles(seen: Iterable[NodeStatus]) -> str:
+    """Return a line for each node that runs and serves no clients, with the reason."""
+    return "".join(f"\n{status.node.name} serves no clients: {status.trouble}" for status in seen if status.trouble)
 
 
 def table(plays: Iterable[tuple[Play, Sequence[NodeStatus]]]) -> str:
@@ -115,7 +128,7 @@ def _look_at(play: Play, node: PlayNode, gone: bool) -> NodeStatus:
     if gone:
         return NodeStatus(node, _PACKAGES, State.REMOVED, pid, uptime)
     if not is_ready(node.socket):
-        return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime)
+        return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime, trouble(node.socket))
     return NodeStatus(node, _DATABASE if _has_instance(node) else _COS, State.RUNNING, pid, uptime)
 
 

@@ -82,6 +82,7 @@ class Looked(msgspec.Struct, frozen=True):
     stage: str
     state: listing.State
     uptime: float | None
+    trouble: str = ""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -164,7 +165,7 @@ def look(named: Named) -> Looked:
     """Tell how far a node is."""
     for status in listing.look(_find(named.id)):
         if status.node.node == named.node:
-            return Looked(status.stage, status.state, status.uptime)
+            return Looked(status.stage, status.state, status.uptime, status.trouble)
     raise NotFound(f"play {named.id} has no n{named.node} on this machine")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from confd.cluster.processtable import command_line, processes_of_machine
 from confd.model.errors import TimedOut
 from confd.play.record import Play, PlayNode
 from confd.services.database.keeper.processes import send, start_time, wait_gone
@@ -109,11 +110,6 @@ def remains(nodes: Iterable[PlayNode]) -> list[int]:
     return [pid for pid in processes_of_machine() if _belongs(pid, roots)]
 
 
-def processes_of_machine() -> list[int]:
-    """Return all process ids, zombies included."""
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
 def running(play: Play) -> bool:
     """Tell whether any daemon of a play runs."""
     return any(daemon(node) is not None for node in play.nodes)
@@ -141,14 +137,6 @@ def _is_daemon(pid: int, root: Path) -> bool:
 
 def _alive(pid: int) -> bool:
     return start_time(pid) is not None
-
-
-def command_line(pid: int) -> list[str]:
-    """Return the words that a process was started with; none when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return []
 
 
 def _end(pids: list[int], number: signal.Signals, patience: float) -> None:

@@ -119,7 +119,7 @@ def look(play: Play, machines: Machines) -> list[NodeStatus]:
     answers = _tell(play, machines, "look", _LOOK_SECONDS)
     seen = decode(answers.values, machine.Looked)
     return [
-        NodeStatus(node, now.stage, now.state, 0, now.uptime)
+        NodeStatus(node, now.stage, now.state, 0, now.uptime, now.trouble)
         for node in play.nodes
         for now in [seen.get(node.address, _UNREACHABLE)]
     ]

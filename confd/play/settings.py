@@ -10,15 +10,18 @@ from typing import Final
 
 import msgspec
 
+from confd.exaconf.values import check_share
 from confd.model.errors import InvalidParameter
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
 from confd.play.parameters import as_bool, as_number, as_port
 from confd.play.record import Ssh
 from confd.play.store import StoreSettings, settle_store
-from confd.services.database.engine.memory import check_share
 
 NODE_PORT: Final = 3250
+SSH_PORT: Final = 20002
+"""Nobody listens there yet; the configuration names it, so it is for nothing else."""
+
 DATABASE_PORT: Final = 8563
 ACCESS_NODE: Final = 10
 FIRST_NODE: Final = 11
@@ -154,7 +157,7 @@ def _check_memory(settings: Settings) -> None:
 
 
 def _check_ports(settings: Settings) -> None:
-    names: dict[int, str] = {}
+    names = {SSH_PORT: "SSH"}
     for name, port in settings.ports.items():
         if port in names:
             raise InvalidParameter(f"port {port} is wanted for {names[port]} and for {name}; choose another one")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
 from confd.model.errors import ConfDError, NodeError, NotFound, TimedOut, WrongState, error_from
 from confd.model.sizes import format_exact
 from confd.play import home, processes
-from confd.play.calls import is_ready, run_job
+from confd.play.calls import is_ready, run_job, trouble
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_ports
 from confd.play.presence import confd_port, present
@@ -52,7 +52,7 @@ def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
 
     :param only: the node to start and wait for, instead of all.
     :raises WrongState: that node was removed.
-    :raises NodeError: a daemon died, with its last words.
+    :raises NodeError: a daemon died, with its last words; or it cannot serve clients, with the reason.
     :raises TimedOut: a node does not get ready.
     :raises InUse: somebody took a port meanwhile.
     """
@@ -63,13 +63,15 @@ def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
         wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
         for node in wanting:
-            check_ports(node.address, {"ConfD": confd_port(play), "node": NODE_PORT})
+            # A play that ran before starts also when clients cannot get in: only so can its settings be put right.
+            confd = {} if play.progress is Progress.READY else {"ConfD": confd_port(play)}
+            check_ports(node.address, {**confd, "node": NODE_PORT})
         try:
             children = {node: processes.start(node) for node in wanting}
             _wait_ready(nodes, children)
         except BaseException as error:
             if play.progress is Progress.READY and isinstance(error, NodeError | TimedOut):
-                error.message += f"\nthe other nodes of play {play.number} were left running; c4 ps shows them"
+                error.message += _left_running(play)
             else:
                 processes.stop(wanting)
             raise
@@ -144,6 +146,17 @@ def run_here(play: Play) -> RunJob:
     return lambda job, params: run_job(first.socket, job, params)
 
 
+def check_troubles(known: Mapping[str, str]) -> None:
+    """Refuse to wait on for nodes that all say why they do not serve clients: that ends only when somebody acts.
+
+    :param known: trouble by node, empty of one that is on its way.
+    :raises NodeError: names them with the reason.
+    """
+    if known and all(known.values()):
+        told = "\n".join(f"{node} runs, but serves no clients: {trouble}" for node, trouble in known.items())
+        raise NodeError(f"{told}\nit goes on as soon as that is put right")
+
+
 def wait_stage(reached: Callable[[], bool], seconds: float, wanted: str) -> None:
     """Wait until something is so.
 
@@ -154,6 +167,11 @@ def wait_stage(reached: Callable[[], bool], seconds: float, wanted: str) -> None
         if time.monotonic() > until:
             raise TimedOut(f"{wanted} was not reached within {seconds:g} s; c4 ps shows how far it is")
         time.sleep(_LOOK)
+
+
+def _left_running(play: Play) -> str:
+    names = _names(node.node for node in play.nodes if processes.daemon(node) is not None)
+    return f"\n{names} of play {play.number} were left running; c4 ps shows them" if names else ""
 
 
 def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]]) -> None:
@@ -167,6 +185,7 @@ def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]
                     f"{processes.last_words(node)}\nits log is {node.root / 'logs/logd/ConfD.log'}"
                 )
         waiting = [node for node in waiting if not is_ready(node.socket)]
+        check_troubles({node.name: trouble(node.socket) for node in waiting})
         if waiting and time.monotonic() > until:
             words = "\n".join(f"{node.name}:\n{processes.last_words(node)}" for node in waiting)
             late = _names([node.node for node in waiting])

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from confd.model.errors import ConfDError, InUse
 from confd.play import home, processes
-from confd.play.calls import is_ready, run_job
+from confd.play.calls import run_job, takes_jobs
 from confd.play.presence import removed
 from confd.play.record import Play, PlayNode
 
@@ -27,7 +27,7 @@ def stop(play: Play, only: PlayNode | None = None) -> None:
 
 def stop_databases(play: Play) -> None:
     """Stop the databases that do not start with the cluster, by job."""
-    master = next((node for node in play.nodes if processes.daemon(node) and is_ready(node.socket)), None)
+    master = next((node for node in play.nodes if processes.daemon(node) and takes_jobs(node.socket)), None)
     if master is not None:
         for database in _not_started_again(master):
             # It is stopped in the wrong state, or soon by its keeper: either is what is wanted.

@@ -42,6 +42,7 @@ class Facts:
 
     ready = True
     is_master = True
+    trouble = ""
     known: tuple[str, str] | None = ("127.0.0.11", "n11")
 
     def master(self) -> tuple[str, str] | None:
@@ -272,7 +273,9 @@ def test_the_state_of_the_node_needs_no_login(tmp_path: Path) -> None:
             assert await site.get("/is_master") == (200, "false")
             assert (await site.get("/is_master", "HEAD"))[0] == 200
             site.facts.ready = False
-            assert (await site.get("/is_master"))[0] == 503
+            assert await site.get("/is_master") == (503, "not ready yet")
+            site.facts.trouble = "port 1 is taken"
+            assert await site.get("/is_master") == (503, "not ready yet: port 1 is taken")
             assert await site.get("/master") == (200, "127.0.0.11")
             assert await site.get("/master?info_type=name") == (200, "n11")
             site.facts.known = None

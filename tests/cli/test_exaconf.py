@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_what_does_not_fit_together_has_a_line(file: Path, capsys: Captured) -> 
     edit(file, "Checksum =", "    Checksum = NONE")
     number = edit(file, "^    Networks =", "    Networks = public")
     assert run(["validate"]) == 1
-    assert f"EXAConf line {number}: [Global] Networks: must contain 'private'" in capsys.readouterr().err
+    assert f"EXAConf line {number}: [Global] Networks: 'public' cannot be: give private" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,28 @@ def test_commit_sends_the_file(file: Path, gateway: FakeGateway, capsys: Capture
     assert run(["commit", "-v"]) == 0
     assert gateway.jobs()[-1] == ("exaconf_commit", {"text": file.read_text()})
     assert capsys.readouterr().out == "-   a\nRevision 8; changed: Global\n"
+
+
+def test_a_commit_is_noted_on_the_node(file: Path, gateway: FakeGateway, capsys: Captured) -> None:
+    """Every commit by hand is a line; one that changed nothing or failed is none, and one not noted is a warning."""
+    noted = file.with_name("EXAConf.commited.manually")
+    edit(file, "Checksum =", "    Checksum = COMMIT")
+    for changed, revision in ((["Global"], 8), ([], 8), (["Logging"], 9)):
+        gateway.answers["job_exec"] = lambda job, options, c=changed, r=revision: ok(c, result_revision=r)
+        assert run(["commit"]) == 0
+    gateway.answers["job_exec"] = lambda job, options: {"result_code": 1, "result_desc": "no"}
+    assert run(["commit"]) == 1
+    lines = noted.read_text().splitlines()
+    assert [line.rpartition(" : ")[0] for line in lines] == [
+        "'/exa/etc/EXAConf' : revision 8", "'/exa/etc/EXAConf' : revision 9"
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"\d\d\.\d\d\.\d{4} - \d\d:\d\d:\d\d", line.rpartition(" : ")[2]) for line in lines)
+    assert stat.S_IMODE(noted.stat().st_mode) == 0o600
+    noted.unlink()
+    noted.mkdir()
+    gateway.answers["job_exec"] = lambda job, options: ok(["Global"], result_revision=10)
+    assert run(["commit"]) == 0
+    assert "WARNING: the commit is not noted" in capsys.readouterr().out
 
 
 def test_a_broken_file_is_not_sent(file: Path, gateway: FakeGateway, capsys: Captured) -> None:

@@ -48,6 +48,14 @@ def free_net(ports: tuple[int, ...] = (20003, 3250, 8563)) -> str:
             return net
 
 
+def free_port(address: str) -> int:
+    """Return a port of an address on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _free(address: str, port: int) -> bool:
     with socket.socket() as probe, contextlib.suppress(OSError):
         probe.bind((address, port))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import Cluster, cluster, until
+from tests.cluster.harness import Cluster, cluster, free_port, until
 
 
 def exaconf(cluster: Cluster, *words: str, node: int = 11) -> subprocess.CompletedProcess[str]:
@@ -47,6 +48,8 @@ def test_an_edited_file_is_committed(plain: Cluster) -> None:
     done = exaconf(plain, "commit", node=12)
     assert done.returncode == 0, done.stdout + done.stderr
     plain.wait_same()
+    noted = path.with_name("EXAConf.commited.manually").read_text()
+    assert noted.startswith(f"'/exa/etc/EXAConf' : revision {plain.run('settings_list')['Global']['Revision']} : ")
     assert "Timezone = Europe/Lisbon" in (plain.root(13) / "etc/EXAConf").read_text()
     assert plain.run("settings_list", sections={"Global": ["Timezone"]}) == {"Global": {"Timezone": "Europe/Lisbon"}}
 
@@ -84,6 +87,26 @@ def test_history_and_rollback(plain: Cluster, name: str) -> None:
     assert exaconf(plain, "rollback", str(newest - 1)).returncode == 0
     assert plain.try_run("group_info", groupname=name)["result_name"] == "NOT_FOUND"
     plain.wait_same()
+
+
+def test_a_port_that_somebody_took_can_be_given_up() -> None:
+    """A node whose port is taken says so and takes jobs by its socket; with another port it goes on by itself."""
+    with cluster("CCC_PLAY_WITH_DB=false", nodes=1) as made:
+        port = free_port(made.addresses[11])
+        assert made.confd_client("general_settings", f"changes: {{Global: {{XMLRPCPort: {port}}}}}").returncode == 0
+        with socket.create_server((made.addresses[11], port)):
+            made.c4("stop", "-t", "1")
+            said = made.c4("start", "-t", "1", check=False)
+            holder = f"XMLRPCPort: port {port} on {made.addresses[11]} is taken by process {os.getpid()} ("
+            assert f"n11 runs, but serves no clients: [Global] {holder}" in said
+            assert "n11 of play 1 were left running" in said
+            assert holder in made.c4("wait", "-t", "1", check=False)
+            assert f"n11 serves no clients: [Global] {holder}" in made.c4("ps")
+            assert holder in " ".join(made.confd_client("node_info", "nid: 11").stdout.split())
+            done = made.confd_client("general_settings", "changes: {Global: {XMLRPCPort: 20003}}")
+            assert done.returncode == 0, done.stdout + done.stderr
+            made.c4("wait", "-t", "1")
+        assert made.run("settings_list", sections={"Global": ["XMLRPCPort"]}) == {"Global": {"XMLRPCPort": 20003}}
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from confd.exaconf import (
     CONF_VERSION,
@@ -21,8 +23,11 @@ from confd.exaconf import (
     User,
     Volume,
     VolumeType,
+    key_of,
     other,
 )
+from confd.exaconf.accounts import PREDEFINED_GROUPS, PREDEFINED_USERS
+from confd.exaconf.ports import clashes
 from confd.exaconf.validation import upgraded, validate
 from confd.exaconf.volumes import RemoteType
 from confd.model.errors import InvalidParameter
@@ -62,8 +67,8 @@ def test_docker_needs_its_section(conf: Conf) -> None:
     ("changes", "problem"),
     [
         ({"cluster_name": ""}, "[Global] ClusterName: is missing"),
-        ({"networks": ("public",)}, "[Global] Networks: must contain 'private'"),
-        ({"networks": ("private", "x")}, "[Global] Networks: 'x' is not known"),
+        ({"networks": ("public",)}, "[Global] Networks: 'public' cannot be: give private"),
+        ({"networks": ("private", "x")}, "[Global] Networks: 'private, x' cannot be"),
         ({"networks": ("private", "public")}, "[Node : 11] PublicNet: '' is not an address"),
         ({"conf_version": "2999.1"}, "[Global] ConfVersion: the file has version 2999.1"),
         ({"conf_version": "new"}, "[Global] ConfVersion: 'new' is not a version"),
@@ -106,8 +111,10 @@ def test_nodes(conf: Conf, changes: dict[str, Any], problem: str) -> None:
         (User("eve", 1001, "nope"), "[Users : eve]: group 'nope' does not exist"),
         (User("eve", 1001, "root", additional_groups=("x",)), "[Users : eve]: group 'x' does not exist"),
         (User("eve", 0, "root"), "[Users] ID: '0' is used twice"),
-        (User("_self", 5, "root"), "[Users : _self]: the name is reserved"),
-        (Group("exameta", 55555), "[Groups : exameta]: the name is reserved"),
+        (User("_self", 5, "root"), "[Users : _self]: '_self' is reserved"),
+        (Group("exameta", 44), "[Groups : exameta]: 'exameta' is reserved"),
+        (Group("g", 55555), "[Groups : g]: 55555 is reserved"),
+        (User("e v", 1001, "root"), "[Users : e v]: 'e v' is not usable"),
         (Group("g", 499), "[Groups] ID: '499' is used twice"),
         (User("a]\n[Global", 1001, "root"), "[Users : a]\n[Global]: a name must"),
         (REMOTE.__class__("r", RemoteType.S3, 9999, "u"), "[RemoteVolume : r] ID: must be 10000 or more"),
@@ -116,7 +123,7 @@ def test_nodes(conf: Conf, changes: dict[str, Any], problem: str) -> None:
             REMOTE.__class__("DataVolume1", RemoteType.S3, 10001, "u"),
             "[EXAVolume : DataVolume1]: the name is used twice",
         ),
-        (Logging(("local", "mail")), "[Logging] LogRotationTypes: 'mail' is not known"),
+        (Logging(("local", "mail")), "[Logging] LogRotationTypes: 'local, mail' cannot be"),
         (Logging(("remote",)), "[Logging] RemoteLogRotationVolume: there is no volume None"),
         (other("X", {"a\"'": "b"}), '[X]: "a'),
     ],
@@ -199,3 +206,88 @@ def test_upgrade() -> None:
     assert upgraded(Global(conf_version="8.20.0")).conf_version == CONF_VERSION
     with pytest.raises(InvalidParameter, match=r"2999\.1"):
         upgraded(Global(conf_version="2999.1"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"xmlrpc_port": 3250}, "[Global] XMLRPCPort: 3250 is [Global] CoredPort as well"),
+        ({"xmlrpc_port": 22}, "[Global] SSHPort: 22 is [Global] XMLRPCPort as well"),
+        ({"xmlrpc_port": 8563}, "[DB : DB1] Port: 8563 is [Global] XMLRPCPort as well"),
+        ({"ssh_port": 2021}, "[EXAVolume : ArchiveVolume1] FtpPort: 2021 is [Global] SSHPort as well"),
+        ({"cored_port": 2581}, "[BucketFS : bfsdefault] HttpsPort: 2581 is [Global] CoredPort as well"),
+    ],
+)
+def test_ports_of_the_daemon_are_for_nothing_else(conf: Conf, changes: dict[str, int], problem: str) -> None:
+    """What every node listens on is taken, whatever wants it."""
+    (found,) = problems(conf, msgspec.structs.replace(conf.global_, **changes))
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"xmlrpc_port": 0}, "[Global] XMLRPCPort: 0 is no port"),
+        ({"hugepages": "foo"}, "[Global] Hugepages: 'foo' cannot be"),
+        ({"issue_tracker": "Mail"}, "[Global] IssueTracker: 'Mail' is not known"),
+        ({"timezone": "Mars/X"}, "[Global] Timezone: 'Mars/X' is no time zone"),
+        ({"timezone": "../UTC"}, "[Global] Timezone: '../UTC' is no time zone"),
+    ],
+)
+def test_values_are_what_jobs_would_take(conf: Conf, changes: dict[str, Any], problem: str) -> None:
+    """The file is no way around the checks of general_settings."""
+    (found,) = problems(conf, msgspec.structs.replace(conf.global_, **changes))
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"permissions": "zz"}, "[EXAVolume : v] Permissions: 'zz' are no permissions"),
+        ({"size": 0}, "[EXAVolume : v] Size: 0 is nothing"),
+        ({"block_size": 100}, "[EXAVolume : v] BlockSize: 100 is not a block size"),
+    ],
+)
+def test_volumes_have_values_that_jobs_would_take(conf: Conf, changes: dict[str, Any], problem: str) -> None:
+    """Permissions and sizes are those of st_volume_create."""
+    (found,) = problems(conf, msgspec.structs.replace(VOLUME, **changes))
+    assert found.startswith(problem)
+
+
+def test_memory_is_enough_for_the_nodes(conf: Conf) -> None:
+    """A size without unit is one of bytes, which no server could run with."""
+    (found,) = problems(conf, msgspec.structs.replace(conf.databases["DB1"], mem_size=Bytes(2)))
+    assert found.startswith("[DB : DB1] MemSize: 0 MiB are too little for 1 active nodes")
+
+
+@pytest.mark.parametrize("name", sorted(PREDEFINED_USERS | PREDEFINED_GROUPS))
+def test_what_the_cluster_itself_needs_is_there(conf: Conf, name: str) -> None:
+    """Without root or the predefined groups nobody would get in any more."""
+    for kind, predefined in ((User, PREDEFINED_USERS), (Group, PREDEFINED_GROUPS)):
+        if name in predefined:
+            found = validate(conf.with_changes({key_of(kind, name): None}, 17).sections)
+            assert f"[{kind.kind}] [[{name}]]: is missing; the cluster itself needs it" in found
+
+
+@pytest.mark.parametrize("changes", [{"login_enabled": False}, {"id": 7}])
+def test_root_gets_in(conf: Conf, changes: dict[str, Any]) -> None:
+    """The cluster itself acts as root."""
+    (found,) = problems(conf, msgspec.structs.replace(conf.users["root"], **changes))
+    assert found.startswith("[Users : root]: must have ID 0 and LoginEnabled True")
+
+
+@given(st.lists(st.integers(1, 6), min_size=5, max_size=5))
+def test_a_clash_is_found_exactly_when_there_is_one(ports: list[int]) -> None:
+    """Any of the daemon's ports that occurs again clashes; databases may share one."""
+    cored, xmlrpc, ssh, *served = ports
+    sections: list[Section] = [Global(cored_port=cored, xmlrpc_port=xmlrpc, ssh_port=ssh)]
+    for number, port in enumerate(served):
+        sections.append(
+            Database(
+                name=f"DB{number}", id=str(number), version="18", mem_size=Bytes(1), port=port, nodes=(11,),
+                num_active_nodes=1, data_volume="V",
+            )
+        )  # fmt: skip
+    found = list(clashes(Conf(1, {section.key: section for section in sections})))
+    own = [cored, xmlrpc, ssh]
+    assert bool(found) == (len({*own}) < len(own) or bool({*own} & {*served}))

@@ -46,6 +46,7 @@ def sections(*, nodes: Sequence[int] = (11, 12, 13), disk: str = "disk1") -> dic
         *(Group(name=name, id=number) for name, number in GROUPS.items()),
         User(name="root", id=0, group="root", additional_groups=("exausers", *ADMINISTRATION)),
         User(name="exadefusr", id=500, group="exausers", login_enabled=False),
+        User(name="exasaasusr", id=499, group="exausers", login_enabled=False),
         User(name="admin", id=1000, group="exaadm"),
         User(name="ann", id=1001, group="exausers"),
         User(name="stella", id=1002, group="exastoradm"),

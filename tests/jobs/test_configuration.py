@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +66,24 @@ def test_commit_without_changes(stage: Stage) -> None:
         ("Devices = dev.1", "Devices = dev.9", "COMMIT", WrongState, r"\[Node : 11\] disks cannot be changed"),
         ("Size = 1 MiB", "Size = 2 MiB", "COMMIT", WrongState, r"\[EXAVolume : V1\] size cannot be changed"),
         ("[EXAVolume : V1]", "[EXAVolume : V2]", "COMMIT", WrongState, "st_volume_delete"),
+        (
+            "CoredPort = 3250",
+            "CoredPort = 3251",
+            "COMMIT",
+            WrongState,
+            "cored_port cannot be changed in the file; every",
+        ),
+        ("XMLRPCPort = 20003", "XMLRPCPort = 3250", "COMMIT", InvalidParameter, "3250 is .*CoredPort as well"),
+        (
+            "    [[exadefusr]]\n        ID = 500",
+            "    [[exadefusr]]\n        ID = 501",
+            "COMMIT",
+            WrongState,
+            "id cannot be",
+        ),
+        ("    [[exaadm]]\n        ID = 499", "    [[exaadm]]\n        ID = 44", "COMMIT", WrongState, "id cannot be"),
+        ("    [[exasaasusr]]", "    [[someone]]", "COMMIT", InvalidParameter, r"\[\[exasaasusr\]\]: is missing"),
+        ("Timezone = Europe/Berlin", "Timezone = Mars/X", "COMMIT", InvalidParameter, "no time zone"),
         ("ConfVersion = ", "ConfVersion = 9", "COMMIT", InvalidParameter, "98.60.11"),
     ],
 )
@@ -92,6 +111,34 @@ def _database(stage: Stage, state: DatabaseState) -> None:
         ("Port = 8563", "Port = 8564", DatabaseState.RUNNING, WrongState, r"running; stop it .* in the file \(port\)"),
         ("Port = 8563", "Port = 8564", DatabaseState.STARTUP, WrongState, "state startup"),
         ("MemSize = 1 GiB", "MemSize = 1 MiB", DatabaseState.SETUP, InvalidParameter, "too little for 2 active nodes"),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    LdapServers = http://x",
+            DatabaseState.SETUP,
+            InvalidParameter,
+            "ldap_servers: .*http",
+        ),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    CacheVolumeDisk = x",
+            DatabaseState.SETUP,
+            InvalidParameter,
+            "disk:size",
+        ),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    CacheVolumeDisk = d:1 GiB",
+            DatabaseState.SETUP,
+            NotFound,
+            "no disk 'd'",
+        ),
+        (
+            "DataVolume = Data",
+            "DataVolume = Data\n    InitialSQL = x",
+            DatabaseState.SETUP,
+            InvalidParameter,
+            "not an absolute path",
+        ),
         ("Version = 18", "Version = 99", DatabaseState.SETUP, NotFound, "PostgreSQL 99"),
         ("PrivateNet = 127.0.0.11/8", "PrivateNet = 127.0.0.99/8", DatabaseState.SETUP, WrongState, "node_ip_batch"),
         (
@@ -113,6 +160,14 @@ def test_the_file_is_no_way_around_checks(
     with pytest.raises(error, match=message):
         stage.run("exaconf_commit", text=_file(stage, old, new))
     assert stage.conf is before
+
+
+def test_the_port_of_etcd_is_refused_in_the_file(stage: Stage) -> None:
+    """Members of etcd are no part of EXAConf; their ports are known all the same."""
+    _database(stage, DatabaseState.SETUP)
+    stage.records["cluster/etcd"] = {"binary": "", "port": 2379, "token": "t"}
+    with pytest.raises(InvalidParameter, match=r"^\[DB : DB1\] Port: 2380 is a port of etcd"):
+        stage.run("exaconf_commit", text=_file(stage, "Port = 8563", "Port = 2380"))
 
 
 def test_the_file_may_change_what_no_server_was_started_with(stage: Stage) -> None:
@@ -160,8 +215,18 @@ def test_commit_refuses_an_edit_of_an_old_revision(stage: Stage) -> None:
     """An edit must not take back what was committed since."""
     text = _file(stage, "Threshold = 90", "Threshold = 80")
     stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
-    with pytest.raises(Conflict, match="the file is of revision 1, the cluster is at 2"):
+    with pytest.raises(Conflict, match="the file is of revision 1, the cluster is at 2") as caught:
         stage.run("exaconf_commit", text=text)
+    for way in ("exaconf diff 1", "set 'Revision = 2'", "EXAConf.edited"):
+        assert way in caught.value.message
+
+
+def test_an_edit_of_an_old_revision_can_be_brought_up(stage: Stage) -> None:
+    """What the refusal advises helps: with the changes since, and their revision, the file is taken in."""
+    text = _file(stage, "Threshold = 90", "Threshold = 80")
+    stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
+    text = text.replace("Hugepages = 0", "Hugepages = host").replace("Revision = 1\n", "Revision = 2\n")
+    assert stage.run("exaconf_commit", text=text).result == ["EXAStorage"]
 
 
 def test_commit_refuses_an_old_copy(stage: Stage) -> None:
@@ -170,6 +235,16 @@ def test_commit_refuses_an_old_copy(stage: Stage) -> None:
     stage.run("general_settings", changes={"Global": {"Hugepages": "host"}})
     with pytest.raises(InvalidParameter, match=r"unedited copy of revision 1.*exaconf_rollback"):
         stage.run("exaconf_commit", text=text)
+
+
+def test_commit_refuses_a_port_that_is_taken(stage: Stage) -> None:
+    """A port for clients that somebody listens on would keep the daemon from opening it at its next start."""
+    with socket.create_server(("127.0.0.12", 0)) as other:
+        port = other.getsockname()[1]
+        # Nobody but this process can be asked here; on a cluster the daemon of the node is another one.
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InUse, match=f"port {port} of n12 .* is taken by"):
+            patch.setattr("confd.services.nodes.ports.is_own", lambda address, port: False)
+            stage.run("exaconf_commit", text=_file(stage, "XMLRPCPort = 20003", f"XMLRPCPort = {port}"))
 
 
 def test_commit_refuses_new_databases(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from confd.services.backup.order import BackupOrder
 from confd.services.database.definition import Wishes, check_heap, remarks
 from confd.services.database.record import PREFIX, Record, Wanted
 from confd.services.database.supervision.supervision import Supervision
+from confd.services.etcd.members import RECORD as ETCD
 from tests.jobs.stage import Stage
 from tests.jobs.test_database_schedules import database, volume
 
@@ -162,3 +163,26 @@ def test_a_heap_that_cannot_be(text: str) -> None:
         check_heap(text)
     check_heap("default")
     check_heap("128 GiB")
+
+
+@pytest.mark.parametrize(
+    ("port", "holder"),
+    [(3250, "CoredPort"), (20003, "XMLRPCPort"), (22, "SSHPort"), (2379, "etcd"), (2380, "etcd")],
+)
+def test_ports_of_the_nodes_themselves_are_refused(stage: Stage, port: int, holder: str) -> None:
+    """What the daemon, SSH and etcd listen on is refused when it is said, not when the database starts."""
+    site(stage, Record())
+    stage.records[ETCD] = {"binary": "/usr/bin/etcd", "port": 2379, "token": "t"}
+    stage.put(volume("Other", 1))
+    before = stage.conf
+    with pytest.raises(InvalidParameter, match=rf"^port: {port} is .*{holder}.*; give another one"):
+        stage.run("db_configure", db_name="DB1", port=port)
+    with pytest.raises(InvalidParameter, match=rf"^port: {port} is .*{holder}.*; give another one"):
+        stage.run("db_create", db_name="DB2", version="18", data_volume_name="Other", mem_size="1 GiB", port=port,
+                  nodes=[11, 12, 13], num_active_nodes=3)  # fmt: skip
+    assert stage.conf is before
+    stage.run("db_configure", db_name="DB1", port=8564)
+    with pytest.raises(InvalidParameter, match="8564"):
+        stage.run("general_settings", changes={"Global": {"XMLRPCPort": 8564}})
+    with pytest.raises(InvalidParameter, match="2380 is a port of etcd"):
+        stage.run("general_settings", changes={"Global": {"XMLRPCPort": 2380}})

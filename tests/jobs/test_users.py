@@ -120,14 +120,16 @@ def test_delete_removes_the_user(stage: Stage) -> None:
     ("by", "username", "error", "message"),
     [
         ("root", "nobody", NotFound, "no user 'nobody'"),
-        ("admin", "root", InUse, "root cannot be deleted"),
+        ("admin", "root", InUse, "'root' is predefined and cannot be deleted"),
+        ("root", "exadefusr", InUse, "'exadefusr' is predefined and cannot be deleted"),
+        ("root", "exasaasusr", InUse, "'exasaasusr' is predefined and cannot be deleted"),
         ("admin", "admin", InUse, "runs this job"),
         ("root", "stella", InUse, "owns database DB1, volume V1"),
         ("ann", "stella", PermissionDenied, "may not run user_delete"),
     ],
 )
 def test_delete_refuses(stage: Stage, by: str, username: str, error: type[Exception], message: str) -> None:
-    """Root, the caller himself and owners of anything are kept."""
+    """Predefined users, the caller himself and owners of anything are kept."""
     stage.put(*owned_by_stella())
     with pytest.raises(error, match=message):
         stage.run("user_delete", by=by, username=username)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from confd.cluster import ports
 from confd.model.errors import InUse
 from confd.play import holders
 from confd.play.record import Progress
@@ -37,17 +38,17 @@ def test_listeners_on_all_addresses_count():
         server.bind(("0.0.0.0", 0))
         server.listen()
         port = server.getsockname()[1]
-        assert [found.port for found in holders.listeners(ADDRESS, port)] == [port]
+        assert [found.port for found in ports.listeners(ADDRESS, port)] == [port]
         with pytest.raises(InUse, match=f"process {os.getpid()}"):
             holders.check_ports(ADDRESS, {"node": port})
 
 
 def test_connections_do_not_count(listening: int):
     """Only who listens holds a port; connections from or to it do not."""
-    assert len(holders.listeners(ADDRESS, listening)) == 1
+    assert len(ports.listeners(ADDRESS, listening)) == 1
     with socket.create_connection((ADDRESS, listening)):
-        assert len(holders.listeners(ADDRESS, listening)) == 1
-    assert holders.listeners("127.77.0.2", listening) == []
+        assert len(ports.listeners(ADDRESS, listening)) == 1
+    assert ports.listeners("127.77.0.2", listening) == []
 
 
 def test_free_port(listening: int):

@@ -169,7 +169,7 @@ def check_a_node_that_cannot_start(terminal: Terminal, node: PlayNode) -> None:
     files.key.write_bytes(stranger.key_pem)
     said = terminal.c4("start", "-t", "1", status=1)
     assert "is not good: it is not of this cluster: another authority has signed it" in said
-    assert "the other nodes of play 1 were left running" in said
+    assert "n11, n12 of play 1 were left running" in said
     assert [state for _, _, state in terminal.ps()] == ["running", "running", "stopped"]
     files.certificate.write_bytes(kept[0])
     files.key.write_bytes(kept[1])

@@ -60,6 +60,7 @@ def test_port_of_the_database_only_with_one():
         ({"PLAY_DB_MEM_SIZE": "191"}, InvalidParameter, "DB_MEM_SIZE=191: .* give 192 MiB or more"),
         ({"PLAY_DB_PORT": "20003"}, InvalidParameter, "port 20003"),
         ({"PLAY_CONFD_PORT": "3250"}, InvalidParameter, "port 3250"),
+        ({"PLAY_CONFD_PORT": "20002"}, InvalidParameter, "port 20002 is wanted for SSH and for ConfD"),
     ],
 )
 def test_nonsense_is_refused(given: dict[str, str], error: type[ConfDError], text: str):

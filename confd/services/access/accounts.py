@@ -18,18 +18,10 @@ from confd.exaconf import (
     User,
     Volume,
 )
-from confd.model.errors import InvalidParameter, NotFound
+from confd.model.errors import NotFound
 
 A = TypeVar("A", bound=Section)
 Owned = Database | Volume | RemoteVolume | ObjectVolume | BucketFs
-
-ROOT: Final = "root"
-RESERVED_USERS: Final = frozenset({"exameta", "_owner", "_self"})
-RESERVED_GROUPS: Final = frozenset({"exameta", "exahugepages"})
-RESERVED_IDS: Final = frozenset({55554, 55555})
-PREDEFINED_GROUPS: Final = frozenset(
-    {"root", "exausers", "exaadm", "exadbadm", "exastoradm", "exabfsadm", "exasaasadm"}
-)
 
 _OWNED: Final[dict[str, type[Owned]]] = {
     "database": Database,
@@ -38,27 +30,7 @@ _OWNED: Final[dict[str, type[Owned]]] = {
     "object volume": ObjectVolume,
     "BucketFS service": BucketFs,
 }
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
-
-
-def check_account_name(name: str) -> None:
-    """Check the name of a new user or group.
-
-    :raises InvalidParameter: it could not be a system user.
-    """
-    if not _NAME.fullmatch(name):
-        raise InvalidParameter(
-            f"{name!r} is not usable: 1 to 32 letters, digits, '_', '.', '-', beginning with a letter or '_'"
-        )
-    if name in RESERVED_USERS | RESERVED_GROUPS:
-        raise InvalidParameter(f"{name!r} is reserved; choose another name")
-
-
-def check_account_id(number: int) -> None:
-    """Check the id of a new user or group."""
-    if number in RESERVED_IDS:
-        raise InvalidParameter(f"{number} is reserved; choose another id")
 
 
 def find_group(conf: Configuration, group: str | int) -> Group:

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from confd.exaconf import BucketFs, Conf, Configuration, Database, DriverSource, ObjectVolume, Volume, VolumeType
+from confd.exaconf.values import check_share
 from confd.model.errors import AlreadyExists, InUse, InvalidParameter, NotFound, Unsupported, WrongState
 from confd.model.secret import Secret
 from confd.model.sizes import parse_size
 from confd.services.database.engine.ldap import parse_servers
-from confd.services.database.engine.memory import check_share
 from confd.services.database.scram import check_verifier
 
 DEFAULT_OWNER: Final = ("exadefusr", "exausers")
@@ -139,7 +139,10 @@ def changed(database: Database, wishes: Wishes) -> Database:
     }
     given = {name: value for name, value in simple.items() if value is not None}
     after = _with_heap(msgspec.structs.replace(database, **given), wishes.max_system_heap_memory)
-    check_share(after.mem_size, after.num_active_nodes)
+    try:
+        check_share(after.mem_size, after.num_active_nodes)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"mem_size: {error.message}") from None
     return after
 
 

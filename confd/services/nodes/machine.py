@@ -63,5 +63,5 @@ def leave(host: Host, started: float) -> None:
 
 @reporter("nodes")
 def report(host: Host) -> Any:
-    """Report when the node came up, and whether it takes jobs."""
-    return {"booted": STARTED, "ready": READY.is_set()}
+    """Report when the node came up, whether it takes jobs of clients, and what hinders it."""
+    return {"booted": STARTED, "ready": READY.is_set(), "trouble": host.trouble()}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from confd.exaconf import Conf, Database, Draft, Group, RemoteType, RemoteVolume, User
+from confd.exaconf.accounts import check_account_id, check_account_name
 from confd.model.errors import InvalidParameter, NotFound
 from confd.model.sizes import Bytes
 from confd.services.access.accounts import (
-    check_account_id,
-    check_account_name,
     find_group,
     find_owner,
     find_user,

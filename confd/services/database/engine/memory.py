@@ -7,13 +7,10 @@ from typing import Final
 
 import msgspec
 
-from confd.model.errors import InvalidParameter
+from confd.exaconf.values import LEAST_MEMORY
 from confd.model.sizes import Bytes
 
 _MIB: Final = 1 << 20
-_LEAST: Final = 64
-"""MiB that an instance needs."""
-
 _SMALL_NODE: Final = 2048
 _SORTS: Final = 128
 _CLEANERS: Final = 4
@@ -37,18 +34,6 @@ def maximum(node_memory: Bytes, nodes: int) -> Bytes:
     return Bytes((mib - int(math.sqrt(0.8 * gib) * math.log10(gib) * 1024)) * nodes * _MIB)
 
 
-def check_share(mem_size: Bytes, nodes: int) -> None:
-    """Refuse what PostgreSQL cannot run with.
-
-    :raises InvalidParameter: says how much it needs.
-    """
-    if mem_size < _LEAST * nodes * _MIB:
-        raise InvalidParameter(
-            f"mem_size: {mem_size // _MIB} MiB are too little for {nodes} active nodes; PostgreSQL needs at least "
-            f"{_LEAST} MiB on each, so give {_LEAST * nodes} MiB or more"
-        )
-
-
 def reduction(mem_size: Bytes, node_memory: Bytes, nodes: int) -> str | None:
     """Return what to tell about a request that is above the maximum."""
     allowed = maximum(node_memory, nodes)
@@ -62,7 +47,7 @@ def divide(share: Bytes, heap: Bytes | None = None) -> Memory:
 
     :param heap: limit of what all sessions and background workers of the instance take for themselves.
     """
-    mib = max(share // _MIB, _LEAST)
+    mib = max(share // _MIB, LEAST_MEMORY)
     sorts = mib if heap is None else min(mib, heap // _MIB)
     return Memory(
         shared_buffers=max(16, mib // (8 if mib < 1024 else 4)),

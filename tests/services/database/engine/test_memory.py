@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confd.exaconf.values import check_share
 from confd.model.errors import InvalidParameter
 from confd.model.sizes import Bytes
-from confd.services.database.engine.memory import check_share, divide, maximum, reduction
+from confd.services.database.engine.memory import divide, maximum, reduction
 
 MIB = 1 << 20
 
