@@ -179,6 +179,22 @@ def test_job_by_steps(plain: Cluster, name: str) -> None:
     assert "pw-secret" not in repr(info)
 
 
+def test_refused_calls_are_started_like_any_other(plain: Cluster, name: str) -> None:
+    """job_start returns their ids on every node, and job_result tells why each was refused."""
+    plain.run("user_create", username=name, userid=70009, password="a", group="exausers", login_enabled=True)
+    refused = (
+        ("user_lst", {}, "UNKNOWN_JOB"),
+        ("user_info", {"usrname": "root"}, "UNKNOWN_PARAMETER"),
+        ("user_delete", {}, "MISSING_PARAMETER"),
+        ("user_passwd", {"username": "root", "password": "x"}, "PERMISSION_DENIED"),
+    )
+    for client in (plain.client(node, name, "a") for node in (11, 12)):
+        for job, params, error in refused * 5:
+            job_id = client.job_start(job, {"params": params})
+            assert client.job_wait(job_id, {"timeout": 30}) is True
+            assert client.job_result(job_id)["result_name"] == error
+
+
 def test_unknown_ids_are_faults(plain: Cluster) -> None:
     """job_wait and job_finished fault on unknown ids; job_result gives an envelope."""
     client = plain.client(11)
