@@ -184,10 +184,11 @@ def _chosen(known: dict[str, Any], name: str, keys: Any) -> Any:
     header = join_header(*split_header(name))
     if header not in known:
         raise NotFound(f"sections: EXAConf has no section {name!r}{nearest(header, known)}; it has {', '.join(known)}")
-    if keys is not None and not isinstance(keys, (list, tuple, str)):
+    wanted = [] if keys is None else [keys] if isinstance(keys, str) else keys
+    if not isinstance(wanted, (list, tuple)) or not all(isinstance(key, str) for key in wanted):
         raise InvalidParameter(f"sections: {name} needs a list of keys, such as [NameServers]")
-    section, wanted = known[header], [keys] if isinstance(keys, str) else list(keys or ())
+    section = known[header]
     for key in wanted:
         if key not in section:
-            raise NotFound(f"sections: [{header}] has no key {key!r}{nearest(str(key), section)}")
+            raise NotFound(f"sections: [{header}] has no key {key!r}{nearest(key, section)}")
     return {key: section[key] for key in wanted} if wanted else section
