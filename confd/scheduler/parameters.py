@@ -122,6 +122,9 @@ class Parameter(msgspec.Struct, frozen=True):
         if self.rules and isinstance(value, str) and any(value in rule.also for rule in self.rules):
             return value
         typed = with_list_items(self, self._cast(value))
+        # Elements first: checks of the whole rely on their types.
+        for rule in self.rules:
+            self._obey_items(rule, typed)
         for rule in self.rules:
             self._obey(rule, typed)
         return typed
@@ -141,8 +144,6 @@ class Parameter(msgspec.Struct, frozen=True):
             raise InvalidParameter(f"{self.name}: {self._shown(value)} is not one of {', '.join(rule.choices)}")
         if isinstance(value, int) and not isinstance(value, bool):
             self._obey_range(rule, value)
-        if rule.items and isinstance(value, (list, tuple)):
-            self._obey_items(rule, value)
         if rule.check is not None:
             self._obey_check(rule.check, value)
 
@@ -152,8 +153,8 @@ class Parameter(msgspec.Struct, frozen=True):
         if rule.maximum is not None and value > rule.maximum:
             raise InvalidParameter(f"{self.name}: {value} is above the maximum of {rule.maximum}")
 
-    def _obey_items(self, rule: Rule, value: list[Any] | tuple[Any, ...]) -> None:
-        for item in value:
+    def _obey_items(self, rule: Rule, value: Any) -> None:
+        for item in value if rule.items and isinstance(value, (list, tuple)) else ():
             if _type_name(item) not in rule.items:
                 wanted = " or ".join(_ARTICLES[name] for name in rule.items)
                 raise InvalidParameter(f"{self.name}: the element {self._shown(item)} is not {wanted}")

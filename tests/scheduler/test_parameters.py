@@ -178,6 +178,19 @@ def test_ranges_and_checks_are_obeyed() -> None:
     assert "three of them" in refuse(Annotated[int, Rule(form="three of them")], "x")
 
 
+def test_checks_of_a_list_see_elements_of_their_type() -> None:
+    """Wherever the check is declared, a wrong element is told as such."""
+
+    def distinct(value: list[int]) -> None:
+        if len(set(value)) != len(value):
+            raise ValueError("each once")
+
+    ids = Annotated[list[int], Rule(check=distinct)]
+    assert refuse(ids, ["7", 7]) == "p: each once"
+    for wrong in ([[7]], [{}], [None]):
+        assert "the element" in refuse(ids, wrong)
+
+
 def test_secrets_are_not_shown() -> None:
     """An error about a password does not tell it."""
     message = refuse(Annotated[str, Rule(secret=True)], ["hunter2"])
