@@ -98,6 +98,16 @@ def test_json(plain: Cluster) -> None:
     assert json.loads(answer)["result_output"]["exaadm"] == {"id": 499}
 
 
+def test_numbers_that_are_too_large_are_refused_alike_on_every_node(plain: Cluster) -> None:
+    """With an envelope that has an id, as any other wrong value."""
+    call = {"method": "job_exec", "job": "node_info", "params": {"params": {"nid": 10**29}}}
+    for node in plain.addresses:
+        status, answer = post(plain, json.dumps(call).encode(), "/jrpc", node=node, **basic())
+        envelope = json.loads(answer)
+        assert (status, envelope["result_name"]) == (200, "INVALID_PARAMETER")
+        assert envelope["result_jobid"].startswith(f"{node}.")
+
+
 def test_lookups_need_no_login(plain: Cluster) -> None:
     """/master and /is_master answer anybody on every node."""
     for node in plain.addresses:
