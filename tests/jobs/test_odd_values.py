@@ -17,7 +17,7 @@ from tests.jobs.test_database_settings import site
 
 ODD: Final[tuple[Any, ...]] = (
     None, True, 0, -1, 1, 11, 2**62, 2**70, 1.5, float("nan"), float("inf"),
-    "", " ", "x", "11", "[[11]]", "root", "\0", "\n", "=", "a/../b", "\u0661", "x" * 3_000, b"", b"\xff",
+    "", " ", "x", "11", "[[11]]", "root", "\0", "\n", "=", "a/../b", "\u0661", "x" * 3_000, "x" * 20_000, b"", b"\xff",
     [], [[]], [[11]], [11, [12]], [{}], [{"a": [1]}], [None], [True], [1], [1.5], ["x"], [b"\xff"], ["\0"], [2**70],
     {}, {"a": 1}, {"a": [[]]}, {"a": None}, {"": {}}, {"Global": [["a"]]}, {"Global": [{}]}, {"Global": [None]},
     {"Global": {"NameServers": [[1]]}}, {"Global": {"NameServers": {"a": 1}}}, {"Logging": {"LogRotationTypes": [[]]}},

@@ -191,6 +191,21 @@ def test_checks_of_a_list_see_elements_of_their_type() -> None:
         assert "the element" in refuse(ids, wrong)
 
 
+def test_texts_have_a_greatest_length() -> None:
+    """Wherever they stand in a value; the message says how long they may be."""
+    for annotation, value in (
+        (str, "x" * 10_001),
+        (str, b"x" * 10_001),
+        (list[str], ["a", "x" * 10_001]),
+        (dict[str, Any], {"x" * 10_001: 1}),
+        (dict[str, Any], {"a": {"b": ["x" * 10_001]}}),
+    ):
+        assert "allowed are 10000" in refuse(annotation, value)
+    assert parameter(str).read("x" * 10_000) == "x" * 10_000
+    assert "allowed are 20000" in refuse(Annotated[str, Rule(longest=20_000)], "x" * 20_001)
+    assert parameter(Annotated[str, Rule(longest=20_000)]).read("x" * 20_000)
+
+
 def test_secrets_are_not_shown() -> None:
     """An error about a password does not tell it."""
     message = refuse(Annotated[str, Rule(secret=True)], ["hunter2"])
