@@ -12,12 +12,13 @@ from confd.api.methods import WITH_JOB_ID, is_dry
 from confd.api.request import WRONG_ARGUMENTS, Credentials, Fault, Request, Unauthorized
 from confd.cluster.counter import Counter
 from confd.model.envelope import failure
-from confd.model.errors import ConfDError, LimitExceeded, NodeOffline, NoMaster
+from confd.model.errors import ConfDError, LimitExceeded, LoginFailed, NodeOffline, NoMaster
 
 _RETRY_SECONDS: Final = 0.25
 _GIVE_UP_SECONDS: Final = 20.0
 _SERVED_SECONDS: Final = 3.0
 _MULTICALL: Final = "system.multicall"
+_LOGIN: Final = "user_login"
 _MULTICALL_LIMIT: Final = 1_000
 
 Forward = Callable[[str, Any], Awaitable[Any]]
@@ -97,16 +98,34 @@ class Gateway:
         calls = params[0] if len(params) == 1 else None
         if not isinstance(calls, list) or len(calls) > _MULTICALL_LIMIT:
             raise Fault(WRONG_ARGUMENTS, f"{_MULTICALL} takes one list of up to {_MULTICALL_LIMIT} calls")
-        return [await self._one(call, credentials, peer, protocol) for call in calls]
+        answers: list[Any] = []
+        for call in calls:
+            try:
+                answers.append(await self._one(call, credentials, peer, protocol))
+            except Unauthorized as error:
+                if not any(isinstance(answer, list) for answer in answers):
+                    raise
+                # Calls before took the login away, with a new password for instance; what they did must be told.
+                return answers + [_fault(LoginFailed(str(error)))] * (len(calls) - len(answers))
+        return answers
 
     async def _one(self, call: Any, credentials: Credentials, peer: str, protocol: str) -> Any:
+        """Answer one call of many: a list with its value, or a fault.
+
+        :raises Unauthorized: the caller of all of them is not known.
+        """
         try:
             method, params = _taken_apart(call)
             if method == _MULTICALL:
                 raise Fault(WRONG_ARGUMENTS, f"{_MULTICALL} cannot be nested")
-            return [await self.call(method, params, credentials, peer, protocol)]
-        except Fault as fault:
-            return {"faultCode": fault.code, "faultString": fault.message}
+            try:
+                return [await self.call(method, params, credentials, peer, protocol)]
+            except Unauthorized as error:
+                if method != _LOGIN:
+                    raise
+                raise LoginFailed(str(error)) from None
+        except (Fault, ConfDError) as error:
+            return _fault(error)
 
     async def _answer(self, request: Request) -> Any:
         loop = asyncio.get_running_loop()
@@ -138,6 +157,10 @@ class Gateway:
         if request.method in WITH_JOB_ID:
             return failure(NoMaster(text)).envelope(request.job_id)
         raise Fault(NoMaster.code, text)
+
+
+def _fault(error: Fault | ConfDError) -> dict[str, Any]:
+    return {"faultCode": error.code, "faultString": error.message}
 
 
 def _taken_apart(call: Any) -> tuple[str, tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]},]', re.DOTALL)
 _QUOTE: Final = ord('"')
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
+_LONG = re.compile(rb"[0-9]{19}")
+_INT64: Final = 2**63
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -42,7 +44,8 @@ def decode_call(body: bytes, limits: Limits) -> Call:
     =====================================  ==========================================
 
     ``params`` are the options of the method; the parameters of a job are one level below, in
-    ``{"params": {...}}``, beside ``dry_run`` and ``timeout``. ``null`` counts as left out.
+    ``{"params": {...}}``, beside ``dry_run`` and ``timeout``. ``null`` counts as left out, a whole number beyond
+    64 bits as its text.
 
     :raises MalformedCall: the body is no such object, or is beyond a limit.
     """
@@ -91,7 +94,20 @@ def _decode(body: bytes) -> dict[str, object]:
         raise MalformedCall(f"not JSON in UTF-8: {error}", fault=NOT_WELL_FORMED) from None
     if not isinstance(fields, dict):
         raise MalformedCall('a call is a JSON object with the key "method"')
+    if _LONG.search(body):
+        # Between nodes such a number could not travel; as text every node refuses it, or takes it as text, alike.
+        fields = _with_long_as_text(fields)
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _with_long_as_text(value: Any) -> Any:
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _with_long_as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_long_as_text(item) for item in value]
+    return value
 
 
 def _arguments(method: str, fields: dict[str, object]) -> tuple[object, ...]:

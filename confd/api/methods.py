@@ -290,15 +290,13 @@ async def _recorded(ticket: Ticket) -> None:
     :raises Fault: it is held up before that; it may run later.
     """
     assert ticket.durable is not None
-    if ticket.durable.done():
-        ticket.durable.result()
-        return
-    durable, answer = _follow(ticket.durable), _follow(ticket.answer)
-    ended, _ = await asyncio.wait({durable, answer}, return_when=asyncio.FIRST_COMPLETED)
-    if durable in ended or (outcome := answer.result()).code == 0:
-        await durable
-    else:
-        raise Fault(outcome.code, outcome.message)
+    if not ticket.durable.done():
+        durable, answer = _follow(ticket.durable), _follow(ticket.answer)
+        await asyncio.wait({durable, answer}, return_when=asyncio.FIRST_COMPLETED)
+        if not ticket.durable.done():
+            held_up = answer.result()
+            raise Fault(held_up.code, held_up.message)
+    ticket.durable.result()
 
 
 def is_dry(options: Any) -> bool:

@@ -125,6 +125,8 @@ class ApiServer:
             return await answer(body, _credentials(request), _peer(request))
         except MalformedCall as error:
             return _refused(error)
+        except web.RequestPayloadError as error:
+            return _refused(MalformedCall(f"the body is not encoded as its headers say: {error}"))
         except Unauthorized as error:
             return web.Response(
                 status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": 'Basic realm="ConfD"'}, text=str(error)

@@ -15,7 +15,7 @@ from confd.api.xmlrpc_answer import encode_fault, encode_result
 __all__ = ["Call", "Limits", "MalformedCall", "decode_call", "encode_fault", "encode_result"]
 
 _INT = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_FLOAT = re.compile(r"[+-]?([0-9]++(?:\.[0-9]*+)?|\.[0-9]++)([eE][+-]?[0-9]+)?", re.ASCII)
 _ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*["']([^"'>]*)""")
 _INT64: Final = 2**63
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")

@@ -12,7 +12,10 @@ from confd.exaconf.tree import Tree, join_header
 from confd.model.secret import HIDDEN, Secret
 
 # Secrets inside otherwise public text: delegation_token=abc, -ldapPassword=abc, https://user:abc@host/
-_WORD: Final = re.compile(r"([\w-]*(?:passw(?:or)?d?|secret|token|access_key)[\w-]*\s*=\s*)[^\s,]+", re.IGNORECASE)
+# Only where a word begins, and without going back: the time grows with the text and not with its square.
+_WORD: Final = re.compile(
+    r"(?<![\w-])(?=[\w-]*(?:passw|secret|token|access_key))([\w-]++\s*+=\s*+)[^\s,]+", re.IGNORECASE
+)
 _URL: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
 

@@ -17,7 +17,8 @@ from confd.model.errors import InvalidParameter
 _VALUE: Final = re.compile(r"""(?!"{3}|'{3})(?:"[^"#]*"|'[^'#]*'|[^'"\#][^#]*|)""")
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
 _ESCAPED: Final = re.compile(_UNPRINTABLE.pattern[:-1] + '\t"\\\\]')
-_ITEM: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_ITEM: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+")++')
+_ITEMS: Final = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*+")*+')
 _NAME: Final = re.compile(r"""[^\s'"\[\]=#,](?:[^'"\[\]=#]*[^\s'"\[\]=#])?""")
 
 
@@ -45,7 +46,7 @@ def decode_value(text: str) -> str:
 
 def split_items(text: str) -> tuple[str, ...]:
     """Read a comma separated list; blanks around items and a trailing comma do not count."""
-    pieces = _ITEM.findall(text) if _ITEM.sub("", text).strip(", ") == "" else text.split(",")
+    pieces = _ITEM.findall(text) if _ITEMS.fullmatch(text) else text.split(",")
     return tuple(_decode_item(piece.strip()) for piece in pieces if piece.strip())
 
 

@@ -64,11 +64,11 @@ def line_of(text: str, path: Sequence[str], key: str | None) -> int | None:
     return None
 
 
-_HEADER: Final = re.compile(r"\s*((?:\[\s*)+)(.*?)\s*(?:\]\s*)+(?:#.*)?$")
+_HEADER: Final = re.compile(r"\s*+((?:\[\s*+)++)(.*?)(?<!\])(?:\]\s*+)++(?:#.*)?$")
 
 
 def _canonical(header: str) -> str:
-    return join_header(*split_header(header.strip("\"'")))
+    return join_header(*split_header(header.strip().strip("\"'")))
 
 
 def _syntax_problem(lines: list[str], error: Any) -> str:

@@ -70,7 +70,7 @@ _LOOSE: Final = frozenset(
     {"owner", "volume_move_delay", "auto_start", "backups", "snapshots", "comments", "kept", "extra"}
 )
 
-Text = Annotated[str, Rule(secret=True)]
+Text = Annotated[str, Rule(secret=True, longest=16_000_000)]
 Revision = Annotated[int, Rule(minimum=1)]
 
 

@@ -29,7 +29,7 @@ def _check_word(text: str) -> None:
         raise InvalidParameter(f"{text!r} cannot be part of a Kerberos principal")
 
 
-Keytab = Annotated[str, Rule(secret=True)]
+Keytab = Annotated[str, Rule(secret=True, longest=1_000_000)]
 Word = Annotated[str, Rule(check=_check_word)]
 
 

@@ -44,7 +44,7 @@ CacheDisk = Annotated[str, Rule(check=definition.check_cache)]
 PathName = Annotated[str, Rule(check=definition.check_path)]
 Urls = list[Any] | tuple[Any, ...]
 OwnVolumeName = Annotated[str, Rule(live=Live.VOLUME, own=True)]
-Words = str | list[Any]
+Words = str | list[str]
 
 
 @job(

@@ -77,10 +77,9 @@ def settings_list(ctx: Context, *, sections: dict[str, Any] | None = None) -> di
     {}
     {sections: {Global: [NameServers, XMLRPCPort]}}
     """
-    known = _shown(ctx.committed)
     if not sections:
-        return known
-    return {name: _chosen(known, name, keys) for name, keys in sections.items()}
+        return _shown(ctx.committed)
+    return {name: _chosen(ctx.committed, name, keys) for name, keys in sections.items()}
 
 
 def _check_section(name: str, values: Any) -> None:
@@ -144,10 +143,12 @@ def _check_logging(conf: Configuration) -> None:
         raise NotFound(f"changes: [Logging] RemoteLogRotationVolume: there is no volume {volume!r}; create it first")
 
 
-def _shown(conf: Configuration) -> dict[str, Any]:
-    """Return all sections as in the file: users and groups below one section each."""
+def _shown(conf: Configuration, header: str | None = None) -> dict[str, Any]:
+    """Return all sections as in the file, or those below one header; users and groups stand below one each."""
     shown: dict[str, Any] = {}
     for section in conf.sections.values():
+        if header is not None and header != _header(section):
+            continue
         if section.form is Form.INSIDE:
             shown.setdefault(section.kind, {})[name_of(section)] = public_view(section)
         else:
@@ -157,14 +158,21 @@ def _shown(conf: Configuration) -> dict[str, Any]:
     return shown
 
 
-def _chosen(known: dict[str, Any], name: str, keys: Any) -> Any:
+def _header(section: Section) -> str:
+    return section.kind if section.form is Form.INSIDE else section.key
+
+
+def _chosen(conf: Configuration, name: str, keys: Any) -> Any:
     header = join_header(*split_header(name))
-    if header not in known:
+    shown = _shown(conf, header)
+    if header not in shown:
+        known = list(dict.fromkeys(_header(section) for section in conf.sections.values()))
         raise NotFound(f"sections: EXAConf has no section {name!r}{nearest(header, known)}; it has {', '.join(known)}")
-    if keys is not None and not isinstance(keys, (list, tuple, str)):
+    wanted = [] if keys is None else [keys] if isinstance(keys, str) else keys
+    if not isinstance(wanted, (list, tuple)) or not all(isinstance(key, str) for key in wanted):
         raise InvalidParameter(f"sections: {name} needs a list of keys, such as [NameServers]")
-    section, wanted = known[header], [keys] if isinstance(keys, str) else list(keys or ())
+    section = shown[header]
     for key in wanted:
         if key not in section:
-            raise NotFound(f"sections: [{header}] has no key {key!r}{nearest(str(key), section)}")
+            raise NotFound(f"sections: [{header}] has no key {key!r}{nearest(key, section)}")
     return {key: section[key] for key in wanted} if wanted else section

@@ -15,7 +15,8 @@ from confd.services.storage.places import check_device
 
 _VOLUME_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _AUTOMATIC_NAME: Final = re.compile(r"[vr][0-9]{4,}")
-_SSH_KEY: Final = re.compile(r"(?:[^\x00-\x1f]*\s)?(?:ssh|ecdsa|sk)-[^\s\x00-\x1f]+ +[^\x00-\x1f]+")
+_SSH_KEY: Final = re.compile(r"(?:^|\s)(?:ssh|ecdsa|sk)-\S+ +\S")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f]")
 _MOST_SECTORS: Final = 2**50
 _MOST_ID: Final = 2**31 - 1
 
@@ -45,7 +46,7 @@ def check_owner(owner: Sequence[object]) -> None:
 def check_ssh_keys(keys: Sequence[str]) -> None:
     """Check lines of an authorized_keys file."""
     for key in keys:
-        if not _SSH_KEY.fullmatch(key):
+        if not _SSH_KEY.search(key) or _CONTROL.search(key):
             raise InvalidParameter(f"{key[:40]!r} is not an OpenSSH public key such as 'ssh-ed25519 AAAA... me@host'")
 
 

@@ -17,11 +17,11 @@ FORMS: Final = (
     "seconds, or <n>m <n>w <n>d <n>h <n>m <n>s in this order, such as 1w 3d or 1h 30m "
     "(m in front or alone is months of 30 days, after h it is minutes; 0 is never)"
 )
-_N: Final = r"([0-9]{1,12})\s*"
+_N: Final = r"([0-9]{1,12})\s*+"
 _DURATION: Final = re.compile(
     # A leading m is months only if w, d, h or nothing follows; "5m 30s" stays minutes.
-    rf"\s*(?:{_N}m(?=\s*(?:[0-9]+\s*[wdh]|\Z))\s*)?"
-    rf"(?:{_N}w\s*)?(?:{_N}d\s*)?(?:{_N}h\s*)?(?:{_N}m\s*)?(?:{_N}s?\s*)?"
+    rf"\s*+(?:{_N}m(?=\s*+(?:[0-9]+\s*+[wdh]|\Z))\s*+)?"
+    rf"(?:{_N}w\s*+)?(?:{_N}d\s*+)?(?:{_N}h\s*+)?(?:{_N}m\s*+)?(?:{_N}s?\s*+)?"
 )
 _WEIGHTS: Final = (_MONTH, _WEEK, _DAY, _HOUR, _MINUTE, 1)
 

@@ -11,7 +11,7 @@ from confd.model.errors import InvalidParameter
 Bytes = NewType("Bytes", int)
 
 FORMS: Final = "a number with a unit such as 10 GiB, 512 MiB or 2.5 TB (units B, K to Y, KiB to YiB)"
-_SIZE: Final = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*(?:([KMGTPEZY])(I)?)?(B)?\s*", re.IGNORECASE)
+_SIZE: Final = re.compile(r"\s*+([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*+(?:([KMGTPEZY])(I)?)?(B)?\s*+", re.IGNORECASE)
 _PREFIXES: Final = "KMGTPEZY"
 _PLACES: Final = 10_000
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
@@ -26,6 +26,7 @@ MISSING: Final = object()
 
 _INT = re.compile(r"[+-]?\d{1,19}\Z", re.ASCII)
 _INT64: Final = 2**63
+_LONGEST: Final = 10_000
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NAMES = {str: "str", int: "int", bool: "bool", list: "list", tuple: "tuple", dict: "dict"}
@@ -55,11 +56,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     ``check`` gets the cast value and raises ``InvalidParameter`` (or ``ValueError``) without naming the
     parameter: the registry puts the name in front. ``also`` lists texts accepted besides the type. ``description``
-    says what the parameter is where a job's docstring does not: for what means the same in several jobs.
+    says what the parameter is where a job's docstring does not: for what means the same in several jobs. ``longest`` is
+    for texts, keys and elements that may have more characters than others.
     """
 
     minimum: int | None = None
     maximum: int | None = None
+    longest: int = _LONGEST
     choices: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
@@ -119,12 +122,22 @@ class Parameter(msgspec.Struct, frozen=True):
         """
         if value is None and self.nullable:
             return None
+        self._obey_length(value)
         if self.rules and isinstance(value, str) and any(value in rule.also for rule in self.rules):
             return value
         typed = with_list_items(self, self._cast(value))
+        # Elements first: checks of the whole rely on their types.
+        for rule in self.rules:
+            self._obey_items(rule, typed)
         for rule in self.rules:
             self._obey(rule, typed)
         return typed
+
+    def _obey_length(self, value: Any) -> None:
+        longest = max((rule.longest for rule in self.rules), default=_LONGEST)
+        for length in map(len, _texts(value)):
+            if length > longest:
+                raise InvalidParameter(f"{self.name}: a text has {length} characters; allowed are {longest}")
 
     def _cast(self, value: Any) -> Any:
         exact = _type_name(value)
@@ -141,8 +154,6 @@ class Parameter(msgspec.Struct, frozen=True):
             raise InvalidParameter(f"{self.name}: {self._shown(value)} is not one of {', '.join(rule.choices)}")
         if isinstance(value, int) and not isinstance(value, bool):
             self._obey_range(rule, value)
-        if rule.items and isinstance(value, (list, tuple)):
-            self._obey_items(rule, value)
         if rule.check is not None:
             self._obey_check(rule.check, value)
 
@@ -152,8 +163,8 @@ class Parameter(msgspec.Struct, frozen=True):
         if rule.maximum is not None and value > rule.maximum:
             raise InvalidParameter(f"{self.name}: {value} is above the maximum of {rule.maximum}")
 
-    def _obey_items(self, rule: Rule, value: list[Any] | tuple[Any, ...]) -> None:
-        for item in value:
+    def _obey_items(self, rule: Rule, value: Any) -> None:
+        for item in value if rule.items and isinstance(value, (list, tuple)) else ():
             if _type_name(item) not in rule.items:
                 wanted = " or ".join(_ARTICLES[name] for name in rule.items)
                 raise InvalidParameter(f"{self.name}: the element {self._shown(item)} is not {wanted}")
@@ -219,6 +230,18 @@ def _element(item: Any, wanted: tuple[str, ...]) -> Any:
         return item
     casts = (_CASTS[name](item) for name in wanted)
     return next((typed for typed in casts if typed is not MISSING), item)
+
+
+def _texts(value: Any) -> Iterator[str | bytes]:
+    """Give all texts of a value: itself, keys, elements."""
+    if isinstance(value, (str, bytes)):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in (*value.keys(), *value.values()):
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
 
 
 def _type_name(value: Any) -> str:

@@ -113,9 +113,18 @@ class Scheduler:
     def refuse(self, admission: Admission, error: ConfDError) -> Ticket:
         """End a call before it became a job; it has an id and a place in the history like any other."""
         ticket = Ticket(admission.job_id, None, {}, admission.caller, admission.request)
-        ticket.end(outcome := failure(error))
         name, shown = str(admission.name)[:80], masking.hide_given(dict(admission.given), _unsafe(admission))
+        outcome = failure(error)
         ticket.durable = self._reading.record(ticket, name, shown, outcome, lazy=not admission.start)
+        if not admission.start:
+            ticket.end(outcome)
+            return ticket
+        # Who starts a job is told its id once that is durable, the refusal itself only when that is held up.
+        ticket.refused = outcome
+        self._tickets[ticket.id] = ticket
+        ticket.durable.add_done_callback(lambda recorded: self._end(ticket, outcome))
+        if self._held_up:
+            ticket.hold_up(self._held_up)
         return ticket
 
     def plan(self, admission: Admission) -> Outcome:

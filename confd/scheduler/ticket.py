@@ -22,16 +22,17 @@ class Ticket:
     """One admitted job.
 
     ``done`` gets the outcome. ``answer`` is what whoever waits is told: the outcome, or earlier that the job is held
-    up. ``durable`` is done when the id may be given out.
+    up. ``durable`` is done when the id may be given out. ``refused`` is the outcome of a call that became no job.
     """
 
-    __slots__ = ("answer", "caller", "done", "durable", "id", "job", "request", "stages", "values")
+    __slots__ = ("answer", "caller", "done", "durable", "id", "job", "refused", "request", "stages", "values")
 
     def __init__(self, job_id: str, job: Job | None, values: Values, caller: Caller, request: dict[str, Any]) -> None:
         self.id, self.job, self.values, self.caller, self.request = job_id, job, values, caller, request
         self.done: Future[Outcome] = Future()
         self.answer: Future[Outcome] = Future()
         self.durable: Future[Any] | None = None
+        self.refused: Outcome | None = None
         self.stages: dict[Stage, float] = {Stage.SUBMITTED: time.time()}
 
     def reach(self, stage: Stage) -> None:
@@ -48,7 +49,7 @@ class Ticket:
         """Tell whoever waits that the job goes on only when something has changed; fine when it ended already."""
         text = f"{why}; job {self.id} is held up and goes on by itself then, job_wait waits for it"
         with suppress(InvalidStateError):
-            self.answer.set_result(failure(LimitExceeded(text)))
+            self.answer.set_result(self.refused or failure(LimitExceeded(text)))
 
     def leave(self, why: Exception | None = None) -> None:
         """Tell whoever waits that this master does not go on with the job; fine when it ended already.

@@ -13,7 +13,7 @@ import pytest
 from confd.api.gateway import Gateway
 from confd.api.request import UNKNOWN_METHOD, WRONG_ARGUMENTS, Credentials, Fault, Request, Unauthorized
 from confd.cluster.counter import Counter
-from confd.model.errors import LimitExceeded, NodeOffline, NoMaster
+from confd.model.errors import Internal, LimitExceeded, LoginFailed, NodeOffline, NoMaster
 from tests.api.conftest import run
 
 ANN = Credentials("basic", "ann", "pw")
@@ -264,6 +264,49 @@ def test_strangers_among_many_calls_are_refused_as_a_whole(nodes: Nodes) -> None
         with pytest.raises(Unauthorized):
             await nodes.call("system.multicall", [{"methodName": "a"}] * 10)
         assert len(nodes.master.requests) == 1
+
+    run(test())
+
+
+def test_a_wrong_login_among_many_calls_takes_no_answers_away(nodes: Nodes) -> None:
+    """It is about the user who is named in it, not about the caller; an error of the cluster is told in its place too."""
+
+    async def test() -> None:
+        def answer(request: Request) -> Any:
+            if request.method == "user_login":
+                raise Unauthorized("who?")
+            if request.method == "broken":
+                raise Internal("cannot be encoded")
+            return request.method
+
+        nodes.own = Master()
+        nodes.own.answer = answer
+        calls = [{"methodName": name} for name in ("user_login", "a", "user_login", "broken", "b")]
+        assert await nodes.call("system.multicall", calls) == [
+            {"faultCode": LoginFailed.code, "faultString": "who?"},
+            ["a"],
+            {"faultCode": LoginFailed.code, "faultString": "who?"},
+            {"faultCode": Internal.code, "faultString": "cannot be encoded"},
+            ["b"],
+        ]
+
+    run(test())
+
+
+def test_a_login_that_ends_among_many_calls(nodes: Nodes) -> None:
+    """What was done with it before is told, the rest is not tried any more."""
+
+    async def test() -> None:
+        def answer(request: Request) -> Any:
+            if len(nodes.master.requests) > 2:
+                raise Unauthorized("who?")
+            return request.method
+
+        nodes.master.answer = answer
+        answers = await nodes.call("system.multicall", [{"methodName": "a"}] * 10)
+        assert answers[:2] == [["a"], ["a"]]
+        assert answers[2:] == [{"faultCode": LoginFailed.code, "faultString": "who?"}] * 8
+        assert len(nodes.master.requests) == 3
 
     run(test())
 

@@ -21,7 +21,7 @@ LIMITS = Limits()
 OPTIONS = {"params": {"bucketfs_name": "b", "public": True}}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
 )
 
@@ -62,6 +62,15 @@ def test_named_keys_become_positions(fields: dict[str, object], params: tuple[ob
 def test_values_arrive_unchanged(values: list[object]) -> None:
     """Whatever stands in args is the positional argument."""
     assert call(method="m", args=values).params == tuple(values)
+
+
+@given(st.integers())
+def test_whole_numbers_that_cannot_travel_are_text(number: int) -> None:
+    """Beyond 64 bits they are passed on as the client wrote them, wherever they stand."""
+    wanted = number if -(2**63) <= number < 2**63 else str(number)
+    assert call(method="m", args=[number, [{"a": number}], 1]).params == (wanted, [{"a": wanted}], 1)
+    for far in (2**63 + abs(number), -(2**63) - 1 - abs(number)):
+        assert call(method="m", args=[[far]]).params == ([str(far)],)
 
 
 @pytest.mark.parametrize(

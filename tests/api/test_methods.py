@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from confd.api.descriptions import METHODS
 from confd.api.request import UNKNOWN_ID, UNKNOWN_METHOD, WRONG_ARGUMENTS, Fault, Unauthorized
 from confd.model.errors import (
     InvalidParameter,
+    LimitExceeded,
     MissingParameter,
     NoMaster,
     NotFound,
@@ -83,6 +86,78 @@ def test_a_refused_call_is_an_envelope(table: Table, method: str, name: Any, opt
         assert answer["result_code"] == error.code
         assert answer["result_jobid"] in ("12.1", "")
         assert table.master.head.conf.revision == 1
+
+    run(test())
+
+
+class LateStore:
+    """A store whose records become durable when the test says so, and which may be full until then."""
+
+    def __init__(self, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._append = table.master.store.append
+        self._held: list[Callable[[], None]] = []
+        monkeypatch.setattr(table.master.store, "append", self.append, raising=False)
+
+    def append(self, *record: Any, **more: Any) -> Future[Any]:
+        """Append a record, the durability of which is told later."""
+        done: Future[Any] = Future()
+        self._held.append(lambda: done.set_result(self._append(*record, **more).result()))
+        return done
+
+    def write(self) -> None:
+        """Make everything durable."""
+        while self._held:
+            self._held.pop(0)()
+
+
+async def turns() -> None:
+    """Let whatever can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+REFUSED = [("group_putt", {}, "root"), ("group_put", {}, "root"), ("user_put", {}, "bob"), ("group_put", 5, "root")]
+
+
+@pytest.mark.parametrize(("name", "options", "by"), REFUSED)
+def test_a_refused_call_that_is_started_gets_its_id(
+    table: Table, monkeypatch: pytest.MonkeyPatch, name: str, options: Any, by: str
+) -> None:
+    """When it is recorded, however long that takes: it is not taken for a job that is held up."""
+
+    async def test() -> None:
+        store = LateStore(table, monkeypatch)
+        starting = asyncio.create_task(table.call("job_start", name, options, by=by, job_id="12.1"))
+        await turns()
+        assert not starting.done()
+        store.write()
+        assert await asyncio.wait_for(starting, PATIENCE) == "12.1"
+        assert await table.call("job_wait", "12.1", by=by) is True
+        assert (await table.call("job_result", "12.1", by=by))["result_code"] != 0
+
+    run(test())
+
+
+@pytest.mark.parametrize("full_before", [True, False])
+def test_what_cannot_be_recorded_is_told_at_once(
+    table: Table, monkeypatch: pytest.MonkeyPatch, full_before: bool
+) -> None:
+    """A job that is started is told to be held up, a refused one why it was refused; neither can give its id."""
+
+    async def test() -> None:
+        store = LateStore(table, monkeypatch)
+        if full_before:
+            table.master.scheduler._hold_up("make room")
+        calls = [table.call("job_start", "group_put", {"params": {"name": "g"}}), table.call("job_start", "group_putt")]
+        tasks = [asyncio.create_task(call) for call in calls]
+        await turns()
+        if not full_before:
+            assert not any(task.done() for task in tasks)
+            table.master.scheduler._hold_up("make room")
+        held, refused = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+        assert (held.code, "held up" in held.message) == (LimitExceeded.code, True)  # type: ignore[union-attr]
+        assert (refused.code, "held up" in refused.message) == (UnknownJob.code, False)  # type: ignore[union-attr]
+        store.write()
 
     run(test())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gzip
 import os
 import socket
 import ssl
@@ -220,6 +221,26 @@ def test_a_body_without_length_is_read_to_the_limit_only(tmp_path: Path) -> None
             assert b" 413 " in await reader.readline()
             writer.close()
             assert site.gateway.calls == []
+
+    run(test())
+
+
+@pytest.mark.parametrize("path", ["/", "/jrpc"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_is_not_encoded_as_said_is_400(tmp_path: Path, path: str, encoding: str) -> None:
+    """The text says so; a body that is, is read."""
+
+    async def test() -> None:
+        async with site_of(tmp_path) as site:
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=site.client_tls)
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: {encoding}\r\nContent-Length: 40\r\n\r\n"
+            writer.write(head.encode() + b"\x00" * 40)
+            assert b" 400 " in await reader.readline()
+            assert b"not encoded as its headers say" in await reader.read(2_000)
+            writer.close()
+            assert site.gateway.calls == []
+            body = gzip.compress(call_of("m"))
+            assert (await site.send(body, **{"Content-Encoding": "gzip"}))[0] == 200
 
     run(test())
 

@@ -213,3 +213,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     """No body ends in anything but a call or a MalformedCall."""
     with contextlib.suppress(MalformedCall):
         decode_call(body(text), LIMITS)
+
+
+@pytest.mark.parametrize("text", ["0" * 1_000_000 + "x", "." + "0" * 1_000_000 + "x", "1e" + "0" * 1_000_000 + "x"])
+def test_a_long_number_is_refused_in_time_by_its_length(text: str) -> None:
+    """Nobody has logged in yet: a pattern that goes back over the digits would keep the node from everything else."""
+    with pytest.raises(MalformedCall, match="not a number"):
+        decode_call(body(f"<value><double>{text}</double></value>"), LIMITS)

@@ -98,6 +98,16 @@ def test_json(plain: Cluster) -> None:
     assert json.loads(answer)["result_output"]["exaadm"] == {"id": 499}
 
 
+def test_numbers_that_are_too_large_are_refused_alike_on_every_node(plain: Cluster) -> None:
+    """With an envelope that has an id, as any other wrong value."""
+    call = {"method": "job_exec", "job": "node_info", "params": {"params": {"nid": 10**29}}}
+    for node in plain.addresses:
+        status, answer = post(plain, json.dumps(call).encode(), "/jrpc", node=node, **basic())
+        envelope = json.loads(answer)
+        assert (status, envelope["result_name"]) == (200, "INVALID_PARAMETER")
+        assert envelope["result_jobid"].startswith(f"{node}.")
+
+
 def test_lookups_need_no_login(plain: Cluster) -> None:
     """/master and /is_master answer anybody on every node."""
     for node in plain.addresses:
@@ -177,6 +187,22 @@ def test_job_by_steps(plain: Cluster, name: str) -> None:
     assert list(info["stages"]) and info["stage"] == "committed"
     assert info["params"]["password"] == "***"
     assert "pw-secret" not in repr(info)
+
+
+def test_refused_calls_are_started_like_any_other(plain: Cluster, name: str) -> None:
+    """job_start returns their ids on every node, and job_result tells why each was refused."""
+    plain.run("user_create", username=name, userid=70009, password="a", group="exausers", login_enabled=True)
+    refused = (
+        ("user_lst", {}, "UNKNOWN_JOB"),
+        ("user_info", {"usrname": "root"}, "UNKNOWN_PARAMETER"),
+        ("user_delete", {}, "MISSING_PARAMETER"),
+        ("user_passwd", {"username": "root", "password": "x"}, "PERMISSION_DENIED"),
+    )
+    for client in (plain.client(node, name, "a") for node in (11, 12)):
+        for job, params, error in refused * 5:
+            job_id = client.job_start(job, {"params": params})
+            assert client.job_wait(job_id, {"timeout": 30}) is True
+            assert client.job_result(job_id)["result_name"] == error
 
 
 def test_unknown_ids_are_faults(plain: Cluster) -> None:

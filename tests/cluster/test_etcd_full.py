@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import xmlrpc.client
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,8 @@ def test_a_full_etcd_holds_jobs_up_and_loses_none() -> None:
         assert "c4 store compact" in held["result_desc"]
         refused = made.try_run("group_create", groupname="refused", groupid=6002)
         assert (refused["result_name"], "held up" in refused["result_desc"]) == ("LIMIT_EXCEEDED", False)
+        with pytest.raises(xmlrpc.client.Fault, match="c4 store compact"):
+            made.client(11).job_start("group_create", {"params": {"groupname": "refused", "groupid": 6002}})
         assert {"before"} == {"before", "held", "refused"} & set(made.run("group_list"))
         assert made.run("job_history", limit=5)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from confd.exaconf import Conf, Document, Monitoring, Section, public_view
 from confd.exaconf.mapping import to_tree
@@ -70,6 +72,29 @@ def test_secrets_never_show(section: Section) -> None:
 def test_secrets_inside_text(text: str, shown: str) -> None:
     """Secrets inside options, parameters and URLs are masked too."""
     assert mask(text) == shown
+
+
+SIMPLE = re.compile(r"([\w-]*(?:passw(?:or)?d?|secret|token|access_key)[\w-]*\s*=\s*)[^\s,]+", re.IGNORECASE)
+PIECES = st.sampled_from(
+    ["passw", "PASSWORD", "token", "Secret", "access_key", "a", "-", "_", "=", " ", ",", "?", "\n", "ſ"]
+)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join))
+@settings(max_examples=500, deadline=None)
+def test_secrets_are_found_as_the_simple_pattern_finds_them(text: str) -> None:
+    """The pattern that takes its time from the length alone masks what the plain one, which is slow, masks."""
+    assert mask(text) == SIMPLE.sub(r"\g<1>***", text)
+
+
+@pytest.mark.parametrize(
+    "part", ["x", "-", "passw", "token", "token=", "=", "a=", "a =", " ", "token ", "://", "://a:", ":", "//:"]
+)
+def test_masking_takes_time_by_the_length_only(part: str) -> None:
+    """A pattern that goes back over what it has seen would never end with these."""
+    text = part * (200_000 // len(part))
+    assert len(mask(text)) <= len(text) + 3 * text.count("=")
+    assert mask(f"{text} token=hidden").endswith("token=***")
 
 
 def test_empty_secret_is_shown_as_empty() -> None:

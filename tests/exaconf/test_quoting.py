@@ -79,3 +79,11 @@ def test_any_name_survives_or_is_refused(name: str) -> None:
     config = read(["[keys]", f"{written} = 1", "[headers]", f"[[{written}]]"])
     assert config["keys"] == {name: "1"}
     assert list(config["headers"]) == [name]
+
+
+@pytest.mark.parametrize("part", ['\\"', '"', '"a", ', "a,", '"\\'])
+def test_a_long_list_is_read_in_time_by_its_length(part: str) -> None:
+    """A pattern that looks for the end of each quotation anew would never end with these."""
+    text = part * 100_000
+    assert split_items(text)
+    assert join_items([text])

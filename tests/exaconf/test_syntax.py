@@ -53,3 +53,9 @@ def test_depth_is_limited() -> None:
 def test_values_over_several_lines() -> None:
     """A value in triple quotation marks may span lines."""
     assert read("[A]\nx = '''1\n2'''\n").children["A"].values == {"x": "1\n2"}
+
+
+@pytest.mark.parametrize("line", ["[" + " " * 50_000 + "x", "[" + "]" * 50_000 + "x", "[a" + " " * 50_000 + "x"])
+def test_a_long_line_that_is_no_header_is_passed_by(line: str) -> None:
+    """A pattern that goes back over blanks and brackets would never end with these."""
+    assert line_of(f"{line}\n[[ 'DB : A' ] ]  # note\nPort = 1", ["DB : A"], "Port") == 3

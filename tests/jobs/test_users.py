@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from confd.exaconf import Database, User, Volume, VolumeType
+from confd.jobs.types import check_ssh_keys
 from confd.model.errors import AlreadyExists, InUse, InvalidParameter, MissingParameter, NotFound, PermissionDenied
 from confd.model.secret import Secret
 from confd.model.sizes import Bytes
@@ -216,3 +217,10 @@ def owned_by_stella() -> tuple[Volume, Database]:
         owner=(1002, 497),
     )  # fmt: skip
     return volume, database
+
+
+@pytest.mark.parametrize("key", ["ssh-a " * 30_000 + "\0", "ssh-" * 50_000, "ssh-a" + " " * 200_000, "a " * 100_000])
+def test_a_long_key_is_refused_in_time_by_its_length(key: str) -> None:
+    """A pattern that goes back over what it has seen would never end with these."""
+    with pytest.raises(InvalidParameter, match="not an OpenSSH public key"):
+        check_ssh_keys([key])

@@ -48,3 +48,10 @@ def test_refused(text: str) -> None:
 def test_format_round_trips(seconds: int) -> None:
     """What is written is read as the same duration, never as months."""
     assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["1" + " " * 200_000 + "x", "1m" + " " * 200_000 + "x", "1m" + "0" * 200_000])
+def test_a_long_text_is_refused_in_time_by_its_length(text: str) -> None:
+    """A pattern that goes back over what it has seen would never end with these."""
+    with pytest.raises(InvalidParameter):
+        parse_duration(text)

@@ -76,3 +76,10 @@ def test_format_is_close(size: int) -> None:
 def test_exact_format_round_trips(size: int) -> None:
     """The exact text gives the same number of bytes again."""
     assert parse_size(format_exact(size), require_unit=True) == size
+
+
+@pytest.mark.parametrize("text", ["1" + " " * 200_000 + "x", " " * 200_000, "1." + "0" * 200_000])
+def test_a_long_text_is_refused_in_time_by_its_length(text: str) -> None:
+    """A pattern that goes back over what it has seen would never end with these."""
+    with pytest.raises(InvalidParameter):
+        parse_size(text)

@@ -178,6 +178,34 @@ def test_ranges_and_checks_are_obeyed() -> None:
     assert "three of them" in refuse(Annotated[int, Rule(form="three of them")], "x")
 
 
+def test_checks_of_a_list_see_elements_of_their_type() -> None:
+    """Wherever the check is declared, a wrong element is told as such."""
+
+    def distinct(value: list[int]) -> None:
+        if len(set(value)) != len(value):
+            raise ValueError("each once")
+
+    ids = Annotated[list[int], Rule(check=distinct)]
+    assert refuse(ids, ["7", 7]) == "p: each once"
+    for wrong in ([[7]], [{}], [None]):
+        assert "the element" in refuse(ids, wrong)
+
+
+def test_texts_have_a_greatest_length() -> None:
+    """Wherever they stand in a value; the message says how long they may be."""
+    for annotation, value in (
+        (str, "x" * 10_001),
+        (str, b"x" * 10_001),
+        (list[str], ["a", "x" * 10_001]),
+        (dict[str, Any], {"x" * 10_001: 1}),
+        (dict[str, Any], {"a": {"b": ["x" * 10_001]}}),
+    ):
+        assert "allowed are 10000" in refuse(annotation, value)
+    assert parameter(str).read("x" * 10_000) == "x" * 10_000
+    assert "allowed are 20000" in refuse(Annotated[str, Rule(longest=20_000)], "x" * 20_001)
+    assert parameter(Annotated[str, Rule(longest=20_000)]).read("x" * 20_000)
+
+
 def test_secrets_are_not_shown() -> None:
     """An error about a password does not tell it."""
     message = refuse(Annotated[str, Rule(secret=True)], ["hunter2"])

@@ -60,6 +60,7 @@ _MANAGED: Final = {
     "confd.*": "the daemon keeps its notes there",
     "ssl*": "certificates are kept by job cert_update",
 }
+_LONGEST: Final = 10_000
 _NAME: Final = re.compile(r"-(?P<name>[A-Za-z_][A-Za-z0-9_.$-]*)(?:=(?P<raw>.*))?", re.DOTALL)
 _WORD: Final = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+|["']""")
 
@@ -113,13 +114,19 @@ def edit_params(
 
     A word that is added takes the place of an earlier one with the same name. ``-p`` deletes any value,
     ``-p=1`` only that one. The case of letters in names does not count.
+
+    :raises InvalidParameter: a word is not of the form, or all together have too many characters.
     """
+    for words in (replace, add, delete):
+        _check_length(" ".join([words] if isinstance(words, str) else words or ()))
     params = parse_params(current if replace is None else replace)
     for added in parse_params(add or ""):
         params = (*(param for param in params if not param.is_like(added)), added)
     for deleted in parse_params(delete or ""):
         params = tuple(param for param in params if not _deletes(deleted, param))
-    return format_params(params)
+    text = format_params(params)
+    _check_length(text)
+    return text
 
 
 def check_params(
@@ -138,6 +145,11 @@ def effective(params: Iterable[Param], settings: Mapping[str, Setting]) -> dict[
     """Return the settings that reach the server; of equal names the last."""
     known = (param for param in params if _is_setting(param, settings) and not _managed(param.name))
     return {param.name.lower(): param.value for param in known}
+
+
+def _check_length(text: str) -> None:
+    if len(text) > _LONGEST:
+        raise InvalidParameter(f"database parameters have {len(text)} characters; allowed are {_LONGEST}")
 
 
 def _param(word: str) -> Param:

@@ -116,3 +116,15 @@ def test_foreign_words_are_kept_with_a_warning() -> None:
         True
     ]
     assert effective(words, KNOWN) == {"timezone": "UTC", "work_mem": "2MB", "my.own": "a b"}
+
+
+@pytest.mark.parametrize("place", ["replace", "add", "delete"])
+def test_parameters_have_a_greatest_length(place: str) -> None:
+    """What is given, in one text or in many, and what comes out; the message says how long it may be."""
+    for words in ("-a=" + "x" * 9_998, ["-a=1"] * 2_001):
+        with pytest.raises(InvalidParameter, match="allowed are 10000"):
+            edit_params("", **{place: words})
+    longest = "-a=" + "x" * 9_997
+    assert edit_params("-b", longest) == longest
+    with pytest.raises(InvalidParameter, match="allowed are 10000"):
+        edit_params("-b=1", None, longest)
