@@ -24,22 +24,27 @@ _AGAIN_SECONDS: Final = 1.0
 
 
 class Entrance:
-    """Opens the HTTPS port; while it cannot be opened, ``trouble`` says why and what to do."""
+    """Opens the HTTPS port, and says what keeps it from opening."""
 
     def __init__(self, api: ApiServer, host: Host) -> None:
         self._api, self._host = api, host
-        self.trouble = ""
+        self._trouble, self._tried = "", 0
+
+    @property
+    def trouble(self) -> str:
+        """Why the port is not open and what to do; empty when it is, or is tried with another configuration next."""
+        return self._trouble if self._tried == self._host.conf().revision else ""
 
     async def open(self) -> None:
         """Return once clients are served. The configuration is looked at anew with every try."""
-        while trouble := await self._try(self._host.conf()):
-            if trouble != self.trouble:
+        while trouble := await self._try(conf := self._host.conf()):
+            if trouble != self._trouble:
                 log.error("port_not_open", trouble=trouble)
-            self.trouble = trouble
+            self._trouble, self._tried = trouble, conf.revision
             await asyncio.sleep(_AGAIN_SECONDS)
-        if self.trouble:
-            log.info("port_open", port=self._host.conf().global_.xmlrpc_port)
-        self.trouble = ""
+        if self._trouble:
+            log.info("port_open", port=conf.global_.xmlrpc_port)
+        self._trouble = ""
 
     async def _try(self, conf: Conf) -> str:
         try:

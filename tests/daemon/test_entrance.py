@@ -38,6 +38,7 @@ def test_it_opens_once_certificate_and_port_are_there(tmp_path: Path) -> None:
             await told(entrance, f"XMLRPCPort: port {taken} on {ADDRESS} is taken by process {os.getpid()} (")
             moved = msgspec.structs.replace(global_, xmlrpc_port=port)
             now["conf"] = Conf(2, {moved.key: moved})
+            assert entrance.trouble == "", "what was tried before says nothing of this port"
             await opening
             assert entrance.trouble == ""
             socket.create_connection((ADDRESS, port)).close()
