@@ -14,6 +14,7 @@ from confd.model.envelope import SUCCESS
 from confd.model.secret import Vault
 from confd.store.protocol import Kind, Store
 from confd.store.records import Finished
+from confd.store.terms import next_term
 
 log = structlog.get_logger("bootstrap")
 
@@ -31,7 +32,7 @@ def bootstrap(store: Store, identity: Identity, vault: Vault) -> None:
         return
     start = msgspec.json.decode(Path(identity.bootstrap).read_bytes(), type=Bootstrap)
     document = parse(start.exaconf)
-    store.lead(1, identity.node)
+    store.lead(next_term(0, identity.node), identity.node)
     first = Finished(
         0, SUCCESS, revision=document.revision + 1, runtime=start.records, user="root",
         changes={key: to_stored(section, vault) for key, section in document.sections.items()},

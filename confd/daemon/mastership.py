@@ -55,7 +55,7 @@ class Service(Protocol):
         """Begin; must not block."""
 
     def close(self) -> None:
-        """End, leaving everything on the nodes as it is."""
+        """End, leaving everything on the nodes as it is; also when it has not begun."""
 
 
 SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (
@@ -124,8 +124,10 @@ class Mastership:
 
     async def close(self) -> None:
         """Stop working; jobs on their way are left to the next master. Fine when it was done already."""
-        await self.retire()
-        await self.leader.close()
+        try:
+            await self.retire()
+        finally:
+            await self.leader.close()
 
     async def retire(self) -> None:
         """Stop everything but the distribution of the journal, which others may still lack the end of."""
@@ -143,7 +145,11 @@ class Mastership:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self._services:
-            await asyncio.to_thread(service.close)
+            try:
+                await asyncio.to_thread(service.close)
+            except Exception:
+                # The others must end nevertheless: another node is master.
+                log.exception("service_not_closed", service=type(service).__name__)
         self._host.leases.neglect()
         reach(Failpoint.RESIGNED)
 

@@ -25,6 +25,7 @@ from confd.store.etcd.state import Fingerprint, State, read_state, state_of, wri
 from confd.store.etcd.store import EtcdStore
 from confd.store.protocol import Kind, Record, StoreFailed
 from confd.store.sqlite import SqliteStore
+from confd.store.terms import next_term
 
 log = structlog.get_logger("moving")
 
@@ -133,7 +134,7 @@ class Mover:
         authority = self._authority(resolve(choice, self._path))
         try:
             known, _ = authority.read_head()
-            authority.begin(max(known.term, term) + 1, self._node)
+            authority.begin(next_term(max(known.term, term), self._node), self._node)
             write(authority, state)
             _compare(state.fingerprint(), read_state(authority).fingerprint())
         finally:

@@ -31,10 +31,11 @@ from confd.store.etcd.errors import EtcdError
 from confd.store.etcd.state import read_state, state_of, write
 from confd.store.etcd.store import EtcdStore
 from confd.store.protocol import Gap, StoreFailed
+from confd.store.terms import NODES, next_term
 
 log = structlog.get_logger("recovering")
 
-TERMS: Final = 1_000
+ROUNDS: Final = 1_000
 """How far the term is raised."""
 
 _HEALTHY_SECONDS: Final = 3.0
@@ -81,13 +82,16 @@ class Recovery:
             await asyncio.to_thread(self._stand_alone)
         await self._wait_for_etcd()
         await self._longest(answers)
-        term = max([self._store.leader()[0], *(one.term for one in answers)]) + TERMS
+        term = self._raised(max([self._store.leader()[0], *(one.term for one in answers)]))
         try:
             await asyncio.to_thread(self._put_right, term)
         except (EtcdError, StoreFailed) as error:
             raise NodeError(f"etcd was not put right: {error}") from None
         silent = tuple(node for node, answer in known.items() if answer is None)
         return Taken(term, self._store.head(), silent)
+
+    def _raised(self, term: int) -> int:
+        return next_term(term + ROUNDS * NODES, self._node)
 
     def _stand_alone(self) -> None:
         """Have etcd be one member here: the one that survived, or a new one where the cluster ran none."""
@@ -143,7 +147,7 @@ class Recovery:
     def _fill(self, term: int) -> None:
         store, authority = self._store, self._store.authority
         known, head = authority.read_head()
-        term = max(term, known.term + TERMS)
+        term = max(term, self._raised(known.term))
         if (head.term, head.n) > (store.head().term, store.head().n):
             try:
                 store.catch_up()

@@ -2,7 +2,8 @@
 
 The master lets running jobs end, records to whom it gives its place and under which term, resigns, waits until
 the journal is on the other node, and asks it to lead. From the record on it never appends under its own term
-again: either the other node leads, or this one takes a newer term, once the other one has promised to follow it.
+again: either the other node leads under the offered one, or this one under a newer term of its own, once the other
+one has promised to follow it.
 So there is no moment at which two nodes may lead, whoever dies and whatever is lost between them.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -19,7 +20,7 @@ import structlog
 from confd import __version__
 from confd.cluster.following.follower import Follower
 from confd.cluster.leading.handover import RECORD, HandOver, pending
-from confd.cluster.leading.takeover import Taken, ask_all, collect
+from confd.cluster.leading.takeover import Taken, ask_all, collect, promised
 from confd.cluster.transport.link import Method
 from confd.cluster.transport.nodeport import Connector
 from confd.daemon.elections import Seat
@@ -28,6 +29,7 @@ from confd.exaconf import Conf
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, TimedOut, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.store.protocol import Store, StoreFailed
+from confd.store.terms import next_term
 
 log = structlog.get_logger("succession")
 
@@ -62,6 +64,7 @@ class Succession:
         self._conf, self._seat, self._finish, self._first = conf, seat, finish, first
         self._loop = asyncio.get_running_loop()
         self._under_way: asyncio.Task[None] | None = None
+        self._ordered = asyncio.Lock()
         self.waiting_for: int | None = None
         """The node that may have taken mastership and does not answer; nobody else may lead until it does."""
 
@@ -113,12 +116,41 @@ class Succession:
 
     async def take_over(self) -> Taken:
         """Lead under a newer term than any that is known, from the longest journal that can be reached."""
-        if self._seat.mastership is not None:
-            raise WrongState(f"n{self._node} is master already")
-        taken = await collect(self._store, self._connector, self._conf(), self._node)
-        log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
-        await self._seat.lead(taken.term)
-        return taken
+        async with self._ordered:
+            if self._seat.mastership is not None:
+                raise WrongState(f"n{self._node} is master already")
+            known = self._follower.master
+            taken = await collect(self._store, self._connector, self._conf(), self._node, known.term)
+            if self._follower.master != known:
+                raise self._outrun()
+            # Before others are asked: whoever takes over at this moment gets no promise of an older term any more.
+            with self._leading(taken.term):
+                taken = await promised(self._store, self._connector, self._conf(), self._node, taken)
+                if self._follower.master.term > taken.term:
+                    raise self._outrun()
+                log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
+                await self._seat.lead(taken.term)
+            if self._seat.mastership is None:
+                raise self._outrun()
+            return taken
+
+    def _outrun(self) -> WrongState:
+        master = self._follower.master.node
+        if master == self._node:
+            return WrongState(f"n{master} is master already")
+        return WrongState(f"n{master} was heard as master meanwhile; n{self._node} follows it")
+
+    @contextlib.contextmanager
+    def _leading(self, term: int) -> Iterator[None]:
+        """Count as master under a term from here on, unless it fails before that is recorded."""
+        known = self._follower.master
+        self._follower.lead(self._node, term)
+        try:
+            yield
+        except BaseException:
+            if self._store.leader()[0] < term:
+                self._follower.unlead(term, known)
+            raise
 
     async def close(self) -> None:
         """Stop what is under way; the journal tells the next daemon."""
@@ -144,7 +176,7 @@ class Succession:
         gate.close()
         try:
             left = await asyncio.to_thread(gate.wait_idle, self._finish, job)
-            given = HandOver(node, master.term + 1, job)
+            given = HandOver(node, next_term(master.term, node), job)
             await asyncio.to_thread(master.head.put_record, RECORD, msgspec.to_builtins(given))
             reach(Failpoint.GIVING)
         except BaseException:
@@ -208,11 +240,20 @@ class Succession:
                     log.debug("next_master_silent", node=given.to, error=error.message)
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
-                    log.warning("mastership_kept", refused_by=given.to, term=given.term)
-                    await self._seat.lead(given.term)
+                    await self._keep(given)
                     return
         finally:
             self.waiting_for = None
+
+    async def _keep(self, given: HandOver) -> None:
+        """Lead on: the other node never will under the term that it was offered."""
+        if self._follower.master.term >= given.term:
+            # An administrator had a node take over meanwhile, maybe this one.
+            return
+        # The offered term is the other node's for ever, also when that forgets its promise.
+        term = next_term(given.term, self._node)
+        log.warning("mastership_kept", refused_by=given.to, term=term)
+        await self._seat.lead(term)
 
     async def _may_lead(self, body: dict[str, Any]) -> dict[str, Any]:
         """Say whether this node could lead after the master that asks."""
@@ -234,13 +275,8 @@ class Succession:
         if (head.term, head.n) != (body["last"], body["n"]):
             raise WrongState(f"n{self._node} lacks records: its journal ends at {head.n}, the master's at {body['n']}")
         # At once, before anything else is answered: from here on the old master gets no promise any more.
-        self._follower.lead(self._node, body["term"])
-        try:
+        with self._leading(body["term"]):
             await self._seat.lead(body["term"])
-        except BaseException:
-            if self._store.leader()[0] < body["term"]:
-                self._follower.unlead(known)
-            raise
         return {}
 
     def _ask(self, node: int, method: str, body: dict[str, Any], seconds: float = _ASK_SECONDS) -> Awaitable[Any]:

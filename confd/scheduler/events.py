@@ -10,13 +10,15 @@ from typing import Any
 
 import msgspec
 
+from confd.store.terms import round_of
+
 _KEPT = 10_000
-_TERM = 1 << 20
-_TERMS = 1 << 10
+_ROUND = 1 << 20
+_ROUNDS = 1 << 10
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A job reached a stage. ``cursor`` counts events of this master, from its term on (``Events``)."""
+    """A job reached a stage. ``cursor`` counts events of this master, from the round of its term on (``Events``)."""
 
     cursor: int
     job_id: str
@@ -37,7 +39,7 @@ class Events:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=_KEPT)
         # Clients of XML-RPC cannot send numbers of more than 31 bits.
-        self._first = self._cursor = term % _TERMS * _TERM
+        self._first = self._cursor = round_of(term) % _ROUNDS * _ROUND
         self._waiting: set[Callable[[], None]] = set()
         self.closed = False
 

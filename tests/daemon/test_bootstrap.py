@@ -40,10 +40,10 @@ def identity(tmp_path: Path) -> Identity:
 
 
 def test_a_new_cluster_gets_its_first_revision(store: SqliteStore, identity: Identity) -> None:
-    """Configuration and records of the file; node 11 leads under term 1."""
+    """Configuration and records of the file; node 11 leads under its first term."""
     bootstrap(store, identity, VAULT)
     assert load_conf(store, VAULT).groups["exaadm"].id == 499
-    assert (store.runtime(), store.leader(), store.sections()[0]) == ({"numbers/volume": 3}, (1, 11), 1)
+    assert (store.runtime(), store.leader(), store.sections()[0]) == ({"numbers/volume": 3}, (100_011, 11), 1)
 
 
 def test_it_is_made_once(store: SqliteStore, identity: Identity) -> None:

@@ -1,21 +1,33 @@
-"""What a master owes nodes is paid, whatever else fails."""
+"""What a master owes nodes is paid, whatever else fails, and of one that is deposed nothing is left."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from confd.cluster.following.agent import Reply, reply_of
+from confd.cluster.counter import Counter
+from confd.cluster.following.agent import Agent, Reply, Results, reply_of
+from confd.cluster.following.replica import Replica
+from confd.cluster.host import Host
+from confd.cluster.identity import NodeFiles
+from confd.cluster.leases.lease import NoLeases
 from confd.daemon import mastership
 from confd.daemon.mastership import Mastership
-from confd.exaconf import Conf, Node
+from confd.exaconf import Conf, Global, Node, to_stored
 from confd.model.errors import NodeOffline
+from confd.model.secret import Vault
+from confd.scheduler import registry
 from confd.scheduler.debts import debt_key
-from confd.store.records import Step
+from confd.store.protocol import Kind
+from confd.store.records import Finished, Step
+from confd.store.sqlite import SqliteStore
 
 
 class Parts:
@@ -114,3 +126,117 @@ def test_an_undo_that_is_owed_is_sent_as_the_undo_of_its_command(parts: Parts) -
     for key, step in list(parts.records.items()):
         asyncio.run(master._pay(key, msgspec.convert(step, Step)))
     assert (parts.records, parts.sent) == ({}, ["11.1 -3"])
+
+
+class Alone:
+    """A master whose other node does not answer, made of its real parts."""
+
+    def __init__(self, root: Path) -> None:
+        files = NodeFiles(root)
+        for file in (files.counter, files.exaconf):
+            file.parent.mkdir(parents=True)
+        vault = Vault(bytes(32))
+        self.calls = 0
+        self.store = SqliteStore(root / "journal.db")
+        self.store.lead(1, 11)
+        nodes = [Node(id=n, name=f"n{n}", private_net=f"127.0.0.{n}/8", uuid=f"u{n}") for n in (11, 12)]
+        changes = {section.key: to_stored(section, vault) for section in (Global(cluster_name="x"), *nodes)}
+        self.store.append(Kind.FINISHED, "11.1", Finished(0, "", revision=1, changes=changes)).result()
+        self.replica = Replica(self.store, files, vault)
+        self.agent = Agent(Results(root / "results.db"))
+        self.leases = Attended()
+        host = Host(11, "127.0.0.11", root, root, None, (), lambda: self.replica.conf, self.leases)
+        connector: Any = self
+        self.master = Mastership(
+            host, 1, self.store, self.replica, self.agent, connector, vault, files, Counter(files.counter),
+            lambda term: None,
+        )  # fmt: skip
+
+    async def call(self, *_: object) -> Any:
+        """Reach nobody."""
+        self.calls += 1
+        raise NodeOffline("no node answers")
+
+    def close(self) -> None:
+        """Be gone."""
+        self.agent.close()
+        self.replica.close()
+        self.store.close()
+
+
+class Attended(NoLeases):
+    """Whether a master attends to the leases."""
+
+    attended = False
+
+    def attend(self) -> None:
+        """Begin."""
+        self.attended = True
+
+    def neglect(self) -> None:
+        """End."""
+        self.attended = False
+
+
+def alone(root: Path, test: Callable[[Alone], Coroutine[Any, Any, None]]) -> None:
+    """Run a test with a master whose other node does not answer."""
+
+    async def body() -> None:
+        made = Alone(root)
+        try:
+            await test(made)
+        finally:
+            await asyncio.to_thread(made.close)
+
+    registry.load()
+    asyncio.run(asyncio.wait_for(body(), 60))
+
+
+def is_gone(made: Alone) -> bool:
+    """Tell whether nothing of a master is left: it calls nobody and attends to nothing."""
+    feeds = made.master.leader._membership._feeds.values()
+    return all(feed._task.done() for feed in feeds) and not made.leases.attended
+
+
+def test_a_master_that_is_deposed_while_it_gathers_its_nodes_leaves_nothing(tmp_path: Path) -> None:
+    """None of its services has begun; it calls no node any more."""
+
+    async def test(made: Alone) -> None:
+        starting = asyncio.create_task(made.master.start())
+        while not made.calls:  # noqa: ASYNC110 - is polled
+            await asyncio.sleep(0)
+        assert made.leases.attended
+        await made.master.close()
+        assert is_gone(made)
+        await starting
+        assert not made.master.ready
+
+    alone(tmp_path, test)
+
+
+def test_a_service_that_does_not_close_keeps_no_other_part_from_it(tmp_path: Path) -> None:
+    """The error is logged."""
+
+    class Broken:
+        def start(self) -> None:
+            """Begin."""
+
+        def close(self) -> None:
+            """Fail."""
+            raise RuntimeError("oops")
+
+    async def test(made: Alone) -> None:
+        closed: list[Any] = []
+        for service in made.master._services:
+            real = service.close
+            service.close = lambda service=service, real=real: (closed.append(service), real())  # type: ignore[method-assign]
+        made.master._services.insert(0, Broken())
+        await made.master.start(gone={12})
+        assert made.master.ready
+        with capture_logs() as logs:
+            await made.master.close()
+        assert closed == made.master._services[1:]
+        assert [line["service"] for line in logs if line["event"] == "service_not_closed"] == ["Broken"]
+        assert is_gone(made)
+
+    alone(tmp_path, test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,17 @@ from confd.scheduler.gate import Gate
 from confd.store.protocol import Kind
 from confd.store.sqlite import SqliteStore
 from confd.store.tenure import tenure
+from confd.store.terms import next_term
 
 SECTIONS: list[Section] = [
     Global(cluster_name="test"), *(Node(id=n, name=f"n{n}", private_net=f"127.0.0.{n}/8", uuid=str(n)) for n in (11, 12))
 ]  # fmt: skip
 CONF = Conf(1, {section.key: section for section in SECTIONS})
+
+OFFERED = next_term(1, 12)
+"""The term that n11 gives to n12."""
+KEPT = next_term(OFFERED, 11)
+"""The term that n11 leads on under when n12 does not."""
 
 
 class Master:
@@ -115,6 +122,8 @@ class Pair:
 
     def __init__(self, root: Path) -> None:
         self.root, self.cut = root, False
+        self.passes: dict[tuple[int, str], int] = {}
+        """How many passes of the loop a call takes, by who sends it and its method."""
         self.before: Callable[[str], None] = lambda method: None
         self.after: Callable[[str], None] = lambda method: None
         self.lives: dict[int, Life] = {}
@@ -136,6 +145,8 @@ class Pair:
         receiver = self.other(sender)
         if receiver is None or self.cut:
             raise NodeOffline("no node answers")
+        for _ in range(self.passes.get((sender.node, method), 0)):
+            await asyncio.sleep(0)
         self.before(method)
         answer = await {**receiver.follower.methods, **receiver.succession.methods}[method](body)
         self.after(method)
@@ -209,11 +220,11 @@ def test_the_other_node_leads_with_the_whole_journal(tmp_path: Path) -> None:
         master = old.mastership
         assert master is not None
         assert await given(old) == "NoMaster"
-        await leads(new, 2)
+        await leads(new, OFFERED)
         await settled(old)
         assert master.closed
         assert old.mastership is None
-        assert (old.follower.master.node, old.follower.master.term) == (12, 2)
+        assert (old.follower.master.node, old.follower.master.term) == (12, OFFERED)
         with pytest.raises(Exception, match="no longer"):
             master.put_record("late", 1)
         assert pending(new.store) is None
@@ -250,7 +261,7 @@ def test_jobs_that_take_long_are_left(tmp_path: Path) -> None:
         gate.begin("11.1", lambda: None)
         gate.begin("11.7", lambda: None)
         giving = asyncio.create_task(given(old))
-        await leads(new, 2)
+        await leads(new, OFFERED)
         gate.begin("11.8", lambda: begun.append(1))
         gate.ended("11.7")
         gate.ended("11.1")
@@ -267,7 +278,7 @@ def test_the_answer_is_lost(tmp_path: Path) -> None:
         pair.after = lost("lead")
         await given(old)
         await settled(old)
-        await leads(new, 2)
+        await leads(new, OFFERED)
         assert old.terms == [1]
         assert old.follower.master.node == 12
 
@@ -281,11 +292,11 @@ def test_the_order_is_lost(tmp_path: Path, error: type[ConfDError]) -> None:
     async def test(pair: Pair, old: Life, new: Life) -> None:
         pair.before = lost("lead", error)
         await given(old)
-        await leads(old, 2)
+        await leads(old, KEPT)
         assert new.terms == []
         # The order comes late: it is refused.
         with pytest.raises(ConfDError):
-            await new.succession.methods["lead"]({"term": 2, "n": new.store.head().n, "last": 1})
+            await new.succession.methods["lead"]({"term": OFFERED, "n": new.store.head().n, "last": 1})
 
     two(tmp_path, test)
 
@@ -296,7 +307,7 @@ def test_the_other_node_refuses(tmp_path: Path) -> None:
     async def test(pair: Pair, old: Life, new: Life) -> None:
         new.refuses = WrongState("no")
         await given(old)
-        await leads(old, 2)
+        await leads(old, KEPT)
         assert new.follower.master.node == 11
 
     two(tmp_path, test)
@@ -321,7 +332,7 @@ def test_the_other_node_is_cut_off_with_the_order(tmp_path: Path) -> None:
     async def test(pair: Pair, old: Life, new: Life) -> None:
         pair.after = lambda method: setattr(pair, "cut", method == "lead") or lost("lead")(method)
         await given(old)
-        await leads(new, 2)
+        await leads(new, OFFERED)
         await waits(old)
         assert (old.mastership, old.succession.waiting_for) == (None, 12)
         pair.cut = False
@@ -344,7 +355,7 @@ def test_the_old_master_dies_under_way(tmp_path: Path) -> None:
         await again.succession.begin()
         assert again.mastership is None
         pair.cut, pair.before, pair.after = False, lambda method: None, lambda method: None
-        await leads(again, 2)
+        await leads(again, KEPT)
         assert new.terms == []
 
     two(tmp_path, test)
@@ -358,9 +369,77 @@ def test_an_administrator_takes_over_meanwhile(tmp_path: Path) -> None:
         await given(old)
         await waits(old)
         taken = await old.succession.take_over()
-        assert taken.term == 3
+        assert taken.term > OFFERED
         await settled(old)
         assert old.mastership is not None
-        assert old.terms == [1, 3]
+        assert old.terms == [1, taken.term]
 
     two(tmp_path, test)
+
+
+def survivors(tmp_path: Path, test: Callable[[Pair, Life, Life], Coroutine[Any, Any, None]]) -> None:
+    """Run a test with two nodes whose master, n13, is gone."""
+
+    async def body(pair: Pair, one: Life, other: Life) -> None:
+        one.mastership = None
+        for life in (one, other):
+            life.follower.follow(13, 2)
+        await test(pair, one, other)
+
+    two(tmp_path, body)
+
+
+@pytest.mark.parametrize("passes", list(itertools.product(range(3), range(3), (0, 2))))
+def test_two_are_told_to_take_over_at_the_same_moment(tmp_path: Path, passes: tuple[int, int, int]) -> None:
+    """However their questions cross, one leads; the other one names it, and follows."""
+
+    async def test(pair: Pair, one: Life, other: Life) -> None:
+        pair.passes = dict(zip([(11, "position"), (11, "promise"), (12, "promise")], passes, strict=True))
+        told = await asyncio.gather(one.succession.take_over(), other.succession.take_over(), return_exceptions=True)
+        (leader,) = [life for life in (one, other) if life.mastership]
+        (refused,) = [error for error in told if isinstance(error, WrongState)]
+        assert f"n{leader.node}" in refused.message
+        assert {life.follower.master.node for life in (one, other)} == {leader.node}
+        assert one.terms + other.terms == [1, leader.follower.master.term]
+
+    survivors(tmp_path, test)
+
+
+def test_who_hears_a_newer_master_while_it_asks_does_not_take_over(tmp_path: Path) -> None:
+    """It may have answered nobody's question yet."""
+
+    async def test(pair: Pair, one: Life, other: Life) -> None:
+        pair.after = lambda method: other.follower.follow(14, 3)
+        with pytest.raises(WrongState, match="n14 was heard as master"):
+            await other.succession.take_over()
+        assert (other.mastership, other.follower.master.node) == (None, 14)
+
+    survivors(tmp_path, test)
+
+
+def test_a_node_that_follows_a_newer_master_promises_nothing(tmp_path: Path) -> None:
+    """It names that master, and the master that was known before counts again."""
+
+    async def test(pair: Pair, one: Life, other: Life) -> None:
+        pair.before = lambda method: one.follower.follow(14, next_term(0, 14, 1e12)) if method == "promise" else None
+        with pytest.raises(WrongState, match="n11 follows n14 as master"):
+            await other.succession.take_over()
+        assert (other.mastership, other.follower.master.node) == (None, 13)
+
+    survivors(tmp_path, test)
+
+
+def test_what_a_node_was_told_before_its_promise_is_fetched(tmp_path: Path) -> None:
+    """The old master may have reached it until then."""
+
+    async def test(pair: Pair, one: Life, other: Life) -> None:
+        def late(method: str) -> None:
+            if method == "promise":
+                one.store.append(Kind.RUNTIME, "late", 1).result()
+
+        pair.before = late
+        taken = await other.succession.take_over()
+        assert other.store.runtime()["late"] == 1
+        assert taken.position == one.store.head()
+
+    survivors(tmp_path, test)

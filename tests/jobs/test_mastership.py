@@ -64,7 +64,7 @@ def test_no_candidate_is_online(stage: Stage) -> None:
 
 def test_a_change_that_failed_is_not_tried_again_by_its_own_job(stage: Stage) -> None:
     """The job that finds its hand-over in the records, and another node as master, ends with that."""
-    stage.records[RECORD] = {"to": 12, "term": 2, "job": "11.1"}
+    stage.records[RECORD] = {"to": 12, "term": 200_012, "job": "11.1"}
     with pytest.raises(NodeError, match="n12 did not become master, n11 is"):
         stage.run("master_change", nids=[12])
     assert stage.run("master_change", nids=[12]).result == 12

@@ -27,6 +27,7 @@ from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, READ, SELF, Allow, Job, job
 from confd.scheduler.scheduler import Admission
 from confd.store.protocol import JobQuery
+from confd.store.terms import next_term
 from tests.scheduler.world import PATIENCE, Crash, World, make, remove
 
 ROOT = Allow(users=("root",), groups=("exaadm",))
@@ -438,7 +439,8 @@ def test_events_tell_every_stage_once() -> None:
 
 def test_the_next_master_goes_on_behind_the_last_ones_cursors() -> None:
     """Who comes with a cursor of the last master misses no event of the next one, however many there were."""
-    last, following = Events(lambda: 1.0, term=3), Events(lambda: 1.0, term=4)
+    last = Events(lambda: 1.0, term=next_term(5, 13))
+    following = Events(lambda: 1.0, term=next_term(next_term(5, 13), 12))
     last.publish("11.1", "x", "submitted")
     cursor, _ = last.after(0)
     for number in range(1, 4):
@@ -446,7 +448,7 @@ def test_the_next_master_goes_on_behind_the_last_ones_cursors() -> None:
     assert [event["job_id"] for event in following.after(cursor)[1]] == ["12.1", "12.2", "12.3"]
     assert [event["job_id"] for event in last.after(following.cursor)[1]] == ["11.1"]
     assert following.after(following.cursor) == (following.cursor, [])
-    assert Events(term=10**9 - 1).cursor < 2**30
+    assert Events(term=next_term(0, 11, 1e12) - 1).cursor < 2**30
 
 
 def test_who_waits_for_events_is_told_of_their_end() -> None:

@@ -104,16 +104,20 @@ class Follower:
         return max(0.0, time.time() - newest[0].at) if newest else math.inf
 
     async def promise(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Follow the master that asks, under the term it names, and none of an older one.
+        """Follow the master that asks, under the term it names, and none of an older one; say how far the journal goes.
 
         :raises Conflict: this node follows, or is, another one by now.
         """
         self._hear(body)
-        return {}
+        return await self._where(body)
 
-    def unlead(self, known: MasterSeen) -> None:
-        """Note that this node could not become master after all; the master known before counts again."""
-        self.master = known
+    def unlead(self, term: int, known: MasterSeen) -> None:
+        """Note that this node could not become master under a term after all.
+
+        The master known before counts again, unless a newer one was heard meanwhile.
+        """
+        if self.master.term == term:
+            self.master = known
 
     def follow(self, node: int, term: int) -> None:
         """Note that another node is master, which it may not have said itself yet."""
@@ -195,7 +199,7 @@ class Follower:
 
     def _hear(self, body: dict[str, Any]) -> None:
         if body["term"] < self.master.term:
-            raise Conflict(f"n{self._host.node} follows a master with term {self.master.term}")
+            raise Conflict(f"n{self._host.node} follows n{self.master.node} as master with term {self.master.term}")
         if body["term"] == self.master.term and self.master.node not in (0, body["master"]):
             raise Conflict(f"n{self._host.node} knows n{self.master.node} as master with term {self.master.term}")
         deposed = self.master.node == self._host.node != body["master"]

@@ -143,12 +143,12 @@ class Leader:
         return done
 
     async def gather(self, gone: Container[int] = ()) -> None:
-        """Wait until every node that should be there has answered, or is known to be offline.
+        """Wait until every node that should be there has answered, or is known to be offline, or until this is closed.
 
         :param gone: nodes that certainly do not run.
         """
         until = self._loop.time() + self._timing.offline
-        while self._awaited(gone) and self._loop.time() < until:  # noqa: ASYNC110 - is polled
+        while not self._closed and self._awaited(gone) and self._loop.time() < until:  # noqa: ASYNC110 - is polled
             await asyncio.sleep(_GATHER_SECONDS)
 
     def _awaited(self, gone: Container[int]) -> bool:

@@ -1,11 +1,14 @@
 """Taking over when the master is lost: a survivor collects what is known and leads on under a newer term.
 
 Only by order of an administrator: with the embedded store nobody else can tell a dead master from one that is cut off.
+Before the survivor leads, every node that answers has promised to follow it: none takes in anything of an earlier
+master any more, and of two survivors that are ordered to lead at the same moment the promise stops one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Container, Sequence
 from typing import Any, Final
 
@@ -15,9 +18,10 @@ import structlog
 from confd.cluster.leading.handover import pending
 from confd.cluster.transport.nodeport import Connector
 from confd.exaconf import Conf, Node
-from confd.model.errors import ConfDError, WrongState
+from confd.model.errors import ConfDError, Conflict, WrongState
 from confd.model.naming import names
 from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store
+from confd.store.terms import next_term
 
 log = structlog.get_logger("takeover")
 
@@ -57,35 +61,60 @@ async def ask_all(
 ) -> dict[int, Known | None]:
     """Ask every other node (of some, if told so) how far its journal goes; None for those that do not answer."""
     others = [node for node in conf.nodes.values() if node.id != own and (among is None or node.id in among)]
-    answers = await asyncio.gather(*(_ask(connector, conf.global_.cored_port, node) for node in others))
+    answers = await asyncio.gather(*(_ask(connector, conf.global_.cored_port, node, "position", {}) for node in others))
     return {node.id: answer for node, answer in zip(others, answers, strict=True)}
 
 
-async def collect(store: Store, connector: Connector, conf: Conf, own: int) -> Taken:
+async def collect(store: Store, connector: Connector, conf: Conf, own: int, heard: int) -> Taken:
     """Bring this node's journal to the longest that can be reached, and return what to lead with.
 
+    :param heard: the highest term that this node has heard of.
     :raises WrongState: a master answers, or another node knows more than can be fetched; says what to do.
     """
     known = await ask_all(connector, conf, own)
     answers = [one for one in known.values() if one is not None]
     if leading := [one.node for one in answers if one.leads]:
         raise WrongState(f"n{leading[0]} is master and answers; mastership is given on there")
-    best = max(answers, key=lambda one: one.position, default=None)
-    if best is not None and best.position > store.head():
-        await fetch(store, connector, conf, best)
+    await _fetch_longest(store, connector, conf, answers)
     # A master that was giving its place away may have been followed under that term by a node that is silent now.
     offered = pending(store)
-    terms = [store.leader()[0], 0 if offered is None else offered.term, *(one.term for one in answers)]
-    term = max(terms) + 1
+    terms = [heard, store.leader()[0], 0 if offered is None else offered.term, *(one.term for one in answers)]
+    term = next_term(max(terms), own, time.time())
     return Taken(term, store.head(), tuple(node for node, answer in known.items() if answer is None))
 
 
-async def _ask(connector: Connector, port: int, node: Node) -> Known | None:
+async def promised(store: Store, connector: Connector, conf: Conf, own: int, taken: Taken) -> Taken:
+    """Have the nodes that answered promise to follow this one, and fetch what they were told since.
+
+    :raises WrongState: one follows a newer master by now, or knows more than can be fetched; says what to do.
+    """
+    others = [node for node in conf.nodes.values() if node.id != own and node.id not in taken.silent]
+    body = {"term": taken.term, "master": own}
     try:
-        told: dict[str, Any] = await connector.call(node.private_ip, port, "position", {}, _ASK_SECONDS)
+        answers = await asyncio.gather(
+            *(_ask(connector, conf.global_.cored_port, node, "promise", body) for node in others)
+        )
+    except Conflict as error:
+        raise WrongState(f"n{own} does not take over: {error.message}") from None
+    await _fetch_longest(store, connector, conf, [one for one in answers if one is not None])
+    silent = [node.id for node, answer in zip(others, answers, strict=True) if answer is None]
+    return Taken(taken.term, store.head(), tuple(sorted([*taken.silent, *silent])))
+
+
+async def _ask(connector: Connector, port: int, node: Node, method: str, body: dict[str, Any]) -> Known | None:
+    try:
+        told: dict[str, Any] = await connector.call(node.private_ip, port, method, body, _ASK_SECONDS)
+    except Conflict:
+        raise
     except ConfDError:
         return None
     return Known(node.id, Position(told["last"], told["n"]), told["term"], told["leads"])
+
+
+async def _fetch_longest(store: Store, connector: Connector, conf: Conf, known: Sequence[Known]) -> None:
+    best = max(known, key=lambda one: one.position, default=None)
+    if best is not None and best.position > store.head():
+        await fetch(store, connector, conf, best)
 
 
 async def fetch(store: Store, connector: Connector, conf: Conf, source: Known) -> None:

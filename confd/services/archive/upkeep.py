@@ -63,7 +63,8 @@ class Upkeep:
         """End; repairs that run on nodes go on by themselves."""
         self._closed.set()
         self._woken.set()
-        self._thread.join(1.0)
+        if self._thread.is_alive():
+            self._thread.join(1.0)
 
     def health(self, volume: str) -> Health:
         """Return how a volume is."""

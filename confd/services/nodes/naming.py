@@ -18,6 +18,8 @@ RETIRED: Final = "nodes/retired"
 """Runtime record: ids of nodes that were removed, with their UUIDs: neither is ever used again."""
 
 MOST_ID: Final = 65535
+"""The highest id of a node; below ``NODES`` of ``confd.store.terms``, which has terms belong to nodes."""
+
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 _AUTOMATIC: Final = re.compile(r"n([0-9]+)")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{40}")

@@ -20,6 +20,7 @@ from confd.store.etcd.client import EtcdClient, absent, delete, modified_at, pre
 from confd.store.etcd.errors import EtcdError, EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.keys import Keys
 from confd.store.etcd.values import Term
+from confd.store.terms import next_term
 
 log = structlog.get_logger("candidate")
 
@@ -260,7 +261,7 @@ class Candidate:
             # cluster that was given up.
             self._voter.outdated(known.term)
             return
-        wanted = Term(known.term + 1, self._node)
+        wanted = Term(next_term(known.term, self._node), self._node)
         value = msgspec.json.encode(wanted)
         steps = [put(keys.master, value, self._lease), put(keys.term, value), delete(keys.next)]
         compare = [absent(keys.master), modified_at(keys.term, modified)]

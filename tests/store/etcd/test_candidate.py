@@ -13,6 +13,7 @@ from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.client import EtcdClient
 from confd.store.etcd.errors import EtcdError
 from confd.store.etcd.keys import Keys
+from confd.store.terms import NODES, next_term
 from tests.cluster.harness import until
 from tests.servers import ETCD, Etcd, etcd, require
 from tests.store.etcd.conftest import fresh_prefix
@@ -111,7 +112,7 @@ def test_mastership_comes_and_goes(own: Etcd) -> None:
         while not other.hearing.get(timeout=PATIENCE):
             pass
         # The lease may have outlived the silence in etcd: then its holder goes on under the same term.
-        terms = range(third, third + 10)
+        terms = [next_term(third, node) + later * NODES for node in nodes for later in range(-1, 10)]
         until(lambda: sum(node.candidate.holds(term) for node in nodes.values() for term in terms) == 1, "one leads")
     finally:
         own.signal(signal.SIGCONT)

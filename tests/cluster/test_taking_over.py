@@ -1,0 +1,94 @@
+"""Survivors that take over knowing nothing of each other: one leads in the end, and what the other one did is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.cluster.harness import Cluster, cluster, until
+from tests.cluster.test_mastership import agree_on, take_over
+from tests.failpoints.evidence import ask, journal_of
+from tests.torture import long
+
+
+def leads(running: Cluster, node: int) -> bool:
+    """Ask a node whether it is master."""
+    url = f"https://{running.addresses[node]}:20003/is_master"
+    with urllib.request.urlopen(url, context=ssl._create_unverified_context(), timeout=20) as answer:
+        return bool(answer.read() == b"true")
+
+
+def answers_as_master(running: Cluster, node: int) -> bool:
+    """Tell whether a node that may just be starting is master."""
+    try:
+        return leads(running, node)
+    except OSError:
+        return False
+
+
+def masters(running: Cluster, *nodes: int) -> list[int]:
+    """Return the nodes that say that they are master."""
+    return [node for node in nodes if leads(running, node)]
+
+
+def terms(running: Cluster, node: int) -> dict[int, str]:
+    """Return who led under each term, by a node's journal; no term twice."""
+    told = [
+        (term, key) for term, key in ask(journal_of(running, node), "SELECT term, key FROM records WHERE kind = 'term'")
+    ]
+    assert len({term for term, _ in told}) == len(told)
+    return dict(told)
+
+
+def test_one_after_the_other() -> None:
+    """Each took over when the other was dead: the later order counts, the earlier master follows when it returns."""
+    with cluster("CCC_PLAY_WITH_DB=false") as made:
+        for node in (11, 12):
+            made.kill(node)
+        # The node with the higher id goes first, so that it is not the id that decides.
+        assert take_over(made, 13).returncode == 0
+        made.run("node_suspend", 13, nid=[11, 12])
+        made.run("group_create", 13, groupname="first", groupid=71_000)
+        earlier = max(terms(made, 13))
+        made.kill(13)
+        command = [sys.executable, "-m", "confd.cli.confd", "--take-over", "--root", str(made.root(12))]
+        subprocess.Popen(command, env=made.env)
+        until(lambda: answers_as_master(made, 12), f"n12 leads{made.logs()}")
+        made.run("node_suspend", 12, nid=[11, 13])
+        made.run("group_create", 12, groupname="second", groupid=71_001)
+        assert "first" not in made.run("group_list", 12)
+        made.start()
+        agree_on(made, 12)
+        made.wait_same()
+        assert masters(made, 11, 12, 13) == [12]
+        assert list(terms(made, 13).items())[-1] == (max(terms(made, 12)), "12")
+        (kept,) = (made.root(13) / "metadata/confd").glob(f"journal-{earlier}-*.db")
+        groups = [body for (body,) in ask(kept, "SELECT body FROM records WHERE kind = 'finished'")]
+        assert any("first" in str(body) for body in groups)
+
+
+@long
+def test_at_the_same_moment() -> None:
+    """The master stands still, and both others are told to lead: one does, the other one says who."""
+    with cluster("CCC_PLAY_WITH_DB=false") as made:
+        for _ in range(3):
+            (old,) = masters(made, *made.addresses)
+            others = [node for node in made.addresses if node != old]
+            os.kill(made.pid(old), signal.SIGSTOP)
+            with ThreadPoolExecutor() as pool:
+                orders = [pool.submit(take_over, made, node) for node in others]
+                done = dict(zip(others, [order.result() for order in orders], strict=True))
+            (new,) = [node for node, told in done.items() if told.returncode == 0]
+            (refused,) = [told.stderr for told in done.values() if told.returncode]
+            assert f"n{new}" in refused, refused
+            os.kill(made.pid(old), signal.SIGCONT)
+            until(lambda new=new: masters(made, *made.addresses) == [new], f"n{new} alone leads{made.logs()}")
+            agree_on(made, new)
+            made.wait_same()
+        for node in made.addresses:
+            terms(made, node)
