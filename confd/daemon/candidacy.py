@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from confd.cluster.leading.takeover import Known, Taken, ask_all, fetch
 from confd.cluster.transport.link import Method
 from confd.cluster.transport.nodeport import Connector
 from confd.daemon.elections import Seat
+from confd.daemon.eligibility import forsaken, outvoted
 from confd.daemon.mastership import Mastership
 from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
@@ -46,6 +47,8 @@ _STARTING_SECONDS: Final = 5.0
 _KEPT_RECORDS: Final = 1_000
 _PAUSE_SECONDS: Final = 5.0
 _LEAD_SECONDS: Final = 30.0
+_FORSAKEN_SECONDS: Final = 10.0
+_STAND_BACK_SECONDS: Final = 60.0
 
 
 class MastersSeat(Seat, Protocol):
@@ -83,7 +86,8 @@ class Candidacy:
         self._started = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self._went_back = False
-        self._trouble = self._unheard = ""
+        self._trouble = self._unheard = self._outvoted = ""
+        self._stood_back_at = float("-inf")
         store.deposed = self._on_deposed
 
     @property
@@ -94,7 +98,7 @@ class Candidacy:
     @property
     def trouble(self) -> str:
         """Why this node has no master and cannot be it."""
-        return self._trouble or self._unheard
+        return self._trouble or self._unheard or self._outvoted
 
     @property
     def advice(self) -> str:
@@ -103,7 +107,8 @@ class Candidacy:
 
     async def begin(self) -> None:
         """Be a candidate as soon as etcd answers."""
-        self._tasks = [self._loop.create_task(work) for work in (self._enter(), self._follow_events(), self._trim())]
+        works = (self._enter(), self._follow_events(), self._trim(), self._watch_followers())
+        self._tasks = [self._loop.create_task(work) for work in works]
 
     def gone(self) -> frozenset[int]:
         """Return the nodes that certainly do not run: etcd has no lease of them."""
@@ -150,16 +155,22 @@ class Candidacy:
 
     # what the candidate asks and tells, in its own thread
 
-    def rank(self, alive: frozenset[int]) -> int | None:
+    def rank(self, software: Mapping[int, str], last: str) -> int | None:
         """Return how many living nodes are preferred to this one; None when it cannot lead now."""
         conf = self._conf()
         own = conf.nodes.get(self._node)
         if not self._ready or own is None or own.suspended or self._has_left():
+            self._outvoted = ""
             return None
         order = affinities(conf.nodes.values(), self._store.runtime())
         before = (order[self._node], self._node)
-        voting = [node for node in conf.nodes.values() if node.id in alive and not node.suspended]
-        return sum((order[node.id], node.id) < before for node in voting)
+        voting = [node.id for node in conf.nodes.values() if node.id in software and not node.suspended]
+        self._outvoted = outvoted(self._node, {node: software[node] for node in voting}, last)
+        if self._outvoted:
+            return None
+        # Rather than nobody it leads again.
+        stands_back = time.monotonic() - self._stood_back_at < _STAND_BACK_SECONDS
+        return sum((order[node], node) < before for node in voting) + (len(voting) if stands_back else 0)
 
     def _has_left(self) -> bool:
         """Tell whether the cluster has left etcd: who led it here would take jobs that are lost."""
@@ -194,6 +205,7 @@ class Candidacy:
 
     def seen(self, node: int, term: int) -> None:
         """Follow another master."""
+        self._outvoted = ""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._follower.follow, node, term)
 
@@ -231,6 +243,8 @@ class Candidacy:
                     await self._seat.leave()
                     if what == "refused":
                         await asyncio.to_thread(self._candidate.resign, None, _RETRY_SECONDS)
+                    elif what == "forsaken":
+                        await asyncio.to_thread(self._candidate.resign, None, _PAUSE_SECONDS)
             except Exception:
                 log.exception("mastership_failed", event=what)
 
@@ -344,6 +358,25 @@ class Candidacy:
         if self.trouble or self._node not in self._candidate.alive:
             raise WrongState(self.trouble or f"n{self._node} has no lease in etcd yet; wait until it has started")
         return {}
+
+    async def _watch_followers(self) -> None:
+        """Give the place up when most nodes live and do not follow: another one may have the quorum that lacks here."""
+        followed_at = time.monotonic()
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            now, master = time.monotonic(), self._seat.mastership
+            if master is None or not master.ready or not self._is_forsaken(master):
+                followed_at = now
+            elif now - max(followed_at, self._stood_back_at + _STAND_BACK_SECONDS) > _FORSAKEN_SECONDS:
+                log.warning("mastership_given_up", term=master.term, reason="most nodes live and do not follow")
+                self._stood_back_at = followed_at = now
+                self._tell("forsaken", master.term)
+
+    def _is_forsaken(self, master: Mastership) -> bool:
+        software = self._candidate.software
+        master.leader.alive = frozenset(software)
+        voting = [node.id for node in self._conf().nodes.values() if not node.suspended]
+        return forsaken(voting, master.leader.following(), software)
 
     async def _trim(self) -> None:
         """Forget the log in etcd as far as all nodes that answer have it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from confd import __version__
 from confd.cluster.following.follower import Follower
 from confd.cluster.identity import Identity, NodeFiles
 from confd.cluster.transport.nodeport import Connector
@@ -67,7 +68,7 @@ def open_elections(
         return is_retired(store.authority.record(RETIRED), identity.uuid)
 
     def candidate(candidacy: Candidacy) -> Candidate:
-        return Candidate(client, keys, node, candidacy)
+        return Candidate(client, keys, node, candidacy, __version__)
 
     recovery = Recovery(node, files.root, store, connector, conf)
     return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate, recovery, retired)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -73,6 +73,20 @@ def comes_back_removed(cluster: Cluster, node: int, *words: str) -> None:
     assert "c4 rm -t PLAY.NODE" in ended.stderr
     assert "the cluster has removed this node" in (cluster.root(node) / "logs/logd/ConfD.log").read_text()
     assert processes_of(cluster, node) == []
+
+
+@contextlib.contextmanager
+def other_version(cluster: Cluster, node: int, version: str) -> Iterator[None]:
+    """Have the daemon of a node be one of another version for a block, and none at its end."""
+    cluster.kill(node)
+    program = f"import confd; confd.__version__ = {version!r}; from confd.cli.confd import main; main()"
+    command = [sys.executable, "-c", program, "--root", str(cluster.root(node))]
+    daemon = subprocess.Popen(command, env=cluster.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 def kill_daemon(cluster: Cluster, node: int) -> None:

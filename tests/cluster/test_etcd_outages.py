@@ -20,6 +20,7 @@ from confd.store.choice import load_choice
 from confd.store.etcd.access import Endpoint
 from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
+from tests.cluster.mayhem import other_version
 from tests.cluster.test_joining import join
 from tests.servers import ETCD, require
 from tests.torture import long
@@ -123,6 +124,33 @@ def test_mastership_goes_to_the_chosen_node(in_etcd: Cluster) -> None:
     in_etcd.run("affinity_reset", node=master)
 
 
+def accepts(made: Cluster, node: int) -> bool:
+    """Whether a change is accepted through a node."""
+    number = next(Caller._numbers)
+    return bool(made.try_run("group_create", node, groupname=f"g{number}", groupid=number)["result_code"] == 0)
+
+
+def test_a_node_of_another_version_does_not_lead(in_etcd: Cluster) -> None:
+    """Though it is the next in order when the master's node dies; what is missed is named, and not to be suspended."""
+    made = in_etcd
+    (master,) = masters(made)
+    other, third = sorted(made.addresses.keys() - {master})
+    with other_version(made, other, "0.0.1"):
+        told = f"n{other} runs OpenConfD 0.0.1, the master n"
+        until(lambda: told in str(made.run("node_info", master, nid=other)), "the master misses it")
+        kill_everything(made, master)
+        until(lambda: masters(made) == [third], "the node of the cluster's version leads")
+        refused = made.try_run("group_create", third, groupname="refused", groupid=6901)
+        assert refused["result_name"] == "NO_QUORUM"
+        assert f"{told}{third}" in refused["result_desc"]
+        assert f"n{other} lives and must not be suspended" in refused["result_desc"]
+        made.c4("start", "-t", f"1.{master}")
+        until(lambda: accepts(made, master), "the node that returns brings the quorum back")
+    made.start()
+    wait_whole(made, third)
+    until(lambda: masters(made) == [third], "it leads on")
+
+
 @pytest.mark.timeout(300)
 def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return(in_etcd: Cluster) -> None:
     """As written in docs/operations.md: nothing that was acknowledged is missing; who is missed is named."""
@@ -180,6 +208,24 @@ def test_a_node_joins_and_takes_the_member_of_one_that_leaves(in_etcd: Cluster) 
     del made.addresses[leaving]
     made.run("group_create", node, groupname="carried", groupid=6051)
     made.wait_same()
+
+
+@long
+@pytest.mark.timeout(300)
+def test_a_lonely_master_of_another_version_gives_way() -> None:
+    """It led because nobody else was there; the others come back, and lead as soon as they have the quorum."""
+    require(ETCD)
+    with cluster("CCC_PLAY_WITH_DB=false", "CCC_PLAY_STORE=etcd") as made, other_version(made, 13, "0.0.1"):
+        for node in (11, 12):
+            made.kill(node)
+        until(lambda: masters(made) == [13], "n13 leads")
+        # It waits until they are ready, which takes a master that they follow.
+        starting = threading.Thread(target=made.start)
+        starting.start()
+        until(lambda: masters(made) in ([11], [12]), "another one leads")
+        until(lambda: accepts(made, 11), "changes are accepted")
+        until(lambda: accepts(made, 13), "also through the other version's node")
+        starting.join()
 
 
 @long

@@ -373,6 +373,11 @@ def test_the_master_knows_why_a_node_is_not_heard(files: Files, monkeypatch: pyt
             monkeypatch.setattr("confd.cluster.following.follower.__version__", "0.0.9")
             await cluster.up(12)
             await until(lambda: "n12 runs OpenConfD 0.0.9, the master n11" in trouble())
+            with pytest.raises(
+                NoQuorum, match=r"bring n13 back.*n12 lives and must not.*OpenConfD 0\.0\.9, the master n11"
+            ):
+                cluster.leader.check_quorum()
+            assert cluster.leader.following() == {11}
             monkeypatch.undo()
             await until(lambda: trouble() == "")
             assert cluster.leader.status(14, TROUBLE) is None

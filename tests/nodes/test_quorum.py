@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.leading.quorum import quorum_of, suspending
+from confd.cluster.leading.quorum import quorum_of, refusal, suspending
 from confd.model.states import NodeState
 
 STATES = st.dictionaries(st.integers(11, 30), st.sampled_from(list(NodeState)), max_size=12)
@@ -44,3 +44,15 @@ def test_it_names_the_missing() -> None:
     """In the words that an administrator reads."""
     states = {11: NodeState.ONLINE, 13: NodeState.OFFLINE, 12: NodeState.OFFLINE, 14: NodeState.SUSPENDED}
     assert str(quorum_of(states)) == "2 of 3 nodes are offline (n12, n13)"
+
+
+def test_who_lives_is_not_to_be_suspended() -> None:
+    """Only who may be dead; why they are not heard is said of the first ones."""
+    quorum = quorum_of(dict.fromkeys((12, 13, 14), NodeState.OFFLINE) | {11: NodeState.ONLINE})
+    start = "3 of 4 nodes are offline (n12, n13, n14), so no changes are accepted"
+    nobody = "; bring n12, n13, n14 back, or suspend those that are dead with node_suspend"
+    assert refusal(quorum, (), ["", ""]) == start + nobody
+    some = "; bring n14 back, or suspend those that are dead with node_suspend; n12, n13 live and must not be suspended"
+    assert refusal(quorum, {11, 12, 13}, ["a", "", "b"]) == f"{start}{some} (a; b)"
+    living = "; n12, n13, n14 live and must not be suspended (a; b; c; ...)"
+    assert refusal(quorum, {12, 13, 14}, ["a", "b", "c", "d"]) == start + living

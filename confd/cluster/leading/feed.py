@@ -13,7 +13,7 @@ from confd.cluster.following.replica import Replica
 from confd.cluster.leading.member import Member, Timing
 from confd.cluster.leading.tail import Tail
 from confd.cluster.transport.nodeport import Connector
-from confd.model.errors import ConfDError, Conflict, WrongState
+from confd.model.errors import ConfDError, Conflict, NodeOffline, TimedOut, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.store.protocol import Position, Store
 
@@ -70,6 +70,8 @@ class Feed:
                     await self._inform(member)
             except ConfDError as error:
                 member.n = -1
+                # Who says no is there.
+                member.refuses = not isinstance(error, NodeOffline | TimedOut)
                 if member.silence != error.message:
                     member.silence = error.message
                     log.warning("node_not_heard", node=member.node, error=error.message)

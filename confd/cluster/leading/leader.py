@@ -20,7 +20,7 @@ from confd.cluster.leading.dispatch import Dispatch
 from confd.cluster.leading.feed import Source
 from confd.cluster.leading.member import TROUBLE, Member, Timing
 from confd.cluster.leading.membership import Membership
-from confd.cluster.leading.quorum import Quorum, quorum_of
+from confd.cluster.leading.quorum import Quorum, quorum_of, refusal
 from confd.cluster.leading.sharing import Shares
 from confd.cluster.leading.tail import Tail
 from confd.cluster.leading.waiting import Wait, Waits
@@ -64,6 +64,8 @@ class Leader:
         self._watchers: list[Callable[[], None]] = []
         self._quorum: Quorum | None = None
         self._closed = False
+        self.alive: frozenset[int] = frozenset()
+        """Nodes that are known to live in another way than by following this master."""
         store.watch(self._durable)
         replica.watch(self._on_written)
         self._membership.follow()
@@ -92,6 +94,10 @@ class Leader:
         """Return how far the journal is on the other nodes that are online: the number of their last record."""
         return {member.node: member.n for member in self._members.values() if member.online}
 
+    def following(self) -> frozenset[int]:
+        """Return the nodes that follow this master: itself, those that are online, and those that catch up."""
+        return frozenset({self.node, *(member.node for member in self._members.values() if member.follows)})
+
     def knows(self, node: int) -> bool:
         """Tell whether a node can be sent commands, now or later: it is configured, or only just removed."""
         return node == self.node or node in self._members
@@ -104,7 +110,7 @@ class Leader:
     def check_quorum(self) -> None:
         """Refuse changes without more than half of the nodes that are not suspended.
 
-        :raises NoQuorum: names the nodes that are missing.
+        :raises NoQuorum: names the nodes that are missing, and why they are not heard.
         """
         # Asked for each job, and worth a look at every node only a few times a second.
         quorum = self._quorum
@@ -112,7 +118,9 @@ class Leader:
             # Other threads forget it at any moment.
             quorum = self._quorum = quorum_of(self.states())
         if not quorum.held:
-            raise NoQuorum(f"{quorum}, so no changes are accepted; bring them back or suspend them with node_suspend")
+            missing = [member for node in quorum.missing if (member := self._members.get(node)) is not None]
+            answering = {member.node for member in missing if member.refuses}
+            raise NoQuorum(refusal(quorum, self.alive | answering, [member.silence for member in missing]))
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -217,7 +225,7 @@ class Leader:
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
-        member.heard, member.silence = time.monotonic(), ""
+        member.heard, member.silence, member.refuses = time.monotonic(), "", False
         if answer["written"] > member.written:
             reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]

@@ -44,7 +44,7 @@ class Member:
         self.booted: float | None = None
         self.behind = False
         self.skew = 0.0
-        self.silence = ""
+        self.silence, self.refuses = "", False
         self.status: dict[str, Any] = {}
         self.news = asyncio.Event()
 
@@ -52,6 +52,11 @@ class Member:
     def online(self) -> bool:
         """True while heartbeats are answered."""
         return time.monotonic() - self.heard < self._offline
+
+    @property
+    def follows(self) -> bool:
+        """True once it answered the greeting, though it may still be taking in a long journal."""
+        return self.n >= 0
 
     def call_for_beat(self) -> None:
         """Have the next heartbeat sent now."""

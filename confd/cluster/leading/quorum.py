@@ -6,12 +6,15 @@ nodes brings a quorum back, and suspending nodes that are online can lose it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from confd.model import naming
 from confd.model.states import NodeState
+
+_REASONS: Final = 3
 
 
 class Quorum(msgspec.Struct, frozen=True):
@@ -39,6 +42,25 @@ def quorum_of(states: Mapping[int, NodeState]) -> Quorum:
 def suspending(states: Mapping[int, NodeState], nodes: Collection[int]) -> dict[int, NodeState]:
     """Return the states once nodes are suspended."""
     return {node: NodeState.SUSPENDED if node in nodes else state for node, state in states.items()}
+
+
+def refusal(quorum: Quorum, alive: Collection[int], reasons: Iterable[str]) -> str:
+    """Say why no changes are accepted and what to do: who lives is to follow again, not to be suspended.
+
+    :param alive: nodes that certainly live, whether they are heard or not.
+    :param reasons: why missing nodes are not heard, as far as known.
+    """
+    lost = [node for node in quorum.missing if node not in alive]
+    living = [node for node in quorum.missing if node in alive]
+    text = f"{quorum}, so no changes are accepted"
+    if lost:
+        text += f"; bring {names(lost)} back, or suspend those that are dead with node_suspend"
+    if living:
+        text += f"; {names(living)} {'lives' if len(living) == 1 else 'live'} and must not be suspended"
+    known = [reason for reason in reasons if reason]
+    if known:
+        text += f" ({'; '.join(known[:_REASONS])}{'; ...' if len(known) > _REASONS else ''})"
+    return text
 
 
 def names(nodes: Collection[int]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -43,8 +43,12 @@ class Next(msgspec.Struct, frozen=True):
 class Voter(Protocol):
     """What a candidate asks its node, and tells it; from the candidate's thread, must not block."""
 
-    def rank(self, alive: frozenset[int]) -> int | None:
-        """Return how many living nodes are to try before this one; None: it must not be master now."""
+    def rank(self, software: Mapping[int, str], last: str) -> int | None:
+        """Return how many living nodes are to try before this one; None: it must not be master now.
+
+        :param software: the version that each living node runs.
+        :param last: the version that the last master ran.
+        """
 
     def own_term(self) -> int:
         """Return the highest term that this node has heard of."""
@@ -68,13 +72,16 @@ class Voter(Protocol):
 class Candidate:
     """One node's part in the election, in a thread of its own.
 
+    :param software: the version that this node runs, which the others are told.
     :param clock: seconds since the machine was booted, sleep included.
     """
 
     def __init__(
-        self, client: EtcdClient, keys: Keys, node: int, voter: Voter, clock: Callable[[], float] | None = None
-    ) -> None:
+        self, client: EtcdClient, keys: Keys, node: int, voter: Voter, software: str,
+        clock: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
         self._client, self._keys, self._node, self._voter = client, keys, node, voter
+        self._version = software.encode()
         self._clock = clock or _boottime
         self._lock = threading.Lock()
         self._news = threading.Event()
@@ -86,7 +93,7 @@ class Candidate:
         self._resigned = 0
         self._chosen: int | None = None
         self._vacant_since: float | None = None
-        self._alive: frozenset[int] = frozenset()
+        self._software: Mapping[int, str] = {}
         self._seen: frozenset[int] = frozenset()
         self._threads = [
             threading.Thread(target=self._run, name="candidate", daemon=True),
@@ -99,9 +106,14 @@ class Candidate:
             thread.start()
 
     @property
+    def software(self) -> Mapping[int, str]:
+        """The version that each node runs whose lease etcd knew at the last look; empty when it did not say."""
+        return self._software
+
+    @property
     def alive(self) -> frozenset[int]:
         """The nodes whose leases etcd knew at the last look."""
-        return self._alive
+        return frozenset(self._software)
 
     @property
     def seen(self) -> frozenset[int]:
@@ -192,7 +204,7 @@ class Candidate:
             self._lose("its lease ran out")
         asked = self._clock()
         self._lease, ttl = self._client.lease_grant(TTL_SECONDS, timeout=_CALL_SECONDS)
-        self._client.put(self._keys.node(self._node), b"", self._lease, timeout=_CALL_SECONDS)
+        self._client.put(self._keys.node(self._node), self._version, self._lease, timeout=_CALL_SECONDS)
         self._deadline, self._renewed = asked + ttl, asked
 
     def _check_deadline(self) -> None:
@@ -208,12 +220,12 @@ class Candidate:
 
     def _look(self) -> None:
         keys = self._keys
-        steps = [read(keys.master), read(keys.term), read(keys.next), read(keys.nodes, prefix_end(keys.nodes))]
-        answer = self._client.txn([], steps, timeout=_CALL_SECONDS)
-        master, term, following, nodes = answer.reads
-        self._alive = frozenset(int(row.key[len(keys.nodes) :]) for row in nodes)
-        self._seen |= self._alive
-        if self._node not in self._alive:
+        single = [read(key) for key in (keys.master, keys.term, keys.next, keys.software)]
+        answer = self._client.txn([], [*single, read(keys.nodes, prefix_end(keys.nodes))], timeout=_CALL_SECONDS)
+        master, term, following, last, nodes = answer.reads
+        self._software = {int(row.key[len(keys.nodes) :]): _text(row.value) for row in nodes}
+        self._seen |= self.alive
+        if self._node not in self._software:
             # Another etcd, or one that was restored: the lease there is none of this node's.
             self._lease = 0
         if master:
@@ -223,7 +235,7 @@ class Candidate:
         self._lose("another order of etcd took it away")
         known = msgspec.json.decode(term[0].value, type=Term) if term else Term(0, 0)
         wanted = msgspec.json.decode(following[0].value, type=Next).to if following else None
-        if self._is_my_turn(wanted):
+        if self._is_my_turn(wanted, _text(last[0].value) if last else ""):
             self._compete(known, term[0].modified if term else 0)
 
     def _heed(self, master: Term, lease: int) -> None:
@@ -239,19 +251,19 @@ class Candidate:
         elif master.node != self._node:
             self._voter.seen(master.node, master.term)
 
-    def _is_my_turn(self, wanted: int | None) -> bool:
+    def _is_my_turn(self, wanted: int | None, last: str) -> bool:
         now = self._clock()
         if self._vacant_since is None:
             self._vacant_since = now
         vacant = now - self._vacant_since
         if now < self._pausing and wanted != self._node:
             return False
-        rank = self._voter.rank(self._alive)
+        rank = self._voter.rank(self._software, last)
         if rank is None or not self._lease:
             return False
         if wanted == self._node:
             return True
-        given_away = wanted is not None and wanted in self._alive
+        given_away = wanted is not None and wanted in self._software
         return vacant >= rank * _RANK_SECONDS + (_NEXT_SECONDS if given_away else 0.0)
 
     def _compete(self, known: Term, modified: int) -> None:
@@ -263,7 +275,8 @@ class Candidate:
             return
         wanted = Term(next_term(known.term, self._node), self._node)
         value = msgspec.json.encode(wanted)
-        steps = [put(keys.master, value, self._lease), put(keys.term, value), delete(keys.next)]
+        raised = [put(keys.master, value, self._lease), put(keys.term, value)]
+        steps = [*raised, put(keys.software, self._version), delete(keys.next)]
         compare = [absent(keys.master), modified_at(keys.term, modified)]
         if self._client.txn(compare, steps, timeout=_CALL_SECONDS).held:
             self._vacant_since = None
@@ -289,6 +302,11 @@ class Candidate:
             except EtcdError:
                 if not self._closed:
                     time.sleep(_RANK_SECONDS)
+
+
+def _text(version: bytes) -> str:
+    # Another version may one day say more there.
+    return version.decode(errors="replace")
 
 
 def _boottime() -> float:

@@ -12,7 +12,8 @@
 ``<prefix>bulk``                      changes of one record that are too many for one transaction, until spread
 ``<prefix>chunk/<n>/<slot>/<i>``      parts of values that are too large for one key
 ``<prefix>master``                    the master's lease: its node and term
-``<prefix>nodes/<node>``              the lease of a node that is alive
+``<prefix>software``                  the version that the last master ran
+``<prefix>nodes/<node>``              the lease of a node that is alive: the version that it runs
 ``<prefix>next``                      to whom the master gives its place
 ====================================  ==============================================================
 """
@@ -31,7 +32,7 @@ class Keys:
         self.end = prefix_end(self.prefix)
         self.cluster, self.term, self.head = (self.prefix + name for name in (b"cluster", b"term", b"head"))
         self.bulk, self.master, self.next = (self.prefix + name for name in (b"bulk", b"master", b"next"))
-        self.revision = self.prefix + b"revision"
+        self.revision, self.software = self.prefix + b"revision", self.prefix + b"software"
         self.logs, self.sections, self.runtime, self.jobs, self.chunks, self.nodes = (
             self.prefix + name for name in (b"log/", b"sections/", b"runtime/", b"jobs/", b"chunk/", b"nodes/")
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -27,11 +27,14 @@ class Node:
     def __init__(self, url: str, prefix: str, node: int) -> None:
         self.node, self.events, self.eligible = node, queue.SimpleQueue[tuple[str, int]](), True
         self.why, self.hearing = "", queue.SimpleQueue[bool]()
-        self.candidate = Candidate(EtcdClient(EtcdAccess(endpoints=(url,))), Keys(prefix), node, self)
+        client = EtcdClient(EtcdAccess(endpoints=(url,)))
+        self.candidate = Candidate(client, Keys(prefix), node, self, f"1.{node}")
+        self.known: tuple[dict[int, str], str] = {}, ""
 
-    def rank(self, alive: frozenset[int]) -> int | None:
+    def rank(self, software: Mapping[int, str], last: str) -> int | None:
         """The lowest number is preferred."""
-        return len([one for one in alive if one < self.node]) if self.eligible else None
+        self.known = dict(software), last
+        return len([one for one in software if one < self.node]) if self.eligible else None
 
     def own_term(self) -> int:
         """Know of no term."""
@@ -100,6 +103,8 @@ def test_mastership_comes_and_goes(own: Etcd) -> None:
         assert third > second
 
         master = next(node for node in nodes.values() if node.candidate.holds(third))
+        # All versions stand where candidates see them, the last master's also once its lease is gone.
+        assert master.known == ({11: "1.11", 12: "1.12"}, "1.13")
         own.signal(signal.SIGSTOP)
         master.wait("lost")
         assert not master.candidate.holds(third)
