@@ -45,7 +45,7 @@ def test_record_format() -> None:
         "moves": 1, "quorum": {"standbys": [12, 13], "acks": 1}, "flushed": "", "copies": [11, 12], "rebuild": [],
         "temporary_volume": 1, "operation": "", "promoting": False, "place": None, "suspended": [], "vouched": [],
         "accept_loss": False, "moving": [], "guests": [], "leaving": [],
-        "backup": None, "last": None, "lineage": [], "restore": None, "virtual": None,
+        "backup": None, "last": None, "lineage": [], "restore": None, "virtual": None, "aborted": "",
     }  # fmt: skip
     assert msgspec.convert(stored | {"later": 1}, Record) == record
 
