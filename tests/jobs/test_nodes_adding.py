@@ -52,9 +52,22 @@ def test_every_option_is_kept_and_shown(stage: Stage) -> None:
 def test_limits_of_a_node_go_before_those_of_the_cluster(stage: Stage) -> None:
     """What node_add set is what storage goes by."""
     stage.put(msgspec.structs.replace(stage.conf.require_node(12), space_warn_threshold=0, bg_rec_limit=7))
-    nodes = {one["phys_nid"]: one for one in stage.run("st_node_list").result.values()}
+    ran = stage.run("st_node_list")
+    nodes = {one["phys_nid"]: one for one in ran.result.values()}
     assert (nodes[12]["space_warn_threshold"], nodes[12]["bg_rec_limit"]) == (0, 7)
     assert (nodes[11]["space_warn_threshold"], nodes[11]["bg_rec_limit"]) == (90, 0)
+    assert ran.warnings == []
+
+
+def test_a_node_that_is_short_of_storage_is_named(stage: Stage) -> None:
+    """By st_node_list and node_info, once its threshold is reached."""
+    stage.put(msgspec.structs.replace(stage.conf.require_node(12), space_warn_threshold=50))
+    stage.run("st_volume_create", name="V", type="data", disk="disk1", size="600 MiB", nodes=[12, 13], redundancy=2,
+              num_master_nodes=1)  # fmt: skip
+    [warning] = stage.run("st_node_list").warnings
+    assert warning.startswith("n12 is short of storage: 59 % of")
+    assert stage.run("node_info", nid=12).result["info"] == warning
+    assert "info" not in stage.run("node_info", nid=13).result
 
 
 @pytest.mark.parametrize(
