@@ -35,6 +35,7 @@ from confd.services.nodes.standing import suspension_key
 _ADMINISTRATORS: Final = Allow(groups=("root", "exaadm"))
 _MEMBERSHIP: Final = locks.ids("node")
 _MOST_AT_ONCE: Final = 1000
+_NO_PARTITIONS: Final = "no_partition_extend has no effect: there are no partitions that extend themselves to new nodes"
 
 NewNodeId = Annotated[int, Rule(minimum=1, maximum=MOST_ID)]
 NewNodeName = Annotated[str, Rule(check=check_name)]
@@ -67,7 +68,8 @@ def node_add(
     :param name: Wanted name; n and the id when left out.
     :param pub_net: Public address of the node with prefix length.
     :param offline: Add the node as offline instead of suspended: it counts for the quorum at once.
-    :param no_partition_extend: Keep partitions that extend themselves from including the node.
+    :param no_partition_extend: Keep partitions that extend themselves from including the node; there are none, so it
+        has no effect.
     :param space_warn_threshold: Usage of its storage, in percent, at which space counts as low.
     :param bg_rec_limit: Limit of the throughput of background recovery on it, in MiB/s.
 
@@ -91,6 +93,8 @@ def node_add(
         bg_rec_limit=bg_rec_limit,
     )
     _add(ctx, [section_of(ctx.conf, new)])
+    if no_partition_extend:
+        ctx.warn(_NO_PARTITIONS)
     return number
 
 
@@ -123,6 +127,8 @@ def node_add_batch(ctx: Context, nodes: Descriptions) -> list[int]:
         )
         added.append(section_of(ctx.conf, new))
     _add(ctx, added)
+    if any(node.no_partition_extend for node in added):
+        ctx.warn(_NO_PARTITIONS)
     return [node.id for node in added]
 
 

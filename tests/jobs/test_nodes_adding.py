@@ -37,7 +37,9 @@ def test_every_option_is_kept_and_shown(stage: Stage) -> None:
         "name": "spare", "pub_net": "192.168.0.20/24", "space_warn_threshold": 75, "bg_rec_limit": 40,
         "no_partition_extend": True,
     }  # fmt: skip
-    assert stage.run("node_add", priv_net="10.0.0.20/24", nid=20, **options).result == 20
+    ran = stage.run("node_add", priv_net="10.0.0.20/24", nid=20, **options)
+    assert ran.result == 20
+    assert [warning.partition(":")[0] for warning in ran.warnings] == ["no_partition_extend has no effect"]
     text = render(dict(stage.conf.sections), 1)
     assert parse(text).sections["Node : 20"] == stage.conf.require_node(20)
     shown = stage.run("node_list").result["20"]
@@ -121,12 +123,16 @@ def test_a_batch_is_added_as_a_whole(stage: Stage) -> None:
         {"nid": 21, "private_ip": "127.0.0.21", "uuid": UUIDS[0].lower(), "name": "n21"},
         {"nid": "22", "private_ip": "10.10.10.12", "uuid": UUIDS[1], "bg_rec_limit": 5, "public_ip": "10.9.9.9/16"},
     ]
-    assert stage.run("node_add_batch", nodes=nodes).result == [21, 22]
+    ran = stage.run("node_add_batch", nodes=nodes)
+    assert (ran.result, ran.warnings) == ([21, 22], [])
     assert stage.conf.revision == revision + 1
     first, second = stage.conf.require_node(21), stage.conf.require_node(22)
     assert (first.private_net, first.uuid, first.name) == ("127.0.0.21/8", UUIDS[0], "n21")
     assert (second.private_net, second.public_net, second.bg_rec_limit) == ("10.10.10.12/24", "10.9.9.9/16", 5)
     assert second.uuid == UUIDS[1]
+    more = [{"nid": nid, "private_ip": f"10.10.10.{nid}", "no_partition_extend": True} for nid in (23, 24)]
+    [warning] = stage.run("node_add_batch", nodes=more).warnings
+    assert warning.startswith("no_partition_extend has no effect")
 
 
 GOOD = {"nid": 21, "private_ip": "10.0.0.21"}
