@@ -17,6 +17,8 @@ from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.database.record import Wanted
 from confd.services.etcd.members import RECORD as ETCD
+from confd.services.nodes.admission import JOINED, TOKENS
+from confd.services.nodes.attendance import Attendance
 from confd.services.nodes.describing import NewNode, clones, disks_of_clone, read_entries, readdressed, section_of
 from confd.services.nodes.naming import (
     MOST_ID,
@@ -176,8 +178,7 @@ def node_ip_batch(ctx: Context, nodes: Descriptions) -> None:
     for node in moving:
         ctx.conf.put(node)
     check_together(list(ctx.conf.nodes.values()))
-    away = _away(ctx, [node.id for node in moving if not node.suspended])
-    for nid in away:
+    for nid in _unaware(ctx, moving):
         ctx.warn(
             f"n{nid} does not answer: it does not know its new address and comes up at the old one, where the cluster "
             "does not look for it; change address in etc/node.json below its root before it is started"
@@ -227,9 +228,17 @@ def _check_stopped(ctx: Context, moving: set[int]) -> None:
             )
 
 
-def _away(ctx: Context, nodes: Sequence[int]) -> list[int]:
-    states = node_states(ctx)
-    return [node for node in nodes if states.get(node) is not NodeState.ONLINE]
+def _unaware(ctx: Context, moving: Sequence[Node]) -> list[int]:
+    """Return the nodes that do not hear of this; a machine that is still to join learns its address from the token."""
+    attendance = ctx.service(Attendance)
+    answering = ctx.learn("answering", lambda: [node.id for node in moving if attendance.answers(node.id)])
+    return [node.id for node in moving if node.id not in answering and _has_joined(ctx, node)]
+
+
+def _has_joined(ctx: Context, node: Node) -> bool:
+    """Tell whether a machine is the node, or has been let in as it."""
+    token = ctx.record(f"{TOKENS}{node.id}") or {}
+    return ctx.record(f"{JOINED}{node.id}") == node.uuid or bool(token.get("key"))
 
 
 def _retired(ctx: Context) -> list[int]:

@@ -12,6 +12,8 @@ from confd.exaconf.validation import validate
 from confd.model.errors import AlreadyExists, ConfDError, InvalidParameter, LimitExceeded, NotFound, WrongState
 from confd.model.states import NodeState
 from confd.services.database.record import Record, Wanted
+from confd.services.nodes.admission import JOINED, TOKENS
+from confd.services.nodes.attendance import Attendance
 from confd.services.nodes.naming import RETIRED
 from tests.jobs.stage import Stage
 from tests.services.nodes.test_removal import database
@@ -247,16 +249,38 @@ def test_addresses_that_are_refused(stage: Stage, nodes: list[Any], text: str) -
 
 
 def test_addresses_of_running_databases_stay(stage: Stage) -> None:
-    """Their instances know each other by address; a node that is away is told of by a warning."""
+    """Their instances know each other by address."""
     stage.run("st_volume_create", name="V", type="data", disk="disk1", size="64 MiB", nodes=[11], redundancy=1,
               num_master_nodes=1)  # fmt: skip
     stage.put(database([11], 1))
     stage.records["database/DB"] = msgspec.to_builtins(Record(wanted=Wanted.RUNNING))
     with pytest.raises(WrongState, match=r"database DB runs with n11.*db_stop"):
         stage.run("node_ip_batch", nodes=[{"nid": 11, "private": "127.0.0.31"}])
-    stage.states[12] = NodeState.OFFLINE
-    [warning] = stage.run("node_ip_batch", nodes=[{"nid": 12, "private": "127.0.0.32"}]).warnings
+
+
+@pytest.mark.parametrize("state", [NodeState.OFFLINE, NodeState.SUSPENDED])
+def test_who_does_not_hear_of_its_new_address_is_named(stage: Stage, state: NodeState) -> None:
+    """A node that has joined and is away, in service or not; one that is still to join learns it from its token."""
+    stage.records |= {f"{JOINED}{node.id}": node.uuid for node in stage.conf.nodes.values()}
+    assert stage.run("node_add", priv_net="127.0.0.14/8").result == 14
+    stage.states |= {12: state, 14: NodeState.SUSPENDED}
+    if state is NodeState.SUSPENDED:
+        stage.put(msgspec.structs.replace(stage.conf.require_node(12), state="suspended"))
+    nodes = [{"nid": nid, "private": f"127.0.0.{nid + 20}"} for nid in (12, 13, 14)]
+    [warning] = stage.run("node_ip_batch", nodes=nodes).warnings
     assert warning.startswith("n12 does not answer")
+    stage.records[f"{TOKENS}14"] = {"hash": "h", "uuid": "u", "expires": 1.0, "key": "k"}
+    warnings = stage.run("node_ip_batch", nodes=[{"nid": 14, "private": "127.0.0.44"}]).warnings
+    assert [warning[:19] for warning in warnings] == ["n14 does not answer"]
+
+
+def test_a_suspended_node_that_answers_hears_of_its_new_address(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the configuration like any other node."""
+    stage.records |= {f"{JOINED}{node.id}": node.uuid for node in stage.conf.nodes.values()}
+    stage.put(msgspec.structs.replace(stage.conf.require_node(12), state="suspended"))
+    stage.states[12] = NodeState.SUSPENDED
+    monkeypatch.setattr(stage.services[Attendance], "answers", lambda node: True)
+    assert stage.run("node_ip_batch", nodes=[{"nid": 12, "private": "127.0.0.32"}]).warnings == []
 
 
 def test_a_removed_node_is_not_made_again(stage: Stage) -> None:
