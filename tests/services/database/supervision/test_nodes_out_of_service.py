@@ -122,3 +122,12 @@ def test_a_node_with_the_primary_of_a_stopped_database_is_suspended(live: Live) 
     live.supervision.want(NAME, Wanted.RUNNING, early=True)
     assert live.rig.sql(primary(live.rig) or 0, "SELECT i FROM t") == [(1,)]
     assert primary(live.rig) in (12, 13)
+
+
+def test_a_node_whose_storage_is_broken_can_leave_a_stopped_database(live: Live) -> None:
+    """There is no data there that anything could run on."""
+    live.supervision.want(NAME, Wanted.STOPPED)
+    device = live.rig.hosts[11].path("/exa/data/storage/dev.1")
+    device.rename(device.with_name("lost"))
+    live.run("node_suspend", nid=11)
+    assert live.states[11] is NodeState.SUSPENDED
