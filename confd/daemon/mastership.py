@@ -38,6 +38,7 @@ from confd.services.backup.scheduling.service import Schedules
 from confd.services.database.supervision.supervision import Supervision
 from confd.services.etcd.members import EtcdMembers
 from confd.services.nodes.attendance import Attendance
+from confd.services.storage.shortage import Shortages
 from confd.services.wal.archive import WalArchive
 from confd.store.protocol import Store
 from confd.store.records import Step
@@ -65,6 +66,7 @@ SERVICES: Final[tuple[Callable[[Cluster], Service], ...]] = (
     Upkeep,
     Attendance,
     EtcdMembers,
+    Shortages,
 )
 """Services that a master starts. A new one is added here."""
 

@@ -21,7 +21,7 @@ from confd.scheduler.context import Context
 from confd.scheduler.parameters import Live, Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.database.planning.reserves import enlarged, replaced
-from confd.services.database.record import PREFIX, Record, Wanted
+from confd.services.database.record import Record, Wanted
 from confd.services.database.supervision.orders import begin, hand_over, resume, suspend
 
 _ADMINISTRATORS: Final = Allow(users=("root",), groups=("root", "exaadm", "exadbadm"))
@@ -58,13 +58,13 @@ def db_add_reserve_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRef
     {db_name: exa_db, node_list: [12]}
     """
     database, nodes = ctx.conf.require_database(db_name), _nodes(ctx.conf, node_list)
-    suspended = _suspended(ctx, db_name)
+    record = database_record(ctx, db_name)
+    suspended = record.suspended
     known = [node for node in nodes if node in database.nodes and node not in suspended]
     if known:
         raise AlreadyExists(f"node_list: {names(known)} belongs to database {db_name} already; leave it out")
     check_new_nodes(ctx, database, nodes)
-    if back := [node for node in nodes if node in suspended]:
-        ctx.run(resume.on(MASTER, database=db_name, nodes=back), undo=suspend.on(MASTER, database=db_name, nodes=back))
+    _give_back(ctx, db_name, record, nodes)
     added = tuple(node for node in nodes if node not in database.nodes)
     if added:
         ctx.conf.put(msgspec.structs.replace(database, nodes=database.nodes + added))
@@ -86,8 +86,7 @@ def db_remove_reserve_nodes(ctx: Context, db_name: DatabaseName, node_list: Node
             f"node_list: {names(wrong)} is not a reserve node of database {db_name}; "
             f"it has {names(database.reserve_nodes) or 'none'}"
         )
-    if back := [node for node in nodes if node in _suspended(ctx, db_name)]:
-        ctx.run(resume.on(MASTER, database=db_name, nodes=back), undo=suspend.on(MASTER, database=db_name, nodes=back))
+    _give_back(ctx, db_name, database_record(ctx, db_name), nodes)
     left = tuple(node for node in database.nodes if node not in nodes)
     ctx.conf.put(msgspec.structs.replace(database, nodes=left))
 
@@ -116,11 +115,16 @@ def db_suspend_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) -
     if record.wanted is Wanted.RUNNING:
         # What worked on a node that is away is over: it must not keep the administrator from saying so.
         check_movable(db_name, record, [node for node in nodes if states.get(node) is NodeState.ONLINE])
-    before = _suspended(ctx, db_name)
+    before = record.suspended
     changed = _without(ctx, database, nodes, {*before, *nodes}, states)
     # One that was suspended already may be dead: it is not given back if this job fails.
     taken = [node for node in nodes if node not in before]
-    ctx.run(suspend.on(MASTER, database=db_name, nodes=taken), undo=resume.on(MASTER, database=db_name, nodes=taken))
+    # Who suspends a node that answers does not say that it is dead, should it fall silent later.
+    silent = [node for node in nodes if states.get(node) is NodeState.OFFLINE]
+    ctx.run(
+        suspend.on(MASTER, database=db_name, nodes=nodes, vouched=silent),
+        undo=resume.on(MASTER, database=db_name, nodes=taken),
+    )
     if changed != database:
         ctx.conf.put(changed)
     ctx.settle(hand_over.on(MASTER, database=db_name))
@@ -137,12 +141,13 @@ def db_resume_nodes(ctx: Context, db_name: DatabaseName, node_list: NodeRefs) ->
     {db_name: exa_db, node_list: [n12]}
     """
     ctx.conf.require_database(db_name)
-    nodes, suspended = _nodes(ctx.conf, node_list), _suspended(ctx, db_name)
+    nodes, record = _nodes(ctx.conf, node_list), database_record(ctx, db_name)
+    suspended = record.suspended
     if wrong := [node for node in nodes if node not in suspended]:
         raise WrongState(
             f"node_list: {names(wrong)} is not suspended in database {db_name}; {names(suspended) or 'no node'} is"
         )
-    ctx.run(resume.on(MASTER, database=db_name, nodes=nodes), undo=suspend.on(MASTER, database=db_name, nodes=nodes))
+    _give_back(ctx, db_name, record, nodes)
 
 
 @job(
@@ -166,7 +171,7 @@ def db_enlarge(ctx: Context, db_name: DatabaseName, num_new_nodes: Count) -> Non
     require_stopped(ctx, db_name, "enlarged")
     require_idle(ctx, db_name)
     volume = ctx.conf.require_volume(database.data_volume)
-    after = enlarged(database, volume, int(num_new_nodes), _suspended(ctx, db_name))
+    after = enlarged(database, volume, int(num_new_nodes), database_record(ctx, db_name).suspended)
     check_new_nodes(ctx, database, [node for node in after.active_nodes if node not in database.active_nodes])
     ctx.conf.put(after)
     ctx.settle(begin.on(MASTER, database=db_name))
@@ -246,11 +251,12 @@ def _number(given: object) -> int:
     return int(text) if text.isdecimal() else -1
 
 
-def _suspended(ctx: Context, name: str) -> tuple[int, ...]:
-    stored = ctx.learn("suspended", lambda: msgspec.to_builtins(_record(ctx, name).suspended))
-    return tuple(stored)
-
-
-def _record(ctx: Context, name: str) -> Record:
-    stored = ctx.record(PREFIX + name)
-    return Record() if stored is None else msgspec.convert(stored, Record)
+def _give_back(ctx: Context, name: str, record: Record, nodes: Sequence[int]) -> None:
+    """Resume the suspended ones of some nodes; what an administrator answered for is so again if the job fails."""
+    back = [node for node in nodes if node in record.suspended]
+    vouched = [node for node in back if node in record.vouched]
+    if back:
+        ctx.run(
+            resume.on(MASTER, database=name, nodes=back),
+            undo=suspend.on(MASTER, database=name, nodes=back, vouched=vouched),
+        )

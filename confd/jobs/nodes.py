@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
+
+import msgspec
 
 from confd.cluster.leading.member import TROUBLE
 from confd.exaconf import Configuration, Disk, Docker, Node
@@ -15,6 +18,8 @@ from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.registry import READ, Allow, job
 from confd.services.nodes.machine import Machine, machine
+from confd.services.storage.shortage import shortage
+from confd.services.storage.space import DeviceStatus
 
 _ADMINISTRATORS: Final = Allow(groups=("root", "exaadm"))
 _EMPTY: Final[tuple[Any, ...]] = (None, "", (), [], {})
@@ -48,6 +53,8 @@ def node_state(ctx: Context) -> dict[str, Any]:
 def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
     """Describe a node as it is now; of one that is not online, what is known without asking it, and why under 'info'.
 
+    There it also says when the node is short of storage.
+
     :param nid: Id of the node.
 
     Examples:
@@ -64,13 +71,21 @@ def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
         "affinity": node.affinity,
         "uuid": node.uuid,
         "booted": _booted(ctx, nid),
-        "info": ctx.cluster.status(nid, TROUBLE) or (ctx.cluster.status(nid, "nodes") or {}).get("trouble", ""),
+        "info": " ".join(_troubles(ctx, nid)),
     }
     if ctx.cluster.status(nid, "nodes") is not None:
         # A node that falls silent at this moment is shown like one that is away.
         with suppress(NodeOffline):
             known |= _running(ask(ctx, machine.on(nid)))
     return _filled(known)
+
+
+def _troubles(ctx: Context, node: int) -> Iterator[str]:
+    """Give what is wrong with a node: as the master sees it, as the node says itself, and what it is short of."""
+    storage = msgspec.convert(ctx.cluster.status(node, "storage") or [], list[DeviceStatus])
+    told = ctx.cluster.status(node, "nodes") or {}
+    found = (ctx.cluster.status(node, TROUBLE), told.get("trouble"), shortage(ctx.committed, node, storage))
+    return (trouble for trouble in found if trouble)
 
 
 def _running(told: Machine) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from confd.scheduler.parameters import Rule
 from confd.scheduler.registry import MODIFY, Allow, job
 from confd.services.database.record import Wanted
 from confd.services.etcd.members import RECORD as ETCD
+from confd.services.nodes.admission import JOINED, TOKENS
+from confd.services.nodes.attendance import Attendance
 from confd.services.nodes.describing import NewNode, clones, disks_of_clone, read_entries, readdressed, section_of
 from confd.services.nodes.naming import (
     MOST_ID,
@@ -35,6 +37,7 @@ from confd.services.nodes.standing import suspension_key
 _ADMINISTRATORS: Final = Allow(groups=("root", "exaadm"))
 _MEMBERSHIP: Final = locks.ids("node")
 _MOST_AT_ONCE: Final = 1000
+_NO_PARTITIONS: Final = "no_partition_extend has no effect: there are no partitions that extend themselves to new nodes"
 
 NewNodeId = Annotated[int, Rule(minimum=1, maximum=MOST_ID)]
 NewNodeName = Annotated[str, Rule(check=check_name)]
@@ -67,7 +70,8 @@ def node_add(
     :param name: Wanted name; n and the id when left out.
     :param pub_net: Public address of the node with prefix length.
     :param offline: Add the node as offline instead of suspended: it counts for the quorum at once.
-    :param no_partition_extend: Keep partitions that extend themselves from including the node.
+    :param no_partition_extend: Keep partitions that extend themselves from including the node; there are none, so it
+        has no effect.
     :param space_warn_threshold: Usage of its storage, in percent, at which space counts as low.
     :param bg_rec_limit: Limit of the throughput of background recovery on it, in MiB/s.
 
@@ -91,6 +95,8 @@ def node_add(
         bg_rec_limit=bg_rec_limit,
     )
     _add(ctx, [section_of(ctx.conf, new)])
+    if no_partition_extend:
+        ctx.warn(_NO_PARTITIONS)
     return number
 
 
@@ -123,6 +129,8 @@ def node_add_batch(ctx: Context, nodes: Descriptions) -> list[int]:
         )
         added.append(section_of(ctx.conf, new))
     _add(ctx, added)
+    if any(node.no_partition_extend for node in added):
+        ctx.warn(_NO_PARTITIONS)
     return [node.id for node in added]
 
 
@@ -170,8 +178,7 @@ def node_ip_batch(ctx: Context, nodes: Descriptions) -> None:
     for node in moving:
         ctx.conf.put(node)
     check_together(list(ctx.conf.nodes.values()))
-    away = _away(ctx, [node.id for node in moving if not node.suspended])
-    for nid in away:
+    for nid in _unaware(ctx, moving):
         ctx.warn(
             f"n{nid} does not answer: it does not know its new address and comes up at the old one, where the cluster "
             "does not look for it; change address in etc/node.json below its root before it is started"
@@ -221,9 +228,17 @@ def _check_stopped(ctx: Context, moving: set[int]) -> None:
             )
 
 
-def _away(ctx: Context, nodes: Sequence[int]) -> list[int]:
-    states = node_states(ctx)
-    return [node for node in nodes if states.get(node) is not NodeState.ONLINE]
+def _unaware(ctx: Context, moving: Sequence[Node]) -> list[int]:
+    """Return the nodes that do not hear of this; a machine that is still to join learns its address from the token."""
+    attendance = ctx.service(Attendance)
+    answering = ctx.learn("answering", lambda: [node.id for node in moving if attendance.answers(node.id)])
+    return [node.id for node in moving if node.id not in answering and _has_joined(ctx, node)]
+
+
+def _has_joined(ctx: Context, node: Node) -> bool:
+    """Tell whether a machine is the node, or has been let in as it."""
+    token = ctx.record(f"{TOKENS}{node.id}") or {}
+    return ctx.record(f"{JOINED}{node.id}") == node.uuid or bool(token.get("key"))
 
 
 def _retired(ctx: Context) -> list[int]:

@@ -114,16 +114,18 @@ def leave_databases(ctx: Context, nodes: Sequence[int], states: dict[int, NodeSt
     online = [node for node in nodes if states.get(node) is NodeState.ONLINE]
     for database in databases_on(ctx.conf, nodes):
         record = database_record(ctx, database.name)
-        if record.wanted is not Wanted.RUNNING:
-            continue
-        if online:
+        running = record.wanted is Wanted.RUNNING
+        if online and running:
             check_movable(database.name, record, online)
             check_elsewhere(ctx.conf, database, nodes, states)
+        # Of one that is stopped nothing may be started there meanwhile: a suspended node proves that nothing runs.
+        if online and (running or (record.primary is not None and not record.operation)):
             fresh = [node for node in online if node not in record.suspended]
             back = resume.on(MASTER, database=database.name, nodes=fresh)
             ctx.run(vacate.on(MASTER, database=database.name, nodes=online), undo=back)
             ctx.settle(back)
-        ctx.settle(go_on.on(MASTER, database=database.name, nodes=list(nodes)))
+        if running:
+            ctx.settle(go_on.on(MASTER, database=database.name, nodes=list(nodes)))
 
 
 def databases_on(conf: Configuration, nodes: Sequence[int]) -> list[Database]:

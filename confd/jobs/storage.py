@@ -52,6 +52,7 @@ from confd.services.storage.inventory import describe_nodes
 from confd.services.storage.placement import place
 from confd.services.storage.places import node_devices
 from confd.services.storage.segments import create_segment, delete_segment
+from confd.services.storage.shortage import shortage
 
 ALL_VOLUMES: Final = "all_volumes"
 DEFAULT_PART_SIZE: Final = "4 GiB"
@@ -222,11 +223,17 @@ def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeAlias |
 def st_node_list(ctx: Context) -> dict[str, Any]:
     """Describe the storage of all nodes: disks, devices, free space; by logical number.
 
+    Nodes of which as much is used as their space_warn_threshold says are named in warnings.
+
     Examples:
     {}
 
     """
-    return describe_nodes(ctx.committed, observe(ctx, fresh=True))
+    observed = observe(ctx, fresh=True)
+    for node, devices in observed.devices.items():
+        if short := shortage(ctx.committed, node, devices):
+            ctx.warn(short)
+    return describe_nodes(ctx.committed, observed)
 
 
 def _create(ctx: Context, volume: Volume) -> int:

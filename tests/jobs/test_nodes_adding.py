@@ -12,6 +12,8 @@ from confd.exaconf.validation import validate
 from confd.model.errors import AlreadyExists, ConfDError, InvalidParameter, LimitExceeded, NotFound, WrongState
 from confd.model.states import NodeState
 from confd.services.database.record import Record, Wanted
+from confd.services.nodes.admission import JOINED, TOKENS
+from confd.services.nodes.attendance import Attendance
 from confd.services.nodes.naming import RETIRED
 from tests.jobs.stage import Stage
 from tests.services.nodes.test_removal import database
@@ -37,7 +39,9 @@ def test_every_option_is_kept_and_shown(stage: Stage) -> None:
         "name": "spare", "pub_net": "192.168.0.20/24", "space_warn_threshold": 75, "bg_rec_limit": 40,
         "no_partition_extend": True,
     }  # fmt: skip
-    assert stage.run("node_add", priv_net="10.0.0.20/24", nid=20, **options).result == 20
+    ran = stage.run("node_add", priv_net="10.0.0.20/24", nid=20, **options)
+    assert ran.result == 20
+    assert [warning.partition(":")[0] for warning in ran.warnings] == ["no_partition_extend has no effect"]
     text = render(dict(stage.conf.sections), 1)
     assert parse(text).sections["Node : 20"] == stage.conf.require_node(20)
     shown = stage.run("node_list").result["20"]
@@ -52,9 +56,22 @@ def test_every_option_is_kept_and_shown(stage: Stage) -> None:
 def test_limits_of_a_node_go_before_those_of_the_cluster(stage: Stage) -> None:
     """What node_add set is what storage goes by."""
     stage.put(msgspec.structs.replace(stage.conf.require_node(12), space_warn_threshold=0, bg_rec_limit=7))
-    nodes = {one["phys_nid"]: one for one in stage.run("st_node_list").result.values()}
+    ran = stage.run("st_node_list")
+    nodes = {one["phys_nid"]: one for one in ran.result.values()}
     assert (nodes[12]["space_warn_threshold"], nodes[12]["bg_rec_limit"]) == (0, 7)
     assert (nodes[11]["space_warn_threshold"], nodes[11]["bg_rec_limit"]) == (90, 0)
+    assert ran.warnings == []
+
+
+def test_a_node_that_is_short_of_storage_is_named(stage: Stage) -> None:
+    """By st_node_list and node_info, once its threshold is reached."""
+    stage.put(msgspec.structs.replace(stage.conf.require_node(12), space_warn_threshold=50))
+    stage.run("st_volume_create", name="V", type="data", disk="disk1", size="600 MiB", nodes=[12, 13], redundancy=2,
+              num_master_nodes=1)  # fmt: skip
+    [warning] = stage.run("st_node_list").warnings
+    assert warning.startswith("n12 is short of storage: 59 % of")
+    assert stage.run("node_info", nid=12).result["info"] == warning
+    assert "info" not in stage.run("node_info", nid=13).result
 
 
 @pytest.mark.parametrize(
@@ -108,12 +125,16 @@ def test_a_batch_is_added_as_a_whole(stage: Stage) -> None:
         {"nid": 21, "private_ip": "127.0.0.21", "uuid": UUIDS[0].lower(), "name": "n21"},
         {"nid": "22", "private_ip": "10.10.10.12", "uuid": UUIDS[1], "bg_rec_limit": 5, "public_ip": "10.9.9.9/16"},
     ]
-    assert stage.run("node_add_batch", nodes=nodes).result == [21, 22]
+    ran = stage.run("node_add_batch", nodes=nodes)
+    assert (ran.result, ran.warnings) == ([21, 22], [])
     assert stage.conf.revision == revision + 1
     first, second = stage.conf.require_node(21), stage.conf.require_node(22)
     assert (first.private_net, first.uuid, first.name) == ("127.0.0.21/8", UUIDS[0], "n21")
     assert (second.private_net, second.public_net, second.bg_rec_limit) == ("10.10.10.12/24", "10.9.9.9/16", 5)
     assert second.uuid == UUIDS[1]
+    more = [{"nid": nid, "private_ip": f"10.10.10.{nid}", "no_partition_extend": True} for nid in (23, 24)]
+    [warning] = stage.run("node_add_batch", nodes=more).warnings
+    assert warning.startswith("no_partition_extend has no effect")
 
 
 GOOD = {"nid": 21, "private_ip": "10.0.0.21"}
@@ -228,16 +249,38 @@ def test_addresses_that_are_refused(stage: Stage, nodes: list[Any], text: str) -
 
 
 def test_addresses_of_running_databases_stay(stage: Stage) -> None:
-    """Their instances know each other by address; a node that is away is told of by a warning."""
+    """Their instances know each other by address."""
     stage.run("st_volume_create", name="V", type="data", disk="disk1", size="64 MiB", nodes=[11], redundancy=1,
               num_master_nodes=1)  # fmt: skip
     stage.put(database([11], 1))
     stage.records["database/DB"] = msgspec.to_builtins(Record(wanted=Wanted.RUNNING))
     with pytest.raises(WrongState, match=r"database DB runs with n11.*db_stop"):
         stage.run("node_ip_batch", nodes=[{"nid": 11, "private": "127.0.0.31"}])
-    stage.states[12] = NodeState.OFFLINE
-    [warning] = stage.run("node_ip_batch", nodes=[{"nid": 12, "private": "127.0.0.32"}]).warnings
+
+
+@pytest.mark.parametrize("state", [NodeState.OFFLINE, NodeState.SUSPENDED])
+def test_who_does_not_hear_of_its_new_address_is_named(stage: Stage, state: NodeState) -> None:
+    """A node that has joined and is away, in service or not; one that is still to join learns it from its token."""
+    stage.records |= {f"{JOINED}{node.id}": node.uuid for node in stage.conf.nodes.values()}
+    assert stage.run("node_add", priv_net="127.0.0.14/8").result == 14
+    stage.states |= {12: state, 14: NodeState.SUSPENDED}
+    if state is NodeState.SUSPENDED:
+        stage.put(msgspec.structs.replace(stage.conf.require_node(12), state="suspended"))
+    nodes = [{"nid": nid, "private": f"127.0.0.{nid + 20}"} for nid in (12, 13, 14)]
+    [warning] = stage.run("node_ip_batch", nodes=nodes).warnings
     assert warning.startswith("n12 does not answer")
+    stage.records[f"{TOKENS}14"] = {"hash": "h", "uuid": "u", "expires": 1.0, "key": "k"}
+    warnings = stage.run("node_ip_batch", nodes=[{"nid": 14, "private": "127.0.0.44"}]).warnings
+    assert [warning[:19] for warning in warnings] == ["n14 does not answer"]
+
+
+def test_a_suspended_node_that_answers_hears_of_its_new_address(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the configuration like any other node."""
+    stage.records |= {f"{JOINED}{node.id}": node.uuid for node in stage.conf.nodes.values()}
+    stage.put(msgspec.structs.replace(stage.conf.require_node(12), state="suspended"))
+    stage.states[12] = NodeState.SUSPENDED
+    monkeypatch.setattr(stage.services[Attendance], "answers", lambda node: True)
+    assert stage.run("node_ip_batch", nodes=[{"nid": 12, "private": "127.0.0.32"}]).warnings == []
 
 
 def test_a_removed_node_is_not_made_again(stage: Stage) -> None:

@@ -103,8 +103,11 @@ def test_lease_of_a_silent_node_lapses(begin: Callable[..., EtcdLeases], client:
     until(lambda: len(keeper.holds) >= 3 and master.hold() is not None)
     name = keeper.holds[0].name
     assert not master.lapsed(12, name)
+    until(lambda: master.absent(13))
+    assert not master.absent(12)
     freeze(other)
     until(lambda: master.lapsed(12, name))
+    assert master.absent(12)
     assert boottime() > keeper.holds[-1].deadline
     assert other.hold() is None
     assert not master.lapsed(11, master.hold().name)
@@ -113,8 +116,10 @@ def test_lease_of_a_silent_node_lapses(begin: Callable[..., EtcdLeases], client:
     until(lambda: not master.lapsed(12, name))
     until(lambda: master._absences[12].until - master._absences[12].since > 1.0)
     assert not master.lapsed(12, name)
+    assert master.absent(12)
     master.neglect()
     assert master._absences == {}
+    assert not master.absent(12), "nobody looks"
 
 
 def test_key_that_was_deleted_by_hand_begins_a_new_hold(begin: Callable[..., EtcdLeases], client: EtcdClient) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.cluster.leases.lapse import Absence, Look, follow, hold_of, name_of, proves
+from confd.cluster.leases.lapse import Absence, Look, follow, hold_of, missing, name_of, proves
 from confd.cluster.leases.lease import MARGIN_SECONDS, TTL_SECONDS
 
 ERA = "e"
@@ -59,6 +59,16 @@ def test_what_the_store_does_not_know_proves_nothing() -> None:
 def test_names_are_read_back(era: str, mark: int) -> None:
     """Era and mark come back from the name of a hold."""
     assert hold_of(name_of(era, mark)) == ((era, mark) if era else ("", 0))
+
+
+def test_a_lease_is_missing_once_it_was_seen_to_be() -> None:
+    """For the margin where there was one, of whatever hold or era; at once where there never was any."""
+    look = Look(5.0, 5.1, "e", 9, frozenset({11}), {11: 3, 12: 4})
+    assert not missing(None, None, 12)
+    assert not missing(look, None, 11)
+    assert not missing(look, Absence(4.5, "e", 4, 9, 5.0), 12)
+    assert missing(look, Absence(4.0, "e", 4, 9, 5.0), 12)
+    assert missing(look, None, 13)
 
 
 class World:

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from confd.cluster.leases.lapse import Absence, Look, follow, name_of, proves
+from confd.cluster.leases.lapse import Absence, Look, follow, missing, name_of, proves
 from confd.cluster.leases.lease import RESTART_SECONDS, TTL_SECONDS, Hold, Taker, boottime
 from confd.store.etcd.client import EtcdClient, KeyValue, absent, modified_at, prefix_end, put
 from confd.store.etcd.errors import EtcdError
@@ -54,6 +54,7 @@ class EtcdLeases:
         self._fresh = False
         self._troubled = False
         self._absences: dict[int, Absence] = {}
+        self._last: Look | None = None
         self._closed, self._unattended = threading.Event(), threading.Event()
         self._attending = 0
         self._lock = threading.Lock()
@@ -91,7 +92,7 @@ class EtcdLeases:
             self._attending += 1
             if self._attending > 1:
                 return
-            self._unattended, self._absences = threading.Event(), {}
+            self._unattended, self._absences, self._last = threading.Event(), {}, None
         threading.Thread(target=self._look, args=(self._unattended,), name="leases", daemon=True).start()
 
     def neglect(self) -> None:
@@ -100,11 +101,16 @@ class EtcdLeases:
             self._attending = max(0, self._attending - 1)
             if not self._attending:
                 self._unattended.set()
-                self._absences = {}
+                self._absences, self._last = {}, None
 
     def lapsed(self, node: int, name: str) -> bool:
         """Tell whether whatever took writes on a node under a hold, or a later one, has certainly been stopped."""
         return proves(self._absences.get(node), name)
+
+    def absent(self, node: int) -> bool:
+        """Tell whether a node is seen to hold no lease, for the margin if it ever held one; of whatever hold."""
+        with self._lock:
+            return missing(self._last, self._absences.get(node), node)
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -180,9 +186,10 @@ class EtcdLeases:
         absences: dict[int, Absence] = {}
         while not unattended.is_set():
             try:
-                absences = follow(absences, self._seen())
+                absences = follow(absences, look := self._seen())
                 with self._lock:
-                    self._absences = {} if unattended.is_set() else absences
+                    if not unattended.is_set():
+                        self._absences, self._last = absences, look
             except EtcdError:
                 # The other thread tells of it; what is not seen proves nothing.
                 pass

@@ -63,6 +63,16 @@ def proves(absence: Absence | None, name: str, margin: float = MARGIN_SECONDS) -
     return known and absence.until - absence.since >= margin
 
 
+def missing(look: Look | None, absence: Absence | None, node: int, margin: float = MARGIN_SECONDS) -> bool:
+    """Tell whether a node holds no lease, for the margin if it ever held one here; that proves nothing of itself.
+
+    It is what is asked for beside an administrator's word, where the store does not know under which hold a node was.
+    """
+    if look is None or node in look.held:
+        return False
+    return node not in look.marks or (absence is not None and absence.until - absence.since >= margin)
+
+
 def name_of(era: str, mark: int) -> str:
     """Name the hold that began with a mark."""
     return f"{era}/{mark}"

@@ -79,6 +79,9 @@ class Leases(Protocol):
     def lapsed(self, node: int, name: str) -> bool:
         """Tell whether whatever took writes on a node under a hold, or a later one, has certainly been stopped."""
 
+    def absent(self, node: int) -> bool:
+        """Tell whether a node is seen to hold no lease, for the margin if it ever held one; of whatever hold."""
+
 
 class NoLeases:
     """Without a store that has leases: instances are bound to none, and nothing is proven by time."""
@@ -115,6 +118,10 @@ class NoLeases:
     def lapsed(self, node: int, name: str) -> bool:
         """Return False."""
         return False
+
+    def absent(self, node: int) -> bool:
+        """Return True."""
+        return True
 
     def _release(self) -> None:
         while not all(taker.release() for taker in self._takers) and not self._closed.is_set():

@@ -7,6 +7,7 @@ else. The format is stable: fields are added with defaults, never renamed, and u
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, Final
 
@@ -59,7 +60,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
     ``promoting``: the primary is still to become writable. ``place``: where the primary's processes are. ``rebuild``:
     nodes whose copy may have gone another way and is made anew. ``suspended``: nodes that an administrator took from
-    the database. ``accept_loss``: he accepts that rows which only absent nodes have are lost.
+    the database; of ``vouched`` ones, which did not answer then and have not since, he answers that nothing runs there.
+    ``accept_loss``: he accepts that rows which only absent nodes have are lost.
     While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
     copies of ``leaving`` nodes.
     ``backup`` is being taken; new data is made from ``restore``; ``virtual`` is open instead of the data; ``lineage``
@@ -88,6 +90,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     promoting: bool = False
     place: Place | None = None
     suspended: tuple[int, ...] = ()
+    vouched: tuple[int, ...] = ()
     accept_loss: bool = False
     moving: tuple[Move, ...] = ()
     guests: tuple[int, ...] = ()
@@ -114,6 +117,27 @@ msgspec.convert({}, Record)
 def new_generation() -> str:
     """Name data that is to be made."""
     return uuid.uuid4().hex
+
+
+def suspending(record: Record, nodes: Collection[int], vouched: Collection[int] = ()) -> Record:
+    """Return the record of a database from which nodes are taken.
+
+    :param vouched: those of them that do not answer now, and that are dead as the administrator says.
+    """
+    return msgspec.structs.replace(
+        record,
+        suspended=tuple(sorted({*record.suspended, *nodes})),
+        vouched=tuple(sorted({*record.vouched, *vouched})),
+    )
+
+
+def resuming(record: Record, nodes: Collection[int]) -> Record:
+    """Return the record of a database that is given nodes back."""
+    return msgspec.structs.replace(
+        record,
+        suspended=tuple(node for node in record.suspended if node not in nodes),
+        vouched=tuple(node for node in record.vouched if node not in nodes),
+    )
 
 
 def restoring(record: Record) -> Restoring | None:

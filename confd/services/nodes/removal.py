@@ -15,7 +15,7 @@ from confd.exaconf import Configuration, Database, Volume
 from confd.model.errors import InUse, WrongState
 from confd.services.archive.layout import shares_of
 from confd.services.database.planning.reserves import replaced
-from confd.services.database.record import Record
+from confd.services.database.record import Record, resuming
 
 
 def check_unused(conf: Configuration, nodes: Collection[int]) -> None:
@@ -100,10 +100,9 @@ def check_primary(database: Database, record: Record, nodes: Collection[int], ru
 def without_node(record: Record, nodes: Collection[int]) -> Record:
     """Return the runtime record of a database that knows nothing more of nodes that left."""
     return msgspec.structs.replace(
-        record,
+        resuming(record, nodes),
         copies=tuple(node for node in record.copies if node not in nodes),
         rebuild=tuple(node for node in record.rebuild if node not in nodes),
-        suspended=tuple(node for node in record.suspended if node not in nodes),
         moving=tuple(move for move in record.moving if not {move.source, move.target} & set(nodes)),
     )
 

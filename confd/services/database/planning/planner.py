@@ -60,6 +60,8 @@ from confd.services.database.record import Record, Wanted
 
 def plan(now: Situation) -> Plan:
     """Return the next actions towards the wanted state."""
+    if (answered := _answered(now)) != now.record:
+        return Plan((Remember(answered),))
     if now.record.virtual is not None:
         return plan_virtual(now, now.record.virtual)
     if now.record.wanted is Wanted.STOPPED:
@@ -69,6 +71,12 @@ def plan(now: Situation) -> Plan:
     if now.record.create_new or not now.record.system_id:
         return plan_data(now)
     return _plan_run(now)
+
+
+def _answered(now: Situation) -> Record:
+    """Return the record without the administrator's word for nodes that are back: it was about what ran before."""
+    vouched = tuple(node for node in now.record.vouched if not now.online(node))
+    return now.record if vouched == now.record.vouched else msgspec.structs.replace(now.record, vouched=vouched)
 
 
 def _plan_stop(now: Situation) -> Plan:
@@ -232,4 +240,7 @@ def _all_follow(now: Situation, primary: Instance) -> bool:
 def _unreachable(now: Situation, primary: int | None) -> str:
     state = now.nodes.get(primary, NodeState.OFFLINE) if primary is not None else NodeState.OFFLINE
     trouble = "not answering" if state is NodeState.ONLINE else state.value
-    return f"n{primary}, which holds the newest data, is {trouble}; whether it still runs cannot be seen from here"
+    what = f"n{primary}, which holds the newest data, is {trouble}"
+    if primary is not None and now.vouched(primary) and now.holds_lease(primary):
+        return f"{what}, but its lease is held in the store, so it may run; stop its machine, and the lease ends"
+    return f"{what}; whether it still runs cannot be seen from here"

@@ -49,7 +49,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     daemon, keeper and server are proven to be dead. ``late``: nodes that should stream and have not for a while;
     ``stuck``: those that will not, with how often that was found since they last did. ``unable``: nodes on which a
     primary did not start again and again. ``leased``: what takes writes is bound to leases of the nodes; ``lapsed``:
-    nodes whose lease has been gone for so long that nothing on them takes writes.
+    nodes whose lease has been gone for so long that nothing on them takes writes. ``quiet``: nodes out of service whose
+    lease is seen to be gone, or that say themselves that nothing runs there.
     """
 
     database: str
@@ -66,6 +67,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     unable: frozenset[int] = frozenset()
     leased: bool = False
     lapsed: frozenset[int] = frozenset()
+    quiet: frozenset[int] = frozenset()
     virtual: InstanceState | None = None
 
     @property
@@ -95,14 +97,25 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a node's instance is proven to be stopped and to stay so.
 
         Its agent says so; or, where no agent answers, its processes are seen to be gone, or the lease of its node has
-        run out, or an administrator has suspended the node and answers for it.
+        run out, or an administrator answers for it.
         """
         if node in self.busy and node not in self.resting:
             return False
         if node in self.seen:
             return not self.seen[node].running
-        suspended = self.nodes.get(node) is NodeState.SUSPENDED or node in self.record.suspended
-        return node in self.gone or node in self.lapsed or (suspended and not self.online(node))
+        return node in self.gone or node in self.lapsed or (self.vouched(node) and not self.holds_lease(node))
+
+    def vouched(self, node: int) -> bool:
+        """Whether an administrator answers for it that nothing runs on a node.
+
+        A node that was in service when it was suspended was left by all databases first.
+        """
+        suspended = self.nodes.get(node) is NodeState.SUSPENDED
+        return suspended or (node in self.record.vouched and not self.online(node))
+
+    def holds_lease(self, node: int) -> bool:
+        """Whether something on a node out of service may take writes under a lease, whatever anybody says."""
+        return self.leased and node not in self.quiet
 
     def awaits_lease(self, instance: Instance) -> bool:
         """Whether an instance must not take writes yet, because its node holds no lease."""

@@ -56,9 +56,9 @@ def unwant(master: Master, database: str, wanted: Wanted) -> None:
 
 
 @master_operation("database.suspend")
-def suspend(master: Master, database: str, nodes: list[int]) -> None:
-    """Take nodes from a database."""
-    master.service(Supervision).suspend(database, nodes)
+def suspend(master: Master, database: str, nodes: list[int], vouched: list[int] | None = None) -> None:
+    """Take nodes from a database; ``vouched`` ones are dead, as the administrator says."""
+    master.service(Supervision).suspend(database, nodes, vouched or ())
 
 
 @master_operation("database.resume")

@@ -15,7 +15,7 @@ from confd.model.errors import Canceled, InUse, NoMaster, TimedOut, WrongState
 from confd.model.states import DatabaseState
 from confd.services.backup.attendant import Attendant
 from confd.services.backup.retention.removal import retain
-from confd.services.database.record import Record, Wanted, new_generation, read_record
+from confd.services.database.record import Record, Wanted, new_generation, read_record, resuming, suspending
 from confd.services.database.supervision.observation import Observation, Outcome, observation, outcome, primary_serves
 from confd.services.database.supervision.supervisor import Supervisor
 
@@ -69,19 +69,16 @@ class Supervision:
         self._supervisor(database).change(lambda record: msgspec.structs.replace(record, create_new=create_new))
         return before
 
-    def suspend(self, database: str, nodes: Collection[int]) -> None:
-        """Take nodes from a database: the next primary is another one, and of an absent one somebody answers."""
-        self._supervisor(database).change(
-            lambda record: msgspec.structs.replace(record, suspended=tuple(sorted({*record.suspended, *nodes})))
-        )
+    def suspend(self, database: str, nodes: Collection[int], vouched: Collection[int] = ()) -> None:
+        """Take nodes from a database: the next primary is another one.
+
+        :param vouched: those that did not answer when it was ordered: they are dead, as who ordered it says.
+        """
+        self._supervisor(database).change(lambda record: suspending(record, nodes, vouched))
 
     def resume(self, database: str, nodes: Collection[int]) -> None:
         """Give suspended nodes back to a database."""
-        self._supervisor(database).change(
-            lambda record: msgspec.structs.replace(
-                record, suspended=tuple(node for node in record.suspended if node not in nodes)
-            )
-        )
+        self._supervisor(database).change(lambda record: resuming(record, nodes))
 
     def await_hand_over(self, database: str, within: float, canceled: Callable[[], bool]) -> bool:
         """Wait until a running database is served by a node that is not suspended; False when it takes longer."""

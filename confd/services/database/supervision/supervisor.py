@@ -21,7 +21,7 @@ from confd.model.states import NodeState
 from confd.services.backup.restoring import opening
 from confd.services.database.instance import operations as instance
 from confd.services.database.instance.proof import gone
-from confd.services.database.observed import Instance, InstanceState, Place
+from confd.services.database.observed import RUNNING_STATES, Instance, InstanceState, Place
 from confd.services.database.planning.actions import (
     Action,
     Clone,
@@ -169,6 +169,7 @@ class Supervisor:
             gone=gone,
             leased=self._cluster.leases.bound,
             lapsed=lapsed,
+            quiet=self._quiet(record, states),
             late=self._patience.late,
             stuck=self._patience.stuck,
             unable=frozenset(node for node, failure in failures.items() if _unable(failure)),
@@ -189,6 +190,15 @@ class Supervisor:
             frozenset(node for node, place in silent.items() if self._proven(place)),
             frozenset(node for node, place in silent.items() if place.lease and leases.lapsed(node, place.lease)),
         )
+
+    def _quiet(self, record: Record, states: dict[int, NodeState]) -> frozenset[int]:
+        """Return the nodes of which an administrator's word is believed although there are leases."""
+        out = {*record.vouched, *(node for node, state in states.items() if state is NodeState.SUSPENDED)}
+        return frozenset(node for node in out if self._cluster.leases.absent(node) or self._says_stopped(node))
+
+    def _says_stopped(self, node: int) -> bool:
+        told = self._cluster.status(node, "database")
+        return told is not None and told.get(self.database, {}).get("state") not in RUNNING_STATES
 
     def _virtual(self, record: Record, states: dict[int, NodeState]) -> InstanceState | None:
         opened = record.virtual

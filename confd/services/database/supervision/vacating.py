@@ -7,15 +7,13 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from confd.cluster.host import Master
 from confd.cluster.operations import master_operation
 from confd.model.errors import NodeOffline, TimedOut, WrongState
 from confd.model.naming import names
 from confd.model.states import NodeState
 from confd.services.database.planning.situation import Situation
-from confd.services.database.record import Record, Wanted
+from confd.services.database.record import Wanted, suspending
 from confd.services.database.supervision.moving import parted
 from confd.services.database.supervision.observation import primary_serves
 from confd.services.database.supervision.supervision import Supervision
@@ -38,7 +36,7 @@ def vacate(master: Master, database: str, nodes: list[int]) -> None:
     until = time.monotonic() + _VACATE_WITHIN
     master.service(Supervision).follow(
         database,
-        lambda record: _without(record, nodes),
+        lambda record: suspending(record, nodes),
         lambda supervisor: _judged(supervisor, nodes, until),
         say=master.say,
         canceled=lambda: master.canceled,
@@ -80,10 +78,16 @@ def _is_online(master: Master, node: int) -> bool:
 
 
 def vacated(now: Situation, nodes: Sequence[int]) -> bool:
-    """Tell whether nothing of a database runs on nodes, and nothing relies on them."""
+    """Tell whether nothing of a database runs on nodes, and nothing relies on them.
+
+    The primary of a stopped database stays the primary there; it is proven to be stopped.
+    """
     if any(node in now.seen and now.seen[node].running for node in nodes):
         return False
-    return now.record.wanted is Wanted.STOPPED or all(parted(now.record, node) for node in nodes)
+    if now.record.wanted is Wanted.STOPPED:
+        primary = now.record.primary
+        return primary is None or primary not in nodes or now.stopped(primary)
+    return all(parted(now.record, node) for node in nodes)
 
 
 def _judged(supervisor: Supervisor, nodes: Sequence[int], until: float) -> bool | None:
@@ -108,7 +112,3 @@ def _has_gone_on(supervisor: Supervisor, nodes: Sequence[int]) -> bool:
     record = view.situation.record
     served = record.primary not in nodes and primary_serves(view.situation)
     return record.wanted is Wanted.STOPPED or served or bool(view.plan.blocked)
-
-
-def _without(record: Record, nodes: Sequence[int]) -> Record:
-    return msgspec.structs.replace(record, suspended=tuple(sorted({*record.suspended, *nodes})))

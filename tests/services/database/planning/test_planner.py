@@ -32,7 +32,7 @@ from confd.services.database.planning.planner import plan
 from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
 from confd.services.database.planning.seats import with_guests
 from confd.services.database.planning.situation import Plan, Situation, Spec
-from confd.services.database.record import Quorum, Record, Wanted
+from confd.services.database.record import Quorum, Record, Wanted, resuming, suspending
 from confd.services.database.supervision.moving import arrived, parted, with_move
 from tests.torture import TORTURE
 
@@ -75,7 +75,8 @@ class Server:
     """A simulated node with its instance.
 
     ``log``: the commits that it has, in order. A node that is not ``online`` may be alive; ``dead`` ones run nothing.
-    ``ghosts``: actions that the master has given up, and that may still happen.
+    ``ghosts``: actions that the master has given up, and that may still happen. ``hold``: of its lease, where there are
+    any; one that ``lapsed`` has been gone for so long that its keeper has stopped what took writes.
     """
 
     data: Instance
@@ -86,6 +87,12 @@ class Server:
     ended: bool = False
     slots: set[int] = field(default_factory=set)
     ghosts: list[NodeAction] = field(default_factory=list)
+    hold: int = 1
+    lapsed: bool = False
+
+    @property
+    def lease(self) -> str:
+        return f"e/{self.hold}"
 
     @property
     def writable(self) -> bool:
@@ -99,10 +106,14 @@ class Database(RuleBasedStateMachine):
     """Nodes, servers and the record; rules are what may happen to them."""
 
     @initialize(
-        redundancy=st.integers(1, 3), create_new=st.booleans(), running=st.sampled_from((True, True, True, False))
+        redundancy=st.integers(1, 3),
+        create_new=st.booleans(),
+        running=st.sampled_from((True, True, True, False)),
+        leased=st.booleans(),
     )
-    def begin(self, redundancy: int, create_new: bool, running: bool) -> None:
-        self.redundancy = redundancy
+    def begin(self, redundancy: int, create_new: bool, running: bool, leased: bool = False) -> None:
+        self.redundancy, self.leased = redundancy, leased
+        self.out: set[int] = set()
         self.record = Record(next_generation="g1", create_new=create_new, volume="v")
         self.servers = {node: Server(Instance(node=node, state=InstanceState.EMPTY)) for node in SERVERS}
         self.home = NODES
@@ -128,7 +139,7 @@ class Database(RuleBasedStateMachine):
 
     @property
     def spec(self) -> Spec:
-        active = tuple(node for node in self.home if node not in self.record.suspended)
+        active = tuple(node for node in self.home if node not in (*self.record.suspended, *self.out))
         return with_guests(Spec(active, (), self.redundancy), self.record, self.redundancy)
 
     @rule(wanted=st.sampled_from(Wanted), accept_loss=st.booleans())
@@ -142,10 +153,36 @@ class Database(RuleBasedStateMachine):
 
     @rule(node=st.sampled_from(SERVERS), suspended=st.booleans())
     def suspend(self, node: int, suspended: bool) -> None:
-        """An administrator takes a node from the database, or gives it back; he may be wrong about its being dead."""
-        nodes = {*self.record.suspended} | {node} if suspended else {*self.record.suspended} - {node}
-        if node in self.home and set(self.home) - nodes:
-            self.record = msgspec.structs.replace(self.record, suspended=tuple(sorted(nodes)))
+        """An administrator takes a node from the database, or gives it back.
+
+        Of one that does not answer he says that it is dead, and may be wrong; of one that does he does not.
+        """
+        if not suspended:
+            self.record = resuming(self.record, [node])
+        elif node in self.home and set(self.home) - {*self.record.suspended, node}:
+            dead = [] if self.servers[node].online else [node]
+            self.record = suspending(self.record, [node], dead)
+
+    @rule(node=st.sampled_from(SERVERS), out=st.booleans())
+    def take_out_of_service(self, node: int, out: bool) -> None:
+        """The node itself is suspended: one that answers is left first, one that does not is said to be dead."""
+        server = self.servers[node]
+        left = not server.data.running and node not in self.busy and not server.ghosts
+        if not out:
+            self.out.discard(node)
+        elif set(self.home) - self.out - {*self.record.suspended, node} and (left or not server.online):
+            self.out.add(node)
+
+    @precondition(lambda self: self.leased)
+    @rule(node=st.sampled_from(SERVERS))
+    def lease_lapses(self, node: int) -> None:
+        """Nobody hears of a node for so long that its keeper stops what takes writes, and the master knows."""
+        server = self.servers[node]
+        if not server.online and not server.lapsed:
+            server.lapsed = True
+            server.hold += 1
+            if server.writable:
+                self.crash(node)
 
     @rule(source=st.sampled_from(SERVERS), guest=st.sampled_from(SERVERS))
     def begin_move(self, source: int, guest: int) -> None:
@@ -213,7 +250,9 @@ class Database(RuleBasedStateMachine):
         before, self.record = self.record, record
         if before.primary not in (None, record.primary) and not before.create_new:
             old = self.servers[before.primary]
-            assert not old.writable or (not old.online and before.primary in before.suspended)
+            # A node that was suspended although it lives may be back, and about to be stopped.
+            vouched = before.primary in self.out or (before.primary in before.vouched and not old.online)
+            assert not old.writable or (vouched and not self.leased)
             assert not old.writable or before.accept_loss or not self.can_acknowledge(before.primary)
             self.misjudged |= {before.primary} if old.writable else set()
             if before.accept_loss:
@@ -268,7 +307,9 @@ class Database(RuleBasedStateMachine):
     @rule(node=st.sampled_from(SERVERS))
     def cut(self, node: int) -> None:
         """The master does not reach a node any more, or again; its server runs on."""
-        self.servers[node].online ^= not self.servers[node].dead
+        server = self.servers[node]
+        server.online ^= not server.dead
+        server.lapsed &= not server.online
 
     @rule(node=st.sampled_from(SERVERS))
     def kill(self, node: int) -> None:
@@ -276,6 +317,7 @@ class Database(RuleBasedStateMachine):
         server = self.servers[node]
         server.dead ^= True
         server.online = not server.dead
+        server.lapsed &= not server.online
         if server.dead:
             server.ghosts.clear()
             self.crash(node)
@@ -375,9 +417,10 @@ class Database(RuleBasedStateMachine):
             return
         for node, server in self.servers.items():
             self.ghosts_end(node)
-            server.online, server.dead = True, False
+            server.online, server.dead, server.lapsed = True, False, False
+        self.out.clear()
         self.unable = frozenset()
-        self.record = msgspec.structs.replace(self.record, suspended=())
+        self.record = resuming(self.record, self.record.suspended)
         for _ in range(80):
             if self.move is not None and self.record.wanted is Wanted.RUNNING:
                 self.take_move_back()
@@ -401,11 +444,13 @@ class Database(RuleBasedStateMachine):
         seen = {
             node: self.see(node)
             for node, server in self.servers.items()
-            if server.online and (node in concerned or server.data.running)
+            if self.reached(node) and (node in concerned or server.data.running)
         }
         states = {
             node: NodeState.ONLINE if server.online else NodeState.OFFLINE for node, server in self.servers.items()
-        }
+        } | dict.fromkeys(self.out, NodeState.SUSPENDED)
+        lapsed = frozenset(node for node, server in self.servers.items() if server.lapsed and not server.online)
+        silent = {node for node in self.out if self.servers[node].online and not self.servers[node].data.running}
         return Situation(
             database="db",
             spec=self.spec,
@@ -418,11 +463,20 @@ class Database(RuleBasedStateMachine):
             late=self.late,
             stuck=dict(self.stuck),
             unable=self.unable,
+            leased=self.leased,
+            lapsed=lapsed,
+            quiet=lapsed | silent,
         )
+
+    def reached(self, node: int) -> bool:
+        """Whether the master gives a node commands."""
+        return self.servers[node].online and node not in self.out
 
     def see(self, node: int) -> Instance:
         server = self.servers[node]
         data, end = server.data, f"0/{len(server.log) + 1:X}"
+        if self.leased:
+            data = msgspec.structs.replace(data, place=Place("m", "/r", "/r/d", server.lease))
         if data.state is InstanceState.STOPPED and any(isinstance(ghost, STARTS) for ghost in server.ghosts):
             return msgspec.structs.replace(data, state=InstanceState.STARTING)
         if data.state is InstanceState.STOPPED and data.role is Role.PRIMARY and server.ended:
@@ -456,12 +510,14 @@ class Database(RuleBasedStateMachine):
     def check(self, action: NodeAction) -> None:
         """The invariants of the module's docstring, for one action."""
         server = self.servers[action.node]
-        assert server.online
+        assert self.reached(action.node)
         assert action.node not in self.busy or isinstance(action, StopInstance)
         known = (self.record.primary, *self.record.quorum.standbys, *self.record.copies, *self.record.suspended)
         assert action.node in (*self.spec.nodes, *known) or isinstance(action, StopInstance)
         writable = [
-            node for node, other in self.servers.items() if other.online and other.writable and node != action.node
+            node
+            for node, other in self.servers.items()
+            if self.reached(node) and other.writable and node != action.node
         ]
         match action:
             case StartPrimary(node, quorum):
@@ -513,6 +569,8 @@ class Database(RuleBasedStateMachine):
     def happen(self, action: NodeAction) -> None:
         server = self.servers[action.node]
         change = msgspec.structs.replace
+        if self.leased and isinstance(action, StartPrimary | Promote) and action.lease != server.lease:
+            return
         match action:
             case Initialise(node, generation, replace):
                 if server.data.generation == generation:
@@ -592,14 +650,14 @@ def story(seed: int, steps: int) -> None:
     """Run a random story in which primaries are lost over and over, and copies move in half of them, checking the invariants after every step."""
     chance = random.Random(seed)
     database = Database()
-    database.begin(chance.choice((1, 2, 2, 3, 3)), chance.random() < 0.2, True)
+    database.begin(chance.choice((1, 2, 2, 3, 3)), chance.random() < 0.2, True, chance.random() < 0.3)
     moves = chance.choice((0, 12))
     for _ in range(steps):
         node = chance.choice(SERVERS)
         event = chance.choices(
             ("commit", "work", "kill", "cut", "crash", "ghosts", "end", "time", "master", "suspend", "want", "start",
-             "move", "back"),
-            (30, 30, 8, 5, 5, 4, 12, 8, 2, 2, 1, 2, moves, moves / 6),
+             "move", "back", "out", "lapse"),
+            (30, 30, 8, 5, 5, 4, 12, 8, 2, 2, 1, 2, moves, moves / 6, 2, 4),
         )[0]  # fmt: skip
         match event:
             case "commit":
@@ -621,6 +679,11 @@ def story(seed: int, steps: int) -> None:
                 database.lose_master()
             case "suspend":
                 database.suspend(node, chance.random() < 0.4)
+            case "out":
+                database.take_out_of_service(node, chance.random() < 0.4)
+            case "lapse":
+                if database.leased:
+                    database.lease_lapses(database.record.primary or node)
             case "want":
                 database.want(chance.choice(list(Wanted)), chance.random() < 0.1)
             case "move":
@@ -843,3 +906,38 @@ def test_lease_of_an_earlier_store_is_forgotten() -> None:
     (action,) = plan(now).actions
     assert isinstance(action, Remember)
     assert action.record == msgspec.structs.replace(BOUND, place=leased(""))
+
+
+def test_a_mark_given_while_the_node_answered_is_no_proof() -> None:
+    """Who takes a node out for maintenance does not say that it is dead: it is waited for, or said anew."""
+    standbys = [instance(node, InstanceState.READY, Role.STANDBY, detached=True) for node in (12, 13)]
+    quorum = msgspec.structs.replace(RUNNING, quorum=Quorum((12, 13), 1))
+    left = situation(suspending(quorum, [11]), *standbys)
+    assert not left.stopped(11)
+    assert "cannot be seen from here" in plan(left).blocked
+    told = msgspec.structs.replace(left, record=suspending(left.record, [11], [11]))
+    assert told.stopped(11)
+    (elected,) = plan(told).actions
+    assert isinstance(elected, Remember)
+    assert elected.record.primary == 12
+    assert msgspec.convert({"suspended": [11]}, Record).vouched == ()
+
+
+def test_the_word_of_an_administrator_ends_when_the_node_is_here_again() -> None:
+    """It was about what ran before: cut off once more, the node is waited for."""
+    told = suspending(RUNNING, [11], [11])
+    back = situation(told, instance(11, InstanceState.READY), *(instance(node, role=Role.STANDBY) for node in (12, 13)))
+    (remembered,) = plan(back).actions
+    assert isinstance(remembered, Remember)
+    assert (remembered.record.vouched, remembered.record.suspended) == ((), (11,))
+
+
+@pytest.mark.parametrize("state", [NodeState.OFFLINE, NodeState.SUSPENDED])
+def test_nobody_vouches_for_a_node_whose_lease_is_held(state: NodeState) -> None:
+    """It may take writes, whatever an administrator says; without a lease that the store knows, his word counts."""
+    standbys = [instance(node, InstanceState.READY, Role.STANDBY, detached=True) for node in (12, 13)]
+    now = situation(suspending(BOUND, [11], [11]), *standbys)
+    now = msgspec.structs.replace(now, leased=True, nodes=now.nodes | {11: state})
+    assert not now.stopped(11)
+    assert "its lease is held" in plan(now).blocked
+    assert msgspec.structs.replace(now, quiet=frozenset({11})).stopped(11)
