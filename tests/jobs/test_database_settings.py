@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import msgspec
@@ -44,10 +44,11 @@ class Keeper:
         self._fail_once()
         return before.create_new
 
-    def suspend(self, name: str, nodes: list[int]) -> None:
+    def suspend(self, name: str, nodes: list[int], vouched: Sequence[int] = ()) -> None:
         """Take nodes away."""
         known = self.record(name)
-        self._write(msgspec.structs.replace(known, suspended=tuple(sorted({*known.suspended, *nodes}))))
+        suspended = tuple(sorted({*known.suspended, *nodes}))
+        self._write(msgspec.structs.replace(known, suspended=suspended, vouched=tuple(vouched)))
         self._fail_once()
 
     def resume(self, name: str, nodes: list[int]) -> None:
