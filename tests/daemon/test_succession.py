@@ -443,3 +443,22 @@ def test_what_a_node_was_told_before_its_promise_is_fetched(tmp_path: Path) -> N
         assert taken.position == one.store.head()
 
     survivors(tmp_path, test)
+
+
+def test_a_journal_that_went_another_way_is_not_gone_on_with(tmp_path: Path) -> None:
+    """One node led where nobody heard it: the rest of the other one's journal does not fit behind its own."""
+
+    async def test(pair: Pair, one: Life, other: Life) -> None:
+        await asyncio.to_thread(other.store.lead, next_term(1, 12), 12)
+        other.store.resign()
+        await asyncio.to_thread(one.store.lead, next_term(1, 13), 13)
+        one.store.append(Kind.RUNTIME, "more", 1).result()
+        before = other.store.head()
+        with pytest.raises(WrongState, match="n11 has a newer journal") as refused:
+            await other.succession.take_over()
+        assert f"differ at record {before.n}); take over there" in refused.value.message
+        assert (other.mastership, other.store.head()) == (None, before)
+        await one.succession.take_over()
+        assert one.mastership
+
+    survivors(tmp_path, test)

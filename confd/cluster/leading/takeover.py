@@ -120,16 +120,21 @@ async def _fetch_longest(store: Store, connector: Connector, conf: Conf, known: 
 async def fetch(store: Store, connector: Connector, conf: Conf, source: Known) -> None:
     """Bring this node's journal to where another one's ends.
 
-    :raises WrongState: the other one does not have all that is lacking here, or does not answer.
+    :raises WrongState: the other one does not have all that is lacking here, goes another way, or does not answer.
     """
     address, port = conf.require_node(source.node).private_ip, conf.global_.cored_port
     while store.head() < source.position:
         try:
-            body = {"n": store.head().n}
+            head = store.head()
+            # The last one that is here already, too: it has to be the same one there.
+            body = {"n": max(head.n - 1, 0)}
             told = await connector.call(address, port, "records", body, _FETCH_SECONDS)
-            if not (records := _decoded(told["records"])):
+            records = _decoded(told["records"])
+            if head.n and records and records[0].position != head:
+                raise Gap(f"the journals differ at record {head.n}")
+            if not (fresh := [record for record in records if record.n > head.n]):
                 raise Gap(f"n{source.node} gave no records")
-            await asyncio.to_thread(store.copy, records)
+            await asyncio.to_thread(store.copy, fresh)
         except (ConfDError, Gap, StaleTerm) as error:
             raise WrongState(f"n{source.node} has a newer journal than this node ({error}); take over there") from None
     log.info("journal_fetched", node=source.node, n=store.head().n)
