@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from confd.cli.c4_target import configured, find_play, say, with_target
+from confd.cli.c4_target import configured, find_play, machines_of, say, with_target
+
+if TYPE_CHECKING:
+    from confd.play.record import Play, PlayNode
 
 
 @click.group()
@@ -27,20 +30,28 @@ def store() -> None:
 @click.option("--binary", help="Program of etcd that the nodes run (CCC_PLAY_ETCD_BINARY).")
 def store_etcd(target: str | None, play_id: str | None, endpoints: tuple[str, ...], **given: Any) -> None:
     """Move a running cluster into etcd, with its history; without --endpoint, its data nodes run etcd for it."""
-    from confd.play.storing import etcd_params, move
+    from confd.play.storing import etcd_params
 
     found, node, _ = find_play(target, play_id)
-    say(move(found, node, etcd_params(list(endpoints), given, configured())))
+    say(_move(found, node, etcd_params(list(endpoints), given, configured())))
 
 
 @store.command("sqlite")
 @with_target
 def store_sqlite(target: str | None, play_id: str | None) -> None:
     """Move a running cluster into the embedded store, with its history."""
-    from confd.play.storing import move
-
     found, node, _ = find_play(target, play_id)
-    say(move(found, node, {"kind": "sqlite"}))
+    say(_move(found, node, {"kind": "sqlite"}))
+
+
+def _move(found: Play, node: PlayNode, params: dict[str, Any]) -> str:
+    if found.ssh is None:
+        from confd.play import storing
+
+        return storing.move(found, node, params)
+    from confd.play import remote
+
+    return remote.move_store(found, node, machines_of(found), params)
 
 
 @store.command("recover")
@@ -48,19 +59,29 @@ def store_sqlite(target: str | None, play_id: str | None) -> None:
 @click.option("--yes-others-are-down", is_flag=True, help="Confirm that nothing runs on the nodes that do not answer.")
 def store_recover(target: str | None, play_id: str | None, yes_others_are_down: bool) -> None:
     """Go on from a survivor (-t PLAY.NODE) after the loss of etcd's majority, or of its data."""
-    from confd.play.storing import recover
-
     if not yes_others_are_down:
         raise click.UsageError("stop what still runs on the other nodes, then confirm with --yes-others-are-down")
-    _, node, _ = find_play(target, play_id)
-    say(recover(node))
+    found, node, _ = find_play(target, play_id)
+    if found.ssh is None:
+        from confd.play import storing
+
+        say(storing.recover(node))
+    else:
+        from confd.play import remote
+
+        say(remote.recover_store(found, node, machines_of(found)))
 
 
 @store.command("compact")
 @with_target
 def store_compact(target: str | None, play_id: str | None) -> None:
     """Free space in etcd, and let it take changes again after it was full."""
-    from confd.play.storing import compact
+    found, node, _ = find_play(target, play_id)
+    if found.ssh is None:
+        from confd.play import storing
 
-    _, node, _ = find_play(target, play_id)
-    say(compact(node))
+        say(storing.compact(node))
+    else:
+        from confd.play import remote
+
+        say(remote.compact_store(found, node, machines_of(found)))

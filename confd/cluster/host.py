@@ -31,8 +31,9 @@ class Host:
     ``root`` is EXA_ROOT: everything the node writes is below it. ``runtime`` is a short directory for
     unix sockets. ``database_user`` owns database files and processes; None means the daemon's own user.
     ``conf`` gives the revision this node has applied. ``leases`` has the lease that bounds its instances. ``end`` has
-    the node's daemon stop its instances and end, soon after. ``trouble`` says why it does not serve clients, nothing
-    when it does. ``say`` adds a line to the output of the command.
+    the node's daemon stop its instances and end, soon after; also forget its secrets, when it is told that the cluster
+    has removed it. ``trouble`` says why it does not serve clients, nothing when it does. ``say`` adds a line to the
+    output of the command.
     """
 
     node: int
@@ -44,7 +45,7 @@ class Host:
     conf: Callable[[], Conf]
     leases: Leases = field(default_factory=NoLeases)
     lines: list[str] = field(default_factory=list)
-    end: Callable[[], None] = lambda: None
+    end: Callable[[bool], None] = lambda removed: None
     trouble: Callable[[], str] = lambda: ""
 
     @property

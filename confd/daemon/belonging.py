@@ -2,7 +2,7 @@
 
 Who was removed while it was away finds itself in its own copy of the configuration. It learns of the removal from the
 first node that it calls, from those that it asks while it hears no master, or from etcd; then it ends, for good: a file
-says so to every later daemon of this node, since the next time nobody may be there to tell.
+says so to every later daemon of this node, since the next time nobody may be there to tell. Its keys are deleted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -21,10 +22,15 @@ from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.cluster.leading.member import OFFLINE_SECONDS
 from confd.cluster.removal import Removal, ask
 from confd.exaconf import Conf, Node
+from confd.model.errors import WrongState
 from confd.services.nodes.naming import RETIRED
+from confd.store.choice import load_choice
+from confd.store.etcd.access import EtcdAccess
 from confd.store.protocol import Store
 
 log = structlog.get_logger("belonging")
+
+_IN_ORDER: Final = "it was told to leave"
 
 _ASK_SECONDS: Final = 2.0
 _ASKED_AT_ONCE: Final = 3
@@ -80,7 +86,7 @@ class Belonging:
             write_private(self._files.removed, why.encode())
         except OSError as error:
             log.error("removal_not_noted", error=str(error))
-        self._end(f"n{self._identity.node} was removed ({why}): {_ACTION}")
+        self._end(farewell(self._identity.node, why))
 
     def check(self) -> bool:
         """Tell whether this node is known to be removed, and have it end then."""
@@ -122,6 +128,48 @@ class Belonging:
 
     def _name(self, uuid: str) -> str:
         return next((node.name for node in self._conf().nodes.values() if node.uuid == uuid), uuid)
+
+
+def farewell(node: int, why: str) -> str:
+    """Say that the cluster has removed this node, and what to do."""
+    return f"n{node} was removed ({why}): {_ACTION}"
+
+
+def check_not_forgotten(files: NodeFiles, node: int) -> None:
+    """Refuse to start a node that was removed and has ended with all that ran on it.
+
+    :raises WrongState: says what to do.
+    """
+    if files.removed.exists() and not files.data_key.exists():
+        why = files.removed.read_text()
+        log.critical("removed", node=node, why=why, action=_ACTION)
+        raise WrongState(farewell(node, why))
+
+
+def forget_secrets(files: NodeFiles) -> None:
+    """Delete the keys of a node that was removed, once nothing runs on it any more.
+
+    What is sealed in its journal cannot be opened any more then. Certificates and what databases have stored stay.
+    """
+    try:
+        if not files.removed.exists():
+            write_private(files.removed, _IN_ORDER.encode())
+        for path in secrets_of(files):
+            path.unlink(missing_ok=True)
+        log.info("secrets_forgotten")
+    except (OSError, ValueError) as error:
+        log.error("secrets_not_forgotten", error=str(error), action="wipe the disk before you give the machine away")
+
+
+def secrets_of(files: NodeFiles) -> list[Path]:
+    """Return the files below a node's root that let it pass for a member; the data key is the last one.
+
+    Without it the others are known to be gone, too.
+    """
+    access = load_choice(files.root).etcd or EtcdAccess(endpoints=())
+    named = [Path(name) for name in (access.password_file, access.key) if name is not None and ".." not in name]
+    own = [path for path in named if path.is_relative_to(files.root)]
+    return [*own, files.root / "etc/ssl/ssl.key", files.key, files.data_key]
 
 
 def is_retired(record: Any, uuid: str) -> bool:

@@ -32,6 +32,7 @@ from confd.store.etcd.errors import EtcdError, EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.state import journal_of, read_state
 from confd.store.etcd.store import EtcdStore, WentBack
 from confd.store.protocol import Gap, StaleTerm, StoreFailed
+from confd.store.terms import next_term
 
 log = structlog.get_logger("candidacy")
 
@@ -323,7 +324,7 @@ class Candidacy:
         gate.close()
         try:
             left = await asyncio.to_thread(gate.wait_idle, _FINISH_SECONDS, job)
-            given = HandOver(node, master.term + 1, job)
+            given = HandOver(node, next_term(master.term, node), job)
             await asyncio.to_thread(master.head.put_record, RECORD, msgspec.to_builtins(given))
             reach(Failpoint.GIVING)
         except BaseException:

@@ -28,7 +28,7 @@ from confd.cluster.joining.server import Door
 from confd.cluster.leading.doubt import Doubt
 from confd.cluster.leading.member import OFFLINE_SECONDS
 from confd.cluster.transport.nodeport import Connector, NodePort
-from confd.daemon.belonging import Belonging
+from confd.daemon.belonging import Belonging, check_not_forgotten, forget_secrets
 from confd.daemon.elections import Elections
 from confd.daemon.entrance import Entrance
 from confd.daemon.leasing import open_leases
@@ -63,6 +63,7 @@ class Daemon:
     def __init__(self, root: Path, take_over: bool = False) -> None:
         self.files = NodeFiles(root)
         self.identity: Identity = self.files.load_identity()
+        check_not_forgotten(self.files, self.identity.node)
         self.files.check_certificate(self.identity.uuid)
         self._ended = asyncio.Event()
         self._exit_code = 0
@@ -72,7 +73,7 @@ class Daemon:
         self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
-        self._leaving = False
+        self._leaving = self._forgetting = False
         self.farewell = ""
         """Why the daemon has ended by itself, for who started it."""
         self.ready = False
@@ -246,15 +247,15 @@ class Daemon:
         self.files.write_identity(moved)
         return moved
 
-    def _leave(self) -> None:
+    def _leave(self, removed: bool) -> None:
         """End with all instances, once who ordered it has been answered."""
-        self._leaving = True
+        self._leaving, self._forgetting = True, removed
         self._loop.call_soon_threadsafe(self._loop.call_later, _ANSWER_SECONDS, self._ended.set)
 
     def _end_for_good(self, farewell: str) -> None:
         """End because the cluster has removed this node: nothing of it goes on without a daemon either."""
         self.farewell = farewell
-        self._exit_code, self._leaving = 1, True
+        self._exit_code, self._leaving, self._forgetting = 1, True, True
         self._ended.set()
 
     async def _close(self) -> None:
@@ -278,6 +279,8 @@ class Daemon:
         if self._leaving:
             await asyncio.to_thread(stop_instances, self.host)
             await asyncio.to_thread(server_at(self.files.root).stop)
+        if self._forgetting:
+            await asyncio.to_thread(forget_secrets, self.files)
         log.info("stopped", node=self.identity.node)
 
     async def _prune(self) -> None:

@@ -29,12 +29,16 @@ from confd.services.database.supervision.forgetting import forget_node
 from confd.services.database.supervision.moving import withdraw
 from confd.services.database.supervision.orders import resume
 from confd.services.database.supervision.vacating import vacate
+from confd.services.etcd.members import RECORD as MEMBERS
+from confd.services.etcd.renewing import renew_password
 from confd.services.nodes.machine import leave
 from confd.services.nodes.naming import RETIRED
 from confd.services.nodes.removal import check_primary, check_unused, database_without, volume_without
 from confd.services.nodes.standing import check_remove, suspension_key
+from confd.services.nodes.stores import Moving
 from confd.services.storage.places import node_devices
 from confd.services.storage.segments import delete_segment
+from confd.store.choice import StoreKind
 
 
 @job(
@@ -51,7 +55,8 @@ from confd.services.storage.segments import delete_segment
 def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
     """Remove nodes from the cluster for good; their ids are not used again.
 
-    A node that answers cleans up and ends its daemon. The last copy of anything is never removed.
+    A node that answers cleans up, forgets its keys and ends its daemon. The last copy of anything is never removed. An
+    etcd that the nodes run gets a new password.
 
     :param nid: Id of the node, or a list of ids.
     :param force: Also remove nodes that are suspended, or used by volumes and databases, which lose them then.
@@ -81,8 +86,21 @@ def node_remove(ctx: Context, nid: OneOrMore, *, force: bool = False) -> None:
         ctx.conf.delete(ctx.conf.require_node(node).key)
         ctx.put_record(suspension_key(node), None)
         if node in daemons:
-            ctx.settle(leave.on(node, started=daemons[node]))
+            ctx.settle(leave.on(node, started=daemons[node], removed=True))
     ctx.put_record(RETIRED, {**(ctx.record(RETIRED) or {}), **retired})
+    _shut_out_of_etcd(ctx, nodes)
+
+
+def _shut_out_of_etcd(ctx: Context, nodes: Sequence[int]) -> None:
+    """Have what lets removed nodes into the store be worth nothing, as far as it is the cluster's own."""
+    if ctx.record(MEMBERS) is not None:
+        ctx.settle(renew_password.on(MASTER))
+    elif ctx.learn("present store", lambda: ctx.service(Moving).kind.value) == StoreKind.ETCD:
+        names = ", ".join(f"n{node}" for node in nodes)
+        ctx.warn(
+            f"{names} may still get into etcd, which is not the cluster's own: change the password of the nodes' user "
+            "there, see docs/operations.md, Removing a node"
+        )
 
 
 def _leave_database(ctx: Context, database: Database, nodes: Sequence[int], states: dict[int, NodeState]) -> None:

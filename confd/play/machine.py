@@ -95,6 +95,14 @@ class Call(msgspec.Struct, frozen=True):
     timeout: float | None = None
 
 
+class Move(msgspec.Struct, frozen=True):
+    """Another store for the cluster, asked of a node: the parameters of the job store_move."""
+
+    id: str
+    node: int
+    params: dict[str, Any]
+
+
 def check(wish: Wish) -> Facts:
     """Tell what this machine is, and refuse what a node could not run on; nothing is made."""
     check_reachable(home.home(), None)
@@ -175,9 +183,35 @@ def call(wanted: Call) -> Any:
     return run_job(node.socket, wanted.job, wanted.params, wanted.timeout)
 
 
+# What knows stores takes longer to load than most verbs do: it is loaded by those who need it.
+
+
+def move(wanted: Move) -> str:
+    """Move the cluster into another store, asking a node here."""
+    from confd.play import storing
+
+    play = _find(wanted.id)
+    return storing.move(play, home.pick(play, wanted.node), wanted.params)
+
+
+def compact(named: Named) -> str:
+    """Free space in the etcd that a node here uses."""
+    from confd.play import storing
+
+    return storing.compact(home.pick(_find(named.id), named.node))
+
+
+def recover(named: Named) -> str:
+    """Have a node here go on alone."""
+    from confd.play import storing
+
+    return storing.recover(home.pick(_find(named.id), named.node))
+
+
 _VERBS: Final[Mapping[str, tuple[type[Any], Callable[[Any], Any]]]] = {
     "check": (Wish, check), "make": (Part, make), "start": (Named, start), "stop": (Named, stop),
     "quiet": (Named, quiet), "remove": (Named, remove), "look": (Named, look), "call": (Call, call),
+    "move": (Move, move), "compact": (Named, compact), "recover": (Named, recover),
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from confd.play.ssh import Answers, Machines, Told, decode
 from confd.services.database.definition import check_name
 
 _LOOK_SECONDS: Final = 15.0
+_STORE_SECONDS: Final = 600.0
 _UNREACHABLE: Final = machine.Looked("a", State.UNREACHABLE, None)
 
 Say = Callable[[str], None]
@@ -133,6 +134,27 @@ def run_job(play: Play, machines: Machines, job: str, params: dict[str, Any], ti
         if not isinstance(answers.errors.get(node.address), NodeOffline):
             return msgspec.json.decode(answers.all()[node.address])
     raise NodeOffline(f"no node of play {play.number} answers; c4 ps shows what runs")
+
+
+def move_store(play: Play, node: PlayNode, machines: Machines, params: dict[str, Any]) -> str:
+    """Move a play into another store, asking one of its nodes; what was compared."""
+    return _at(node, machines, "move", machine.Move(play.id, node.node, params))
+
+
+def compact_store(play: Play, node: PlayNode, machines: Machines) -> str:
+    """Free space in the etcd that a node uses; what became of each member."""
+    return _at(node, machines, "compact", machine.Named(play.id, node.node))
+
+
+def recover_store(play: Play, node: PlayNode, machines: Machines) -> str:
+    """Have a node go on alone; what may be missing."""
+    return _at(node, machines, "recover", machine.Named(play.id, node.node))
+
+
+def _at(node: PlayNode, machines: Machines, verb: str, body: Any) -> str:
+    answers = machines.tell([Told(node.address, verb, body)], _STORE_SECONDS)
+    told: str = decode(answers.all(), str)[node.address]
+    return told
 
 
 def _tell(play: Play, machines: Machines, verb: str, seconds: float = 150.0) -> Answers:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from confd.cluster.identity import NodeFiles
+from confd.daemon.belonging import secrets_of
 from confd.services.etcd.process import server_of
+from confd.store.choice import StoreChoice, load_choice
+from confd.store.etcd.access import EtcdAccess
+from confd.store.etcd.client import EtcdClient
+from confd.store.etcd.errors import EtcdDenied
 from tests.cluster.documented import blocks, with_places
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, comes_back_removed, kill_node
@@ -104,6 +115,30 @@ def test_members_follow_nodes() -> None:
         removed_while_it_was_down(made)
 
 
+def shut_out(access: EtcdAccess) -> bool:
+    """Whether etcd answers this client, and refuses it."""
+    client = EtcdClient(access)
+    try:
+        client.get(b"/openconfd/master")
+    except EtcdDenied:
+        return True
+    finally:
+        client.close()
+    return False
+
+
+@contextlib.contextmanager
+def copied_access(made: Cluster, node: int) -> Iterator[EtcdAccess]:
+    """Give what lets a node into etcd, copied to another place: by whoever has its disk."""
+    own = made.root(node) / "etc/cluster"
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(own, place, dirs_exist_ok=True)
+        text = (Path(place) / "store.json").read_text().replace(str(own), place)
+        access = msgspec.json.decode(text, type=StoreChoice).etcd
+        assert access is not None
+        yield access
+
+
 def members(made: Cluster, node: int) -> set[int]:
     """Return the nodes whose members of etcd a node knows."""
     known = (made.root(node) / "etc/cluster/store.json").read_text()
@@ -111,11 +146,26 @@ def members(made: Cluster, node: int) -> set[int]:
 
 
 def removed_while_it_was_down(made: Cluster) -> None:
-    """The master's node is lost and removed. It comes back and ends, and the master that is killed then has a successor."""
+    """The master's node is lost and removed. It comes back and ends, and the master that is killed then has a successor.
+
+    What it has on its disk does not let anybody into etcd any more; n13, which is away meanwhile, gets in again.
+    """
     until(lambda: master(made, 14) == "n11", "n11 leads")
+    made.kill(13)
     kill_node(made, 11)
     until(lambda: made.try_run("node_suspend", 14, nid=11)["result_code"] == 0, "another node leads")
-    made.run("node_remove", 14, nid=11, force=True)
+    with copied_access(made, 11) as access:
+        assert not shut_out(access)
+        until(lambda: made.run("node_state", 14)["13"] == "offline", "n13 is missed")
+        removed = made.try_run("node_remove", 14, nid=11, force=True)
+        assert (removed["result_code"], removed.get("result_warnings", [])) == (0, []), removed
+        assert shut_out(access)
+    made.start()
+    returned = load_choice(made.root(13)).etcd
+    assert returned is not None
+    until(lambda: not shut_out(returned), "n13 is let in again")
+    comes_back_removed(made, 11)
+    assert [path for path in secrets_of(NodeFiles(made.root(11))) if path.exists()] == []
     comes_back_removed(made, 11)
     for node in (12, 13, 14):
         until(lambda known=node: members(made, known) == {12, 13, 14}, "n13 has the vote that n11 had")

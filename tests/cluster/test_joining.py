@@ -21,6 +21,7 @@ from confd.cluster.identity import NodeFiles
 from confd.cluster.joining import tokens
 from confd.cluster.joining.client import find_way, knock
 from confd.cluster.transport.nodeport import Connector
+from confd.daemon.belonging import secrets_of
 from confd.model.errors import NodeOffline, PermissionDenied
 from tests.cluster.documented import blocks, follow, with_places
 from tests.cluster.harness import Cluster, until
@@ -120,6 +121,7 @@ def test_adding_and_removing_a_node(plain: Cluster) -> None:
 
         asyncio.run(leave())
         until(lambda: "removed" in plain.c4("ps"), "the node is shown as removed")
+        until(lambda: not any(path.exists() for path in secrets_of(files)), "its keys are gone")
         assert "runs already" in plain.c4("start", "-t", "1")
         plain.c4("rm", "-t", f"1.{node}")
         gone = plain.c4("host", "join", token, check=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from confd.cluster.certificates import new_authority, new_member
@@ -14,10 +15,11 @@ from confd.cluster.following.follower import MasterSeen
 from confd.cluster.identity import Identity, NodeFiles, write_private
 from confd.cluster.removal import Removal
 from confd.cluster.transport.nodeport import NodePort
-from confd.daemon.belonging import Belonging
+from confd.daemon.belonging import Belonging, check_not_forgotten, forget_secrets, secrets_of
 from confd.daemon.candidacy import Candidacy
 from confd.exaconf import Conf, Global, Node
 from confd.model.errors import WrongState
+from confd.services.etcd.plan import own_choice, save_choice
 from confd.services.nodes.naming import RETIRED
 from confd.store.etcd.errors import EtcdUnreachable
 from tests.nodes.conftest import free_port
@@ -92,6 +94,41 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     place.belonging.hear(Removal("b", 5))
     assert len(place.said) == 1
     assert place.belonging.check()
+
+
+def test_the_keys_go(tmp_path: Path) -> None:
+    """Also when the node was told in order; what the administrator gave of his own stays, and no daemon starts again."""
+    files, given = NodeFiles(tmp_path / "n11"), tmp_path / "password"
+    write_private(given, b"sesam")
+    choice = own_choice(files, "127.0.0.1", ["127.0.0.1"], 2379)
+    assert choice.etcd is not None
+    for etcd in (choice.etcd, msgspec.structs.replace(choice.etcd, password_file=str(given), key=None)):
+        save_choice(files.root, msgspec.structs.replace(choice, etcd=etcd))
+        secret = secrets_of(files)
+        for path in (*secret, files.certificate):
+            write_private(path, b"key")
+        files.removed.unlink(missing_ok=True)
+        check_not_forgotten(files, 11)
+        forget_secrets(files)
+        forget_secrets(files)
+        assert [path for path in secret if path.exists()] == []
+        assert files.certificate.exists()
+        with pytest.raises(WrongState, match=r"n11 was removed \(it was told to leave\).*c4 rm -t PLAY.NODE"):
+            check_not_forgotten(files, 11)
+    assert given.exists()
+
+
+def test_keys_that_cannot_be_deleted(tmp_path: Path) -> None:
+    """The daemon ends all the same; the next one starts, and tries again."""
+    files = NodeFiles(tmp_path)
+    write_private(files.removed, b"n12 says so")
+    write_private(files.data_key, b"key")
+    files.key.mkdir(parents=True)
+    forget_secrets(files)
+    check_not_forgotten(files, 11)
+    files.key.rmdir()
+    forget_secrets(files)
+    assert not files.data_key.exists()
 
 
 def test_what_others_are_told(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ from confd.scheduler.registry import load
 from confd.scheduler.steps import PlannedSteps, Steps
 from confd.services.archive.upkeep import Upkeep
 from confd.services.nodes.attendance import Attendance
+from confd.services.nodes.stores import Moving
 from confd.services.storage.devices import NewDevice, add_device
+from confd.store.choice import StoreKind
 
 MIB = 2**20
 GIB = 2**30
@@ -101,6 +103,7 @@ class Stage:
         self.states = dict.fromkeys(self.nodes, NodeState.ONLINE)
         cluster: Any = self
         self.services.setdefault(Upkeep, Upkeep(cluster))
+        self.services.setdefault(Moving, Moving(StoreKind.SQLITE, "", lambda *_: None))
         self.services.setdefault(Attendance, Attendance(StageCluster(self)))
         for node in self.nodes:
             device = NewDevice(name="dev.1", disk="disk1", uuid=f"u{node}", sectors=self.capacity // 4096)

@@ -12,8 +12,11 @@ from confd.model.errors import InUse, NotFound, WrongState
 from confd.model.states import NodeState
 from confd.services.archive.upkeep import Health, Upkeep
 from confd.services.database.record import Record
+from confd.services.etcd.members import RECORD as MEMBERS
 from confd.services.nodes.naming import RETIRED
 from confd.services.nodes.standing import suspension_key
+from confd.services.nodes.stores import Moving
+from confd.store.choice import StoreKind
 from tests.jobs.stage import Stage
 from tests.services.nodes.test_removal import database
 
@@ -36,6 +39,16 @@ def test_a_node_that_nothing_uses_goes(stage: Stage) -> None:
     assert [(command.name, command.node) for command in ran.settled] == [("nodes.leave", 12)]
     with pytest.raises(NotFound, match="no node '12'"):
         stage.run("node_remove", nid=12)
+
+
+def test_a_removed_node_is_shut_out_of_etcd(stage: Stage) -> None:
+    """One of the cluster's own gets a new password; of another's the administrator is told."""
+    stage.services[Moving] = Moving(StoreKind.ETCD, "", lambda *_: None)
+    [warning] = stage.run("node_remove", nid=13).warnings
+    assert "n13 may still get into etcd" in warning
+    stage.records[MEMBERS] = {"binary": "", "port": 2379, "token": "t"}
+    planned = stage.plan("node_remove", nid=12)
+    assert [command.name for command in planned.commands] == ["nodes.leave", "etcd.renew_password"]
 
 
 def test_who_must_stay(stage: Stage) -> None:

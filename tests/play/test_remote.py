@@ -17,6 +17,8 @@ import pytest
 
 from tests.cluster.documented import blocks, with_places
 from tests.play.sshd import Sshd, sshd
+from tests.servers import ETCD, require
+from tests.torture import long
 
 # Each of the many commands starts a Python on two machines that are this one.
 pytestmark = pytest.mark.timeout(300)
@@ -110,11 +112,30 @@ def test_life_of_a_play_on_two_machines(control: Control) -> None:
     assert [line.split()[9] for line in control.c4("ps").splitlines()[1:]] == ["running", "stopped"]
     assert "started n12" in control.c4("start", "-t", "1.12")
     assert "n12 of play 1 runs already" in control.c4("start", "-t", "1.12")
+    # The store of the cluster is that of its machines: this one has nothing of it.
+    said = control.c4("store", "compact", "-t", "1.12", status=1)
+    assert f"{HOSTS[1]}: n12 uses the embedded store, where nothing is to be freed" in said
+    said = control.c4("store", "etcd", "-t", "1", "--binary", "/nowhere/etcd", status=1)
+    assert "/nowhere/etcd does not run" in said
+    said = control.c4("store", "sqlite", "-t", "1", status=1)
+    assert "the store is sqlite already" in said
+    said = control.c4("store", "recover", "-t", "1.12", "--yes-others-are-down", status=1)
+    assert f"{HOSTS[1]}: n11 is master and answers" in said
     control.c4("stop", "-t", "1")
     assert {line.split()[9] for line in control.c4("ps").splitlines()[1:]} == {"stopped"}
     assert "started n11, n12" in control.c4("start", "-t", "1")
     control.c4("rm", "-t", "1")
     assert control.left() == []
+
+
+@long
+def test_the_store_of_a_play_on_two_machines(control: Control) -> None:
+    """It moves to etcd and back, and is compacted, from the machine on which c4 is typed."""
+    require(ETCD)
+    control.play()
+    assert "the store is etcd now" in control.c4("store", "etcd", "-t", "1")
+    assert "etcd takes changes again" in control.c4("store", "compact", "-t", "1")
+    assert "the store is sqlite now" in control.c4("store", "sqlite", "-t", "1")
 
 
 def test_a_step_that_fails_is_undone_everywhere(control: Control) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,15 +12,17 @@ import structlog
 from confd.cluster.host import Cluster, Host
 from confd.cluster.operations import operation
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NodeError
+from confd.model.errors import ConfDError
 from confd.model.states import NodeState
+from confd.services.etcd.access import with_client
 from confd.services.etcd.binary import find_binary
 from confd.services.etcd.layout import Add, Member, Remove, next_step
 from confd.services.etcd.minder import server_at
+from confd.services.etcd.passwords import give_passwords, passwords
 from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
-from confd.store.choice import StoreKind, load_choice
+from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
-from confd.store.etcd.errors import EtcdError, EtcdNotFound
+from confd.store.etcd.errors import EtcdNotFound
 from confd.store.etcd.gateway import learn_endpoints
 
 log = structlog.get_logger("etcd")
@@ -44,8 +45,7 @@ class Members(msgspec.Struct, frozen=True):
 @operation("etcd.members")
 def list_members(host: Host) -> list[MemberRow]:
     """List the members of etcd, as a majority knows them."""
-    rows: list[MemberRow] = _with_client(host, lambda client: client.member_list())
-    return rows
+    return with_client(host, lambda client: client.member_list())
 
 
 @operation("etcd.add_member")
@@ -56,7 +56,7 @@ def add_member(host: Host, url: str) -> None:
         if all(url not in row.peers for row in client.member_list()):
             client.member_add([url])
 
-    _with_client(host, add)
+    with_client(host, add)
 
 
 @operation("etcd.remove_member")
@@ -69,7 +69,7 @@ def remove_member(host: Host, member: int) -> None:
         except EtcdNotFound:
             return
 
-    _with_client(host, remove)
+    with_client(host, remove)
 
 
 @operation("etcd.run_member")
@@ -174,29 +174,19 @@ class EtcdMembers:
                 self._cleared.add(node)
 
     def _tell(self, rows: list[MemberRow], states: dict[int, NodeState], port: int) -> None:
+        """Tell nodes what they need to reach etcd: each that comes, and all when it changes."""
         endpoints = tuple(sorted(url for row in rows for url in row.clients))
         for node, state in states.items():
             if state is not NodeState.ONLINE:
                 self._told.pop(node, None)
             elif self._told.get(node) != endpoints:
                 self._call(know_endpoints.on(node, endpoints=endpoints, port=port))
+                if node not in self._told and node != self._cluster.node:
+                    self._call(give_passwords.on(node, sealed=self._call(passwords.on(self._cluster.node))))
                 self._told[node] = endpoints
 
     def _call(self, command: Any) -> Any:
         return self._cluster.call(command, _ASK_SECONDS)
-
-
-def _with_client(host: Host, ask: Callable[[EtcdClient], Any]) -> Any:
-    choice = load_choice(host.root)
-    if choice.kind is not StoreKind.ETCD or choice.etcd is None:
-        raise NodeError(f"{host.name} does not use etcd; its store.json says {choice.kind}")
-    client = EtcdClient(choice.etcd)
-    try:
-        return ask(client)
-    except EtcdError as error:
-        raise NodeError(str(error)) from None
-    finally:
-        client.close()
 
 
 def _node_of(row: MemberRow, conf: Conf, port: int) -> int | None:

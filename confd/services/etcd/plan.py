@@ -25,6 +25,7 @@ USER: Final = "root"
 CLIENT_PORT: Final = 2379
 
 _GIB: Final = 1 << 30
+_MOST_PASSWORDS: Final = 8
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +120,24 @@ def is_own(root: Path, choice: StoreChoice) -> bool:
 
 def keep_access(root: Path, access: Access) -> None:
     """Write the files that let a node in."""
-    write_private(root / PASSWORD_FILE, f"{access.password}\n".encode())
+    # Who learns of the members late may know a newer password already.
+    add_passwords(root, [access.password])
     write_private(root / CERTIFICATE, access.certificate.encode())
     write_private(root / KEY, access.key.encode())
+
+
+def load_passwords(root: Path) -> tuple[str, ...]:
+    """Read the passwords that a node tries, in their order."""
+    path = root / PASSWORD_FILE
+    return tuple(line for line in path.read_text().split("\n") if line) if path.exists() else ()
+
+
+def add_passwords(root: Path, told: Iterable[str]) -> None:
+    """Have a node try these passwords first; those of before stay to be tried for some changes more."""
+    known = load_passwords(root)
+    wanted = tuple(dict.fromkeys((*told, *known)))[:_MOST_PASSWORDS]
+    if wanted != known:
+        write_private(root / PASSWORD_FILE, "".join(f"{one}\n" for one in wanted).encode())
 
 
 def drop_access(root: Path) -> None:

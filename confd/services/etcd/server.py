@@ -170,8 +170,10 @@ def arguments(plan: MemberPlan, files: NodeFiles) -> list[str]:
             f"{prefix}cert-file": files.certificate,
             f"{prefix}key-file": files.key,
             f"{prefix}trusted-ca-file": files.ca,
-            f"{prefix}client-cert-auth": "true",
         }
+    # With trusted-ca-file both ports demand a certificate. On that for clients this option would mean more: whose
+    # certificate names the user needs no password, and a node that was removed may be able to make such a one.
+    options["peer-client-cert-auth"] = "true"
     return [
         *(f"--{name}={value}" for name, value in options.items()),
         *_TIMES,

@@ -52,13 +52,14 @@ def quiesce(host: Host) -> None:
 
 
 @operation("nodes.leave")
-def leave(host: Host, started: float) -> None:
+def leave(host: Host, started: float, removed: bool = False) -> None:
     """Stop all instances and end the daemon, soon after this returns.
 
     :param started: which daemon is meant; one that was started since stays.
+    :param removed: the cluster has removed the node, which forgets its secrets then.
     """
     if started == STARTED:
-        host.end()
+        host.end(removed)
 
 
 @reporter("nodes")

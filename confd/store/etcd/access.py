@@ -17,8 +17,9 @@ class EtcdAccess(msgspec.Struct, frozen=True, kw_only=True):
 
     ``endpoints`` are URLs. ``ca`` is a file with certificates that sign the servers'; without it the machine's own
     list counts. ``certificate`` and ``key`` are a client's. ``password_file`` holds the password of ``user`` on its
-    first line. ``names_checked`` says whether the servers' certificates must carry the names or addresses in
-    the endpoints; certificates of the cluster's own authority carry none.
+    first line; those on further lines are tried after it, so that it can be changed. ``names_checked`` says whether
+    the servers' certificates must carry the names or addresses in the endpoints; certificates of the cluster's own
+    authority carry none.
     """
 
     endpoints: tuple[str, ...]
@@ -34,7 +35,15 @@ class EtcdAccess(msgspec.Struct, frozen=True, kw_only=True):
 
         :raises OSError: it cannot be read.
         """
-        return "" if self.password_file is None else Path(self.password_file).read_text().split("\n", 1)[0]
+        return self.passwords()[0]
+
+    def passwords(self) -> tuple[str, ...]:
+        """Read the password, and after it those that etcd may still want, or want already.
+
+        :raises OSError: they cannot be read.
+        """
+        first, *others = [""] if self.password_file is None else Path(self.password_file).read_text().split("\n")
+        return (first, *(line for line in others if line))
 
     def tls(self) -> ssl.SSLContext | None:
         """Return what TLS connections are made with; None when no endpoint wants TLS.

@@ -206,6 +206,15 @@ class EtcdClient:
         body = {"name": name, "password": password}
         self.gateway.call("/v3/auth/user/add", body, changes=True, timeout=timeout)
 
+    def user_change_password(self, name: str, password: str, timeout: float = CALL_SECONDS) -> None:
+        """Give a user another password; whoever logged in with the one before has to log in again."""
+        body = {"name": name, "password": password}
+        self.gateway.call("/v3/auth/user/changepw", body, changes=True, timeout=timeout)
+
+    def accepted_password(self, timeout: float = CALL_SECONDS) -> str:
+        """Return which of the passwords in this client's file etcd takes now."""
+        return self.gateway.accepted_password(timeout)
+
     def user_grant(self, name: str, role: str, timeout: float = CALL_SECONDS) -> None:
         """Give a user a role; the role root may do everything."""
         self.gateway.call("/v3/auth/user/grant", {"user": name, "role": role}, changes=True, timeout=timeout)

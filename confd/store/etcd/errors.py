@@ -47,7 +47,9 @@ class EtcdNotFound(EtcdRefused):
 _PASSED_BY = ("no leader", "not capable", "unhealthy cluster", "too many requests", "is learner", "server stopped")
 """Words of answers of a server that did not even propose the request."""
 
-_STALE_TOKEN = ("invalid auth token", "user name is empty", "revision of auth store", "invalid or malformed")
+_STALE_TOKEN = (
+    "invalid auth token", "user name is empty", "revision of auth store", "revision in header", "invalid or malformed",
+)  # fmt: skip
 
 
 def is_stale_token(code: int, message: str) -> bool:

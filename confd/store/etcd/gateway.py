@@ -260,7 +260,7 @@ class Gateway:
             return None
         with self._lock:
             if self._token is None:
-                self._token = self._authenticate(deadline)
+                self._token, _ = self._log_in(deadline)
             return self._token or None
 
     def _forget_token(self, used: str | None) -> None:
@@ -268,12 +268,26 @@ class Gateway:
             if self._token == (used or ""):
                 self._token = None
 
-    def _authenticate(self, deadline: float) -> str:
-        """Log in; an empty token when etcd wants none (its authentication is not switched on)."""
+    def accepted_password(self, timeout: float = CALL_SECONDS) -> str:
+        """Log in anew; return which of the known passwords etcd takes now."""
+        return self._log_in(self._clock() + timeout)[1]
+
+    def _log_in(self, deadline: float) -> tuple[str, str]:
+        """Return a token, and the password that gave it."""
         try:
-            password = self.access.password()
+            passwords = self.access.passwords()
         except OSError as error:
             raise EtcdDenied(f"the password of etcd's user {self.access.user!r} cannot be read: {error}") from None
+        # One that is just being changed may be refused as too new, and the one before as too old right after.
+        for password in passwords if len(passwords) > 1 else ():
+            try:
+                return self._authenticate(password, deadline), password
+            except EtcdDenied:
+                continue
+        return self._authenticate(passwords[0], deadline), passwords[0]
+
+    def _authenticate(self, password: str, deadline: float) -> str:
+        """Return a token; an empty one when etcd wants none (its authentication is not switched on)."""
         body = {"name": self.access.user, "password": password}
         try:
             answer = self._try_endpoints("/v3/auth/authenticate", body, False, deadline, None, None)

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from confd.cluster.certificates import new_authority, new_member, new_nameless_client
+from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles, write_private
+from confd.exaconf import Conf
 from confd.model.errors import NodeError, Unsupported
+from confd.model.secret import Vault
 from confd.services.etcd import server as module
 from confd.services.etcd.access import secure
 from confd.services.etcd.binary import find_binary
 from confd.services.etcd.minder import Minder, server_at
+from confd.services.etcd.passwords import change_password, give_passwords, new_password, passwords
 from confd.services.etcd.plan import (
     CERTIFICATE,
     DATA,
     KEY,
     LOG,
     PASSWORD_FILE,
+    USER,
     MemberPlan,
+    load_passwords,
     nearest_first,
     own_choice,
     peer_url,
@@ -40,6 +50,7 @@ from confd.store.etcd.errors import EtcdDenied, EtcdError
 from tests.servers import ETCD, require
 
 PATIENCE = 30.0
+AUTHORITY = new_authority("test")
 
 
 def until(promise: Callable[[], object]) -> None:
@@ -54,7 +65,7 @@ def until(promise: Callable[[], object]) -> None:
 def node(tmp_path: Path, free_address: str) -> Iterator[NodeFiles]:
     """Give a node with certificates and the plan of a cluster of one member."""
     require(ETCD)
-    files, authority = NodeFiles(tmp_path / "n11"), new_authority("test")
+    files, authority = NodeFiles(tmp_path / "n11"), AUTHORITY
     member, client = new_member(authority, "U11", [free_address]), new_nameless_client(authority)
     for path, content in (
         (files.ca, authority.certificate_pem), (files.certificate, member.certificate_pem), (files.key, member.key_pem),
@@ -214,3 +225,99 @@ def test_each_node_asks_its_own_member_first() -> None:
     urls = [f"https://10.0.0.{n}:2379" for n in (11, 12, 13)]
     assert nearest_first(urls, "10.0.0.12", 2379) == (urls[1], urls[2], urls[0])
     assert nearest_first(urls, "10.0.0.14", 2379) == tuple(urls)
+
+
+def test_a_password_is_changed_under_way(node: NodeFiles) -> None:
+    """Clients that know both go on through it without an error; who knows only the former is shut out at once."""
+    save_plan(node.root, plan(node))
+    server_at(node.root).look()
+    client = client_of(node)
+    until(lambda: answers(client))
+    secure(client, "secret")
+    write_private(node.root / "former", b"secret\n")
+    removed, troubles, ended = client_of(node, password_file=str(node.root / "former")), [], threading.Event()
+    assert answers(removed)
+
+    def write() -> None:
+        mine, number = client_of(node), 0
+        while not ended.is_set():
+            number += 1
+            try:
+                mine.put(b"w", str(number).encode())
+            except EtcdError as error:
+                troubles.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    host = Host(11, "", node.root, node.root / "run", None, (), lambda: Conf(0, {}))
+    write_private(node.data_key, Vault.new_key())
+    try:
+        for _ in range(10):
+            give_passwords.function(host, new_password.function(host))
+            change_password.function(host)
+    finally:
+        ended.set()
+        for writer in writers:
+            writer.join()
+    assert troubles == []
+    assert load_passwords(node.root)[0] != "secret"
+    assert len(load_passwords(node.root)) == 8
+    for former in (removed, client_of(node, password_file=str(node.root / "former"))):
+        with pytest.raises(EtcdDenied):
+            former.get(b"w")
+    assert answers(client)
+
+
+def test_a_change_that_broke_off(node: NodeFiles, tmp_path: Path) -> None:
+    """Another master makes another password: nodes that know of the first try get in before, between and after."""
+    save_plan(node.root, plan(node))
+    server_at(node.root).look()
+    write_private(node.data_key, Vault.new_key())
+    until(lambda: answers(client_of(node)))
+    secure(client_of(node), "secret")
+    other = NodeFiles(tmp_path / "n12")
+    shutil.copytree(node.root / "etc", other.root / "etc")
+    save_choice(other.root, msgspec.structs.replace(load_choice(node.root), etcd=access_of(node, other)))
+    first, second = (Host(n, "", files.root, files.root, None, (), lambda: Conf(0, {})) for n, files in
+                     ((11, node), (12, other)))  # fmt: skip
+    # The first master dies before etcd takes the password, and only it knows it.
+    give_passwords.function(first, new_password.function(first))
+    assert all(answers(client_of(files)) for files in (node, other))
+    sealed = new_password.function(second)
+    give_passwords.function(second, sealed)
+    change_password.function(second)
+    assert answers(client_of(other))
+    assert not answers(client_of(node))
+    # It returns.
+    give_passwords.function(first, passwords.function(second))
+    assert answers(client_of(node))
+    assert load_passwords(node.root)[0] == load_passwords(other.root)[0]
+
+
+def access_of(files: NodeFiles, other: NodeFiles) -> EtcdAccess:
+    """Return what lets one node in, with the password file of another."""
+    access = load_choice(files.root).etcd
+    assert access is not None
+    return msgspec.structs.replace(access, password_file=str(other.root / PASSWORD_FILE))
+
+
+def test_a_certificate_that_names_the_user_needs_the_password(node: NodeFiles, tmp_path: Path) -> None:
+    """Whoever has the key of the authority can make one, as from the disk of a node that was removed."""
+    save_plan(node.root, plan(node))
+    server_at(node.root).look()
+    client = client_of(node)
+    until(lambda: answers(client))
+    secure(client, "secret")
+    forged = new_member(AUTHORITY, USER, [])
+    for name, content in (
+        ("crt", forged.certificate_pem), ("key", forged.key_pem), ("get", b"\0\0\0\0\x03\x0a\x01k"),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+    asked = subprocess.run(
+        ["curl", "--silent", "--insecure", "--http2", "--cert", tmp_path / "crt", "--key", tmp_path / "key",
+         "--header", "content-type: application/grpc", "--header", "te: trailers", "--dump-header", "-",
+         "--data-binary", f"@{tmp_path / 'get'}", f"{client.gateway.endpoints[0]}/etcdserverpb.KV/Range"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert b"user name is empty" in asked.stdout
