@@ -245,7 +245,7 @@ def test_nodes_are_stopped_the_master_last(stage: Stage, monkeypatch: pytest.Mon
 
     def host(node: int) -> Any:
         made = hosts(node)
-        object.__setattr__(made, "end", lambda: ended.append(node))
+        object.__setattr__(made, "end", lambda removed: ended.append(-node if removed else node))
         return made
 
     monkeypatch.setattr(stage, "host", host)
