@@ -130,7 +130,7 @@ class Candidacy:
     async def take_over(self) -> Taken:
         """Go on after the loss of etcd's majority, or from an etcd that went back; see ``Recovery``."""
         if self._seat.mastership is not None:
-            raise WrongState(f"n{self._node} is master already")
+            raise WrongState(f"n{self._node} is master already; there is nothing to recover")
         # Nobody competes while etcd is put right.
         self._ready = False
         try:

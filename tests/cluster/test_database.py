@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import psycopg
@@ -154,11 +155,13 @@ def test_a_taken_port_is_named(with_database: Cluster) -> None:
     """db_start on a port that somebody holds says so, and the database is in setup again."""
     run = with_database.run
     run("st_volume_create", name="Taken", type="data", disk="disk1", size="64 MiB", nodes=[11], redundancy=1)
-    run("db_create", db_name="taken", version="18", data_volume_name="Taken", mem_size="256 MiB", nodes=[11],
-        num_active_nodes=1, port=20003)  # fmt: skip
-    answer = with_database.try_run("db_start", db_name="taken")
+    with socket.create_server((with_database.addresses[11], 0)) as holder:
+        port = holder.getsockname()[1]
+        run("db_create", db_name="taken", version="18", data_volume_name="Taken", mem_size="256 MiB", nodes=[11],
+            num_active_nodes=1, port=port)  # fmt: skip
+        answer = with_database.try_run("db_start", db_name="taken")
     assert answer["result_code"] != 0
-    assert "20003" in answer["result_desc"]
+    assert str(port) in answer["result_desc"]
     assert run("db_state", db_name="taken") == "setup"
     run("db_delete", db_name="taken")
     run("st_volume_delete", vname="Taken")

@@ -170,7 +170,10 @@ def _held_backup(place: Cluster) -> Iterator[None]:
     place.run("db_backup_start", db_name="exa_db", backup_volume_name="ArchiveVolume1", level=0)
     (state,) = place.home.glob("*/n*/metadata/backups/exa_db/worker")
     worker = psutil.Process(int(state.read_text()))
-    (program,) = until(worker.children, "the worker runs pg_basebackup")
+    # Stopped before it is that program, it would stop the worker, too, which waits for it to be one.
+    (program,) = until(
+        lambda: [child for child in worker.children() if child.name() == "pg_basebackup"], "pg_basebackup runs"
+    )
     program.suspend()
     yield
 

@@ -130,6 +130,7 @@ def accepts(made: Cluster, node: int) -> bool:
     return bool(made.try_run("group_create", node, groupname=f"g{number}", groupid=number)["result_code"] == 0)
 
 
+@long
 def test_a_node_of_another_version_does_not_lead(in_etcd: Cluster) -> None:
     """Though it is the next in order when the master's node dies; what is missed is named, and not to be suspended."""
     made = in_etcd

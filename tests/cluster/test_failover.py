@@ -27,7 +27,7 @@ from tests.cluster.mayhem import (
     primary,
 )
 from tests.seeds import seeds
-from tests.torture import TORTURE
+from tests.torture import TORTURE, long
 
 SECONDS = 600 if TORTURE else 8
 SEEDS = seeds([1], 1 if TORTURE else 0)
@@ -136,6 +136,7 @@ def listens(address: str, port: int) -> bool:
         return probe.connect_ex((address, port)) == 0
 
 
+@long
 def test_anything_is_lost_at_random(running: Cluster) -> None:
     """No acknowledged row is lost, never two nodes take writes, EXAConf is the same everywhere at the end."""
     until(lambda: whole(running), "the cluster is whole")

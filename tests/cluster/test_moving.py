@@ -13,7 +13,7 @@ from tests.cluster.harness import Cluster, until
 from tests.cluster.mayhem import kill_node
 from tests.cluster.saving import Saved
 from tests.services.backup.holding import held
-from tests.torture import TORTURE
+from tests.torture import TORTURE, long
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def rows(moved: Saved, node: int) -> int:
         return -1
 
 
+@long
 def test_the_volume_follows_a_dead_node(moved: Saved) -> None:
     """The reserve node takes its place, its segment is made there after the delay; what returns gives its own up."""
     kill_node(moved.cluster, 12)

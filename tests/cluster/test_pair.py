@@ -14,7 +14,7 @@ from tests.cluster import saving
 from tests.cluster.harness import SYS_PASSWORD, Cluster, cluster, until
 from tests.cluster.mayhem import comes_back_removed, kill_node
 from tests.cluster.saving import Saved
-from tests.torture import TORTURE
+from tests.torture import TORTURE, long
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def _takes_writes(pair: Saved, node: int) -> bool:
     return False
 
 
+@long
 def test_one_of_two_nodes_is_lost(pair: Saved) -> None:
     """Without the standby the primary goes on by itself; without the master the survivor waits for a take-over."""
     kill_node(pair.cluster, 12)

@@ -9,6 +9,7 @@ from tests.cluster.documented import blocks, follow, with_places
 from tests.cluster.harness import SYS_PASSWORD, Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, kill_node
 from tests.cluster.test_joining import join
+from tests.torture import long
 
 
 def nodes_of(made: Cluster) -> dict[str, list[str]]:
@@ -46,6 +47,7 @@ def is_done(made: Cluster, words: list[str], reason: str) -> bool:
     return done.returncode == 0
 
 
+@long
 @pytest.mark.timeout(400)
 def test_a_fourth_node_takes_over_and_leaves() -> None:
     """No acknowledged row is lost on the way, and the cluster is as before: the procedures of docs/operations.md.

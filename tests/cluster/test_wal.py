@@ -12,6 +12,7 @@ from tests.cluster import saving
 from tests.cluster.harness import Cluster, until
 from tests.cluster.mayhem import kill_node
 from tests.cluster.saving import Saved
+from tests.torture import long
 
 DATABASE = "logged"
 PORT = 9863
@@ -51,6 +52,7 @@ def restored(cluster: Saved, backup: str, time: str) -> bool:
     return bool(answer["result_name"] == "OK")
 
 
+@long
 def test_points_in_time_on_both_sides_of_a_failover(logged: Saved) -> None:
     """The primary's node dies with all its processes: rows from before and from after are reached by restore_time."""
     backup = logged.take(0)

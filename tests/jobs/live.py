@@ -14,7 +14,9 @@ from confd.model.states import NodeState
 from confd.services.database.record import Wanted
 from confd.services.database.supervision.supervision import Supervision
 from confd.services.nodes.attendance import Attendance
+from confd.services.nodes.stores import Moving
 from confd.services.storage.devices import NewDevice, add_device
+from confd.store.choice import StoreKind
 from tests.jobs.stage import GIB, Stage, sections
 from tests.services.database.rig import NAME, Rig
 
@@ -35,6 +37,7 @@ class Live(Stage):
         self.supervision = self.services[Supervision] = rig.supervise()
         cluster: Any = rig.cluster
         self.services[Attendance] = Attendance(cluster)
+        self.services[Moving] = Moving(StoreKind.SQLITE, "", lambda *_: None)
 
     @property
     def node(self) -> int:

@@ -208,6 +208,17 @@ def test_who_was_started_anew_is_resumed(stage: Stage) -> None:
     assert len(station.submitted) == 2
 
 
+def test_who_was_started_anew_a_moment_later_does_not_wait(stage: Stage) -> None:
+    """The pause after a job is for the nodes that it was for."""
+    station: Any = Station(stage)
+    attendance = Attendance(station, lambda: 100.0)
+    for node in (12, 13):
+        stage.run("node_suspend", nid=node)
+        station.told[node, JOINED_AT] = msgspec.convert(stage.records[suspension_key(node)], Suspension).revision
+        attendance.look()
+    assert [given["nid"] for given in station.submitted] == [[12], [13]]
+
+
 def test_who_was_started_anew_while_it_was_being_suspended_stays_suspended(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

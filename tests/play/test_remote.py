@@ -93,6 +93,7 @@ def control() -> Iterator[Control]:
         shutil.rmtree(place)
 
 
+@long
 def test_life_of_a_play_on_two_machines(control: Control) -> None:
     """It is made, looked at, entered, stopped, started and deleted like one on this machine."""
     said = control.play()

@@ -34,7 +34,7 @@ class Attendance:
         self._changed = threading.Condition()
         self._closed = False
         self._resuming: Submission | None = None
-        self._rest = float("-inf")
+        self._rest: dict[int, float] = {}
         self._thread = threading.Thread(target=self._run, name="attendance", daemon=True)
 
     def start(self) -> None:
@@ -103,12 +103,15 @@ class Attendance:
                 log.warning("instances_not_stopped", node=node.id, error=error.message)
 
     def _resume(self, nodes: list[int]) -> None:
-        if not nodes or self._clock() < self._rest or (self._resuming and not self._resuming.outcome.done()):
+        now = self._clock()
+        # One that the last job did not bring back waits; another one that returned meanwhile does not.
+        nodes = [node for node in nodes if now >= self._rest.get(node, now)]
+        if not nodes or (self._resuming and not self._resuming.outcome.done()):
             return
         if not quorum_of(self._cluster.node_states()).held:
             # It would be refused; the nodes wait.
             return
-        self._rest = self._clock() + _AGAIN
+        self._rest |= dict.fromkeys(nodes, now + _AGAIN)
         try:
             self._resuming = self._cluster.submit("node_resume", {"nid": nodes})
             log.info("nodes_started_anew", nodes=nodes, job_id=self._resuming.job_id)

@@ -20,6 +20,7 @@ from confd.services.database.record import Quorum, Wanted
 from confd.services.database.scram import make_verifier
 from tests.services.database.rig import NAME, PASSWORD, Rig
 from tests.services.database.waiting import until
+from tests.torture import long
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
     return rig
 
 
+@long
 def test_at_the_quota_only_sys_writes(rig: Rig) -> None:
     """A full database is read-only for all but sys, also for who insists; when it is smaller again all write."""
     rig.database(volume_quota=Bytes(60 << 20))

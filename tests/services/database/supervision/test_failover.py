@@ -164,7 +164,7 @@ def test_an_administrator_answers_for_a_node(running: Rig) -> None:
     """A suspended node counts as stopped; were it alive, its commits would reach nobody and so never return."""
     running.cluster.offline.add(11)
     supervision = running.supervisions[0]
-    supervision.suspend(NAME, [11])
+    supervision.suspend(NAME, [11], [11])
     until(lambda: primary(running) in (12, 13))
     until(lambda: supervision.observe(NAME).connectible)
     returned: list[object] = []
