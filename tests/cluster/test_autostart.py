@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.cluster.harness import Cluster, until
 from tests.cluster.test_database import postgres_processes
+from tests.torture import long
 
 
+@long
 def test_only_databases_with_auto_start_come_back(with_database: Cluster) -> None:
     """After c4 stop and c4 start a database runs again if it ran and starts with the cluster, else it is in setup."""
     run = with_database.run

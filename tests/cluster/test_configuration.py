@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import Cluster, cluster, free_port, until
+from tests.torture import long
 
 
 def exaconf(cluster: Cluster, *words: str, node: int = 11) -> subprocess.CompletedProcess[str]:
@@ -89,6 +90,7 @@ def test_history_and_rollback(plain: Cluster, name: str) -> None:
     plain.wait_same()
 
 
+@long
 def test_a_port_that_somebody_took_can_be_given_up() -> None:
     """A node whose port is taken says so and takes jobs by its socket; with another port it goes on by itself."""
     with cluster("CCC_PLAY_WITH_DB=false", nodes=1) as made:

@@ -25,6 +25,7 @@ from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, comes_back_removed, kill_node
 from tests.cluster.test_mastership import Callers, agree_on, master
 from tests.servers import ETCD, etcd, require
+from tests.torture import long
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +180,7 @@ def removed_while_it_was_down(made: Cluster) -> None:
     assert master(made, alive) != "n11"
 
 
+@long
 def test_an_etcd_that_exists() -> None:
     """The nodes use it and run no members; another cluster may use the same one."""
     require(ETCD)

@@ -152,6 +152,7 @@ def test_a_node_of_another_version_does_not_lead(in_etcd: Cluster) -> None:
     until(lambda: masters(made) == [third], "it leads on")
 
 
+@long
 @pytest.mark.timeout(300)
 def test_a_survivor_goes_on_alone_and_the_others_follow_when_they_return(in_etcd: Cluster) -> None:
     """As written in docs/operations.md: nothing that was acknowledged is missing; who is missed is named."""

@@ -17,6 +17,7 @@ from tests.cluster.documented import Block, blocks, with_places
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.test_joining import join
 from tests.servers import ETCD, Etcd, etcd, require
+from tests.torture import long
 
 USER, PASSWORD, CA_FILE, PASSWORD_FILE = "openconfd", "sesam", "etc/ssl/etcd-ca.crt", "etc/ssl/etcd-password"
 
@@ -85,6 +86,7 @@ def restore_old_backup(made: Cluster, server: Etcd) -> None:
     made.run("group_create", node=11, groupname="after_backup", groupid=6103)
 
 
+@long
 @pytest.mark.timeout(300)
 def test_a_cluster_moves_to_etcd_and_back(tmp_path: Path) -> None:
     """With its history, on every node, also one that was away; what goes wrong before the switch changes nothing."""

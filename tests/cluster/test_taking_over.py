@@ -45,6 +45,7 @@ def terms(running: Cluster, node: int) -> dict[int, str]:
     return dict(told)
 
 
+@long
 def test_one_after_the_other() -> None:
     """Each took over when the other was dead: the later order counts, the earlier master follows when it returns."""
     with cluster("CCC_PLAY_WITH_DB=false") as made:

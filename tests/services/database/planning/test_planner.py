@@ -643,7 +643,7 @@ class Database(RuleBasedStateMachine):
 
 
 TestDatabase = Database.TestCase
-TestDatabase.settings = settings(max_examples=1_000 if TORTURE else 60, stateful_step_count=40, deadline=None)
+TestDatabase.settings = settings(max_examples=1_000 if TORTURE else 40, stateful_step_count=40, deadline=None)
 
 
 def story(seed: int, steps: int) -> None:
