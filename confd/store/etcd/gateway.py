@@ -35,6 +35,8 @@ CALL_SECONDS: Final = 5.0
 _CONNECT_SECONDS: Final = 1.0
 _PATIENT_SECONDS: Final = 1.2
 _ROUND_PAUSE: Final = 0.05
+_LOGINS: Final = 5
+"""How often a call logs in anew: a token that was given before a change of password and used after it is stale too."""
 _BROKEN: Final = (OSError, http.client.HTTPException)
 
 _encode = msgspec.json.Encoder().encode
@@ -97,15 +99,15 @@ class Gateway:
         :raises EtcdError: see there for what each one says about the outcome.
         """
         deadline = self._clock() + timeout
-        renewed = False
+        logins = 0
         while True:
             token = self._current_token(deadline)
             try:
                 return self._try_endpoints(path, body, changes, deadline, token, at)
             except _StaleToken as stale:
-                if renewed or self.access.user is None:
+                if logins == _LOGINS or self.access.user is None:
                     raise stale.error from None
-                renewed = True
+                logins += 1
                 self._forget_token(token)
 
     @contextlib.contextmanager
