@@ -40,6 +40,8 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
 
     Nodes are made by ``c4 host play``; it also starts their daemons.
     """
+    # What is imported stays: looking through it again and again would take a tenth of the start.
+    gc.disable()
     # structlog would load rich to colour a terminal; the daemon writes a file.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
@@ -111,6 +113,7 @@ async def _run(daemon: Callable[[], Daemon], root: Path, write_pid: object) -> i
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
     status: int = await node.run()
     if node.farewell:
         print(f"confd: {node.farewell}", file=sys.stderr)
