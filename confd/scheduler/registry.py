@@ -75,7 +75,7 @@ class Job(msgspec.Struct, frozen=True):
     parameters: dict[str, Parameter]
     substitutes: tuple[Substitute, ...]
     allow: Allow
-    examples: tuple[Values, ...]
+    example_lines: tuple[str, ...]
     group: str
     own: bool
     lockless: bool
@@ -88,6 +88,12 @@ class Job(msgspec.Struct, frozen=True):
     waits: bool = False
     answers_secret: bool = False
     refuses: Refusal | None = None
+
+    @property
+    def examples(self) -> tuple[Values, ...]:
+        """Parameters of calls, as the docstring shows them in YAML."""
+        # Read when somebody asks: a daemon that starts would spend a tenth of its time on it.
+        return tuple(yaml.safe_load(line) for line in self.example_lines)
 
     @property
     def substitute_table(self) -> dict[str, list[str]]:
@@ -239,7 +245,8 @@ def _declare(
     lockless: bool,
 ) -> Job:
     text = _Docstring(inspect.getdoc(function) or "")
-    parameters = _parameters(function, text.parameters)
+    hints = get_type_hints(function, include_extras=True)
+    parameters = _parameters(function, text.parameters, hints)
     aliases = {alias: name for name, known in parameters.items() for alias in known.aliases}
     # A group that outgrows its module goes on in another: database, database_settings.
     group = function.__module__.rpartition(".")[2].partition("_")[0]
@@ -247,12 +254,13 @@ def _declare(
         function.__name__, intent, text.summary, text.description, parameters, substitutes, allow,
         tuple(text.examples), group, own, lockless, function, rules, owner,
         frozenset(name for name, parameter in parameters.items() if parameter.secret), aliases,
-        answers_secret=get_type_hints(function).get("return") is Secret,
+        answers_secret=hints.get("return") is Secret,
     )  # fmt: skip
 
 
-def _parameters(function: Callable[..., Any], described: Mapping[str, str]) -> dict[str, Parameter]:
-    hints = get_type_hints(function, include_extras=True)
+def _parameters(
+    function: Callable[..., Any], described: Mapping[str, str], hints: Mapping[str, Any]
+) -> dict[str, Parameter]:
     names = list(inspect.signature(function).parameters.values())[1:]
     found: dict[str, Parameter] = {}
     for argument in names:
@@ -272,7 +280,7 @@ class _Docstring:
     def __init__(self, text: str) -> None:
         self.summary, _, rest = text.partition("\n")
         self.parameters: dict[str, str] = {}
-        self.examples: list[Values] = []
+        self.examples: list[str] = []
         body: list[str] = []
         sink: Callable[[str], None] = body.append
         for line in rest.splitlines():
@@ -294,4 +302,4 @@ class _Docstring:
 
     def _example(self, line: str) -> None:
         if line.strip():
-            self.examples.append(yaml.safe_load(line.strip()))
+            self.examples.append(line.strip())
