@@ -108,6 +108,8 @@ class Candidacy:
 
     async def begin(self) -> None:
         """Be a candidate as soon as etcd answers."""
+        # Who led when its daemon ended has to win again.
+        self._follower.resign()
         works = (self._enter(), self._follow_events(), self._trim(), self._watch_followers())
         self._tasks = [self._loop.create_task(work) for work in works]
 

@@ -196,6 +196,7 @@ class Daemon:
         """Be master no longer; fine when this node is not."""
         leaving, self._mastership = self._mastership, None
         if leaving is not None:
+            self._follower.resign()
             await leaving.close()
 
     def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:

@@ -61,6 +61,7 @@ class Follower:
         self._first: int | None = None
         self._joined = asyncio.Event()
         self._superseded: Callable[[], None] = lambda: None
+        self._resigned = False
         self._tail = Tail(store)
         replica.watch(self._on_written)
 
@@ -93,8 +94,12 @@ class Follower:
 
     def lead(self, node: int, term: int) -> None:
         """Note that this node itself is master."""
-        self.master = MasterSeen(node, term, time.monotonic())
+        self.master, self._resigned = MasterSeen(node, term, time.monotonic()), False
         self._joined.set()
+
+    def resign(self) -> None:
+        """Note that this node does not lead, though it was the last one that did."""
+        self._resigned = True
 
     def silence(self) -> float:
         """Return for how many seconds no master was heard; since this daemon has not, what its journal says."""
@@ -214,7 +219,7 @@ class Follower:
         """Say how far the journal goes here, and who leads; asked by a node that may take over."""
         head = self._store.head()
         master = self.master
-        leads = master.node == self._host.node
+        leads = master.node == self._host.node and not self._resigned
         return {"last": head.term, "n": head.n, "term": master.term, "master": master.node, "leads": leads}
 
     async def _records(self, body: dict[str, Any]) -> dict[str, Any]:
