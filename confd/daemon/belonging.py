@@ -140,7 +140,9 @@ def check_not_forgotten(files: NodeFiles, node: int) -> None:
 
     :raises WrongState: says what to do.
     """
-    if files.removed.exists() and not files.data_key.exists():
+    begun = not (files.key.exists() and files.data_key.exists())
+    if files.removed.exists() and begun:
+        forget_secrets(files)
         why = files.removed.read_text()
         log.critical("removed", node=node, why=why, action=_ACTION)
         raise WrongState(farewell(node, why))
@@ -162,14 +164,15 @@ def forget_secrets(files: NodeFiles) -> None:
 
 
 def secrets_of(files: NodeFiles) -> list[Path]:
-    """Return the files below a node's root that let it pass for a member; the data key is the last one.
+    """Return the files below a node's root that let it pass for a member, in the order in which they go.
 
-    Without it the others are known to be gone, too.
+    Without the first one no daemon starts, so whatever kills this one, the next try goes on; without the last one the
+    others are known to be gone, too.
     """
     access = load_choice(files.root).etcd or EtcdAccess(endpoints=())
     named = [Path(name) for name in (access.password_file, access.key) if name is not None and ".." not in name]
     own = [path for path in named if path.is_relative_to(files.root)]
-    return [*own, files.root / "etc/ssl/ssl.key", files.key, files.data_key]
+    return [files.key, *own, files.root / "etc/ssl/ssl.key", files.data_key]
 
 
 def is_retired(record: Any, uuid: str) -> bool:

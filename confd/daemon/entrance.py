@@ -49,7 +49,7 @@ class Entrance:
     async def _try(self, conf: Conf) -> str:
         try:
             tls = api_tls(conf, self._host)
-        except (OSError, ConfDError) as error:
+        except (OSError, ValueError, ConfDError) as error:
             return (
                 f"[SSL] Cert {conf.ssl.cert}, CertKey {conf.ssl.cert_key} or CertAuth {conf.ssl.cert_auth} cannot be "
                 f"used: {error}; put the files right on {self._host.name}, or name others in EXAConf (exaconf commit)"

@@ -84,9 +84,9 @@ class Ssl(Section, frozen=True):
 
     kind: ClassVar[str] = "SSL"
 
-    cert: Annotated[str, Key("Cert")] = "/exa/etc/ssl/ssl.crt"
-    cert_key: Annotated[str, Key("CertKey")] = "/exa/etc/ssl/ssl.key"
-    cert_auth: Annotated[str, Key("CertAuth")] = "/exa/etc/ssl/ssl.ca"
+    cert: Annotated[str, Key("Cert", check=values.check_file)] = "/exa/etc/ssl/ssl.crt"
+    cert_key: Annotated[str, Key("CertKey", check=values.check_file)] = "/exa/etc/ssl/ssl.key"
+    cert_auth: Annotated[str, Key("CertAuth", check=values.check_file)] = "/exa/etc/ssl/ssl.ca"
     cert_verify: Annotated[CertVerify, Key("CertVerify")] = CertVerify.NONE
     cert_domain_name: Annotated[str, Key("CertDomainName")] = ""
 

@@ -77,6 +77,12 @@ def check_permissions(text: str) -> None:
         raise InvalidParameter(f"{text!r} are no permissions: give rwx for the owner, or rwxrwxrwx for all three")
 
 
+def check_file(path: str) -> None:
+    """Check the path of a file."""
+    if not path.startswith("/") or not path.isprintable():
+        raise InvalidParameter(f"{path!r} cannot be the path of a file; give one such as /exa/etc/ssl/ssl.crt")
+
+
 def check_positive_size(size: str | int) -> None:
     """Check a size that cannot be nothing."""
     if parse_size(size, require_unit=isinstance(size, str) and not size.isdigit()) <= 0:

@@ -110,7 +110,11 @@ def test_the_keys_go(tmp_path: Path) -> None:
         files.removed.unlink(missing_ok=True)
         check_not_forgotten(files, 11)
         forget_secrets(files)
-        forget_secrets(files)
+        # Killed before it had deleted more than the first one: the next daemon goes on, and does not start.
+        for path in secret[1:]:
+            write_private(path, b"key")
+        with pytest.raises(WrongState, match="n11 was removed"):
+            check_not_forgotten(files, 11)
         assert [path for path in secret if path.exists()] == []
         assert files.certificate.exists()
         with pytest.raises(WrongState, match=r"n11 was removed \(it was told to leave\).*c4 rm -t PLAY.NODE"):

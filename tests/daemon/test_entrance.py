@@ -14,7 +14,7 @@ from confd.api.server import ApiServer
 from confd.cluster.certificates import new_self_signed
 from confd.cluster.host import Host
 from confd.daemon.entrance import Entrance
-from confd.exaconf import Conf, Global
+from confd.exaconf import Conf, Global, Ssl
 
 ADDRESS = "127.0.0.1"
 
@@ -32,12 +32,17 @@ def test_it_opens_once_certificate_and_port_are_there(tmp_path: Path) -> None:
             now = {"conf": Conf(1, {global_.key: global_})}
             api = ApiServer(nobody, nobody)
             entrance = Entrance(api, Host(11, ADDRESS, tmp_path, tmp_path, None, (), lambda: now["conf"]))
+            # What an earlier version took in, or a default with a file that is not there.
+            odd = Ssl(cert="/exa/a\0b")
+            now["conf"] = Conf(1, {global_.key: global_, odd.key: odd})
             opening = asyncio.create_task(entrance.open())
+            await told(entrance, "[SSL] Cert /exa/a\0b, ")
+            now["conf"] = Conf(2, {global_.key: global_})
             await told(entrance, "[SSL] Cert /exa/etc/ssl/ssl.crt, ")
             certify(tmp_path / "etc/ssl")
             await told(entrance, f"XMLRPCPort: port {taken} on {ADDRESS} is taken by process {os.getpid()} (")
             moved = msgspec.structs.replace(global_, xmlrpc_port=port)
-            now["conf"] = Conf(2, {moved.key: moved})
+            now["conf"] = Conf(3, {moved.key: moved})
             assert entrance.trouble == "", "what was tried before says nothing of this port"
             await opening
             assert entrance.trouble == ""

@@ -18,7 +18,7 @@ from confd.services.etcd.access import with_client
 from confd.services.etcd.binary import find_binary
 from confd.services.etcd.layout import Add, Member, Remove, next_step
 from confd.services.etcd.minder import server_at
-from confd.services.etcd.passwords import give_passwords, passwords
+from confd.services.etcd.passwords import give_passwords, passwords, passwords_mark
 from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
 from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
@@ -106,7 +106,7 @@ class EtcdMembers:
         self._cluster = cluster
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="etcd-members", daemon=True)
-        self._told: dict[int, tuple[str, ...]] = {}
+        self._told: dict[int, tuple[tuple[str, ...], str]] = {}
         self._cleared: set[int] = set()
 
     def start(self) -> None:
@@ -176,14 +176,16 @@ class EtcdMembers:
     def _tell(self, rows: list[MemberRow], states: dict[int, NodeState], port: int) -> None:
         """Tell nodes what they need to reach etcd: each that comes, and all when it changes."""
         endpoints = tuple(sorted(url for row in rows for url in row.clients))
+        # A node may miss a renewal, and be back before anybody saw that it was away.
+        mark = self._call(passwords_mark.on(self._cluster.node))
         for node, state in states.items():
             if state is not NodeState.ONLINE:
                 self._told.pop(node, None)
-            elif self._told.get(node) != endpoints:
+            elif (told := self._told.get(node)) != (endpoints, mark):
                 self._call(know_endpoints.on(node, endpoints=endpoints, port=port))
-                if node not in self._told and node != self._cluster.node:
+                if node != self._cluster.node and (told is None or told[1] != mark):
                     self._call(give_passwords.on(node, sealed=self._call(passwords.on(self._cluster.node))))
-                self._told[node] = endpoints
+                self._told[node] = endpoints, mark
 
     def _call(self, command: Any) -> Any:
         return self._cluster.call(command, _ASK_SECONDS)

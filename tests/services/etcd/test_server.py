@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,12 +19,14 @@ import pytest
 from confd.cluster.certificates import new_authority, new_member, new_nameless_client
 from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles, write_private
-from confd.exaconf import Conf
+from confd.exaconf import Conf, Node
 from confd.model.errors import NodeError, Unsupported
 from confd.model.secret import Vault
+from confd.model.states import NodeState
 from confd.services.etcd import server as module
 from confd.services.etcd.access import secure
 from confd.services.etcd.binary import find_binary
+from confd.services.etcd.members import EtcdMembers, Members
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.etcd.passwords import change_password, give_passwords, new_password, passwords
 from confd.services.etcd.plan import (
@@ -42,6 +45,7 @@ from confd.services.etcd.plan import (
     save_plan,
 )
 from confd.services.etcd.process import last_words, server_of
+from confd.services.etcd.renewing import renew_password
 from confd.services.etcd.server import EtcdServer
 from confd.store.choice import load_choice
 from confd.store.etcd.access import EtcdAccess
@@ -267,6 +271,73 @@ def test_a_password_is_changed_under_way(node: NodeFiles) -> None:
         with pytest.raises(EtcdDenied):
             former.get(b"w")
     assert answers(client)
+
+
+class Pair:
+    """The master n11 as services see it, and n12; operations run for real, each below the root of its node."""
+
+    node = 11
+
+    @property
+    def cluster(self) -> Pair:
+        """Return itself: the view of the cluster is all that is asked of a master."""
+        return self
+
+    def __init__(self, address: str, n11: NodeFiles, n12: NodeFiles) -> None:
+        nodes = [
+            Node(id=11, name="n11", private_net=f"{address}/8"),
+            Node(id=12, name="n12", private_net="127.0.0.2/8"),
+        ]
+        conf = Conf(1, {one.key: one for one in nodes})
+        self.states = dict.fromkeys((11, 12), NodeState.ONLINE)
+        self.conf = lambda: conf
+        self.hosts = {
+            one: Host(one, "", files.root, files.root / "run", None, (), self.conf)
+            for one, files in ((11, n11), (12, n12))
+        }
+
+    def node_states(self) -> dict[int, NodeState]:
+        """Return the states that the test has set."""
+        return self.states
+
+    def record(self, key: str) -> object:
+        """Say that there are members of etcd."""
+        return {"key": key}
+
+    def call(self, command: Any, timeout: float = 60.0) -> Any:
+        """Run a command where it belongs; nobody calls a node that is not there."""
+        assert self.states[command.node] is NodeState.ONLINE
+        return command.operation.result(command.operation.run(self.hosts[command.node], command.arguments))
+
+
+def test_a_node_that_nobody_saw_away(node: NodeFiles, tmp_path: Path) -> None:
+    """It was away while the password was renewed only, between two looks of the service, and gets in all the same."""
+    save_plan(node.root, plan(node))
+    server_at(node.root).look()
+    client = client_of(node)
+    until(lambda: answers(client))
+    secure(client, "secret")
+    write_private(node.data_key, Vault.new_key())
+    other = NodeFiles(tmp_path / "n12")
+    write_private(other.data_key, node.data_key.read_bytes())
+    write_private(other.root / PASSWORD_FILE, b"secret\n")
+    save_choice(other.root, load_choice(node.root))
+    pair: Any = Pair(plan(node).address, node, other)
+    service, members = EtcdMembers(pair), Members(binary="", port=2379, token="test")
+    service.work(members)
+    late = client_of(node, password_file=str(other.root / PASSWORD_FILE))
+    until(lambda: answers(late))
+    pair.states[12] = NodeState.OFFLINE
+    renew_password.function(pair)
+    with pytest.raises(EtcdDenied):
+        late.get(b"w")
+    pair.states[12] = NodeState.ONLINE
+    service.work(members)
+    late.put(b"k", b"v")
+    until(lambda: answers(late))
+    written = (other.root / PASSWORD_FILE).stat().st_mtime_ns
+    service.work(members)
+    assert (other.root / PASSWORD_FILE).stat().st_mtime_ns == written
 
 
 def test_a_change_that_broke_off(node: NodeFiles, tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ _QUIET: Final = frozenset({"fatal", "panic"})
 """Levels at which the server leaves connections and statements out of its log."""
 
 
+_ON: Final = frozenset({"on", "1", "t", "tr", "tru", "true", "y", "ye", "yes"})
+"""How PostgreSQL lets one write that something is on."""
+
+
 def enforced(settings: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of auditing, which hold whatever other settings say."""
     quiet = settings.get(_LEVEL, "").lower() in _QUIET
@@ -25,8 +29,13 @@ def check_auditing(settings: Mapping[str, str]) -> None:
     :raises InvalidParameter: names the first one.
     """
     for name, value in enforced(settings).items():
-        if settings.get(name, value).lower() != value:
+        if _meaning(settings.get(name, value)) != value:
             raise InvalidParameter(
                 f"params: {name}={settings[name]} contradicts enable_auditing, which logs every connection and every "
                 "statement; leave it out, or set enable_auditing to false"
             )
+
+
+def _meaning(text: str) -> str:
+    lowered = text.strip().lower()
+    return "on" if lowered in _ON else lowered

@@ -6,6 +6,7 @@ the limit last is in its control file.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from typing import Final
@@ -18,6 +19,8 @@ DEFAULTS: Final = {
     "max_locks_per_transaction": "64",
 }
 """What PostgreSQL takes where nothing is configured; in the order of the control file."""
+
+_OCTAL: Final = re.compile(r"[+-]?0[0-7]+")
 
 _LIMITS: Final = struct.Struct("=180x5i")
 """pg_control of 15 to 18."""
@@ -36,6 +39,7 @@ def raised(settings: Mapping[str, str], needed: Mapping[str, int]) -> dict[str, 
 
 def _number(text: str) -> float:
     try:
-        return int(text, 0)
+        # As in C, a 0 in front means octal.
+        return int(text, 8 if _OCTAL.fullmatch(text.strip()) else 0)
     except ValueError:
         return float(text)

@@ -23,7 +23,10 @@ def test_limits_are_raised_where_they_are_too_low(configured: dict[str, int], ne
 
 
 def test_numbers_as_postgresql_writes_them() -> None:
-    """Hexadecimal, with an exponent, with spaces around."""
+    """Hexadecimal, octal, with an exponent, with spaces around."""
     written = {"max_connections": "0x64", "max_worker_processes": "1e1", "max_prepared_transactions": " 5 "}
     assert raised(written, {"max_connections": 100, "max_worker_processes": 10, "max_prepared_transactions": 5}) == {}
     assert raised(written, {"max_connections": 101}) == {"max_connections": "101"}
+    assert raised({"max_connections": "0100"}, {"max_connections": 64}) == {}
+    assert raised({"max_connections": "0100"}, {"max_connections": 65}) == {"max_connections": "65"}
+    assert raised({"max_connections": "0100.0"}, {"max_connections": 100}) == {}
