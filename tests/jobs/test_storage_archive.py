@@ -97,7 +97,8 @@ def test_a_volume_that_takes_a_file_is_kept(stage: Stage) -> None:
 def test_a_volume_with_wal_for_a_restore_is_kept(stage: Stage, opened: bool) -> None:
     """The backup may be on another volume: without the WAL the point in time cannot be reached, now or after a crash."""
     _create(stage, nodes=[12], num_master_nodes=1)
-    wal = WalOrder(volume="A1", prefix="DB1/wal/g/", first=1, until="2026-01-01 00:00:00")
+    volume, *further = ("W", "A1") if opened else ("A1",)
+    wal = WalOrder(volume=volume, prefix="DB1/wal/g/", first=1, until="2026-01-01 00:00:00", further=tuple(further))
     chain = (Link("DB1/id_1/level_0/node_0/backup_202601010000", 1, "", 1),)
     order = RestoreOrder(id="", volume="B", volume_id=7, level=0, database="DB1", chain=chain, wal=wal)
     record = Record(virtual=VirtualOrder(11, "g", order)) if opened else Record(restore=order, operation="restore")

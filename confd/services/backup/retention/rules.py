@@ -70,7 +70,7 @@ def used_by(records: Iterable[Record], volume: int) -> frozenset[str]:
 
 def replayed_from(record: Record, volume: str) -> RestoreOrder | None:
     """Return the restore of a database that needs archived WAL on a volume, None when there is none."""
-    return next((order for order in orders_of(record) if order.wal is not None and volume == order.wal.volume), None)
+    return next((order for order in orders_of(record) if order.wal is not None and volume in order.wal.volumes), None)
 
 
 def orders_of(record: Record) -> list[RestoreOrder]:
