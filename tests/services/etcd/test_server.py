@@ -24,6 +24,7 @@ from confd.model.secret import Vault
 from confd.services.etcd import server as module
 from confd.services.etcd.access import secure
 from confd.services.etcd.binary import find_binary
+from confd.services.etcd.founding import found_alone
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.etcd.passwords import change_password, give_passwords, new_password, passwords
 from confd.services.etcd.plan import (
@@ -316,6 +317,20 @@ def test_the_owner_of_the_only_member_gets_in_without_its_password(node: NodeFil
         write_private(path, former)
         with pytest.raises(EtcdDenied):
             client_of(node, password_file=str(path)).get(b"k")
+
+
+def test_an_etcd_that_is_begun_anew_has_a_new_password(node: NodeFiles, free_address: str) -> None:
+    """Who was removed while the survivor's daemon was down knows the one that the survivor knows."""
+    write_private(node.root / "former", b"secret\n")
+    found_alone(node.root, "n11", free_address, None)
+    minder = Minder(node.root)
+    minder.start()
+    try:
+        until(
+            lambda: answers(client_of(node)) and not answers(client_of(node, password_file=str(node.root / "former")))
+        )
+    finally:
+        minder.close()
 
 
 def access_of(files: NodeFiles, other: NodeFiles) -> EtcdAccess:
