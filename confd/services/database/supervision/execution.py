@@ -48,7 +48,7 @@ def execute(
     :param maintenance: start for sys only.
     :raises ConfDError: what the node said.
     """
-    if isinstance(action, Initialise | StartPrimary | Clone | StartStandby):
+    if isinstance(action, Initialise | StartPrimary | Clone | StartStandby | OpenVirtual):
         give_keytab(cluster, database, action.node)
     match action:
         case Initialise(node, generation, _, order) if order:
