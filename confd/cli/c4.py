@@ -103,17 +103,15 @@ def connect(
 def wait(target: str | None, play_id: str | None, name: str | None, stage: str | None, timeout: float) -> None:
     """Wait until all nodes of a play are at a stage."""
     from confd.play import listing
-    from confd.play.starting import check_troubles, wait_stage
+    from confd.play.starting import wait_stage
 
     found, _, _ = find_play(target, play_id or name)
     wanted = listing.check_stage(stage or ("d" if found.database else "c"))
 
-    def reached() -> bool:
-        short = listing.short_of(_look(found), wanted)
-        check_troubles({status.node.name: status.trouble for status in short})
-        return not short
+    def look() -> dict[str, str]:
+        return {status.node.name: status.trouble for status in listing.short_of(_look(found), wanted)}
 
-    wait_stage(reached, timeout, f"stage {wanted} of play {found.number}")
+    wait_stage(look, timeout, f"stage {wanted} of play {found.number}")
 
 
 @main.command()

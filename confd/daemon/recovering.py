@@ -26,8 +26,9 @@ from confd.services.etcd.founding import found_alone
 from confd.services.etcd.members import RECORD, Members
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.plan import load_plan
+from confd.services.etcd.regaining import regain
 from confd.store.etcd.candidate import Next
-from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.errors import EtcdDenied, EtcdError
 from confd.store.etcd.state import read_state, state_of, write
 from confd.store.etcd.store import EtcdStore
 from confd.store.protocol import Gap, StoreFailed
@@ -78,9 +79,10 @@ class Recovery:
         permission(self._root).unlink()
         known = await ask_all(self._connector, self._conf(), self._node)
         answers = [one for one in known.values() if one is not None]
-        if not await self._has_gone_back(answers, went_back):
+        alone = not await self._has_gone_back(answers, went_back)
+        if alone:
             await asyncio.to_thread(self._stand_alone)
-        await self._wait_for_etcd()
+        await self._wait_for_etcd(alone)
         await self._longest(answers)
         term = self._raised(max([self._store.leader()[0], *(one.term for one in answers)]))
         try:
@@ -122,14 +124,18 @@ class Recovery:
             return True
         raise WrongState("etcd answers, so it has its majority; there is nothing to recover")
 
-    async def _wait_for_etcd(self) -> None:
+    async def _wait_for_etcd(self, alone: bool) -> None:
+        """Wait until etcd answers; one that is on this node alone lets it in, whatever password it knows."""
         until = time.monotonic() + _ANSWER_SECONDS
         while True:
             try:
                 await asyncio.to_thread(self._store.authority.read_head)
                 return
             except StoreFailed as error:
-                if time.monotonic() > until:
+                if alone and isinstance(error.__cause__, EtcdDenied):
+                    alone = False
+                    await asyncio.to_thread(regain, self._root)
+                elif time.monotonic() > until:
                     raise NodeError(f"etcd does not answer: {error}; see its log on n{self._node}") from None
             await asyncio.sleep(_LOOK_SECONDS)
 

@@ -115,13 +115,14 @@ def _wal(ctx: Context, database: Database, home: int, source: _Source, restore_t
     """Find the WAL that leads from a backup to a point in time.
 
     :raises InvalidParameter: there is none that leads there; says how far it leads.
+    :raises NodeOffline: it may be on volumes that cannot be read now.
     """
     backup = source.backup
     if backup is None or backup.status is None:
         raise Unsupported("restore_time: a snapshot is restored as it is; give the id of a backup")
     writer = ctx.committed.databases.get(backup.database)
     archives = [one.wal_archive_volume for one in (writer, database) if one is not None]
-    # The database may have archived elsewhere then.
+    # The database may have archived elsewhere then, or for a part of the time.
     others = [volume.name for volume in archive_volumes(ctx.committed)]
     volumes = dict.fromkeys((*archives, backup.volume_name, *others))
     found = ask(
@@ -135,7 +136,8 @@ def _wal(ctx: Context, database: Database, home: int, source: _Source, restore_t
     wanted = read_time(restore_time)
     check_reached(wanted, backup.status.ended, found)
     prefix = directory(backup.database, backup.status.generation)
-    return WalOrder(volume=found.volume, prefix=prefix, first=found.first, until=show_time(wanted))
+    volume, *further = found.volumes
+    return WalOrder(volume=volume, prefix=prefix, first=found.first, until=show_time(wanted), further=tuple(further))
 
 
 def _open(ctx: Context, database: str, virtual: VirtualOrder, expires: float | None) -> None:

@@ -17,7 +17,7 @@ from confd.services.archive.layout import is_archive, layout_of
 from confd.services.archive.repair import written_paths
 from confd.services.archive.report import report_of, total_used
 from confd.services.archive.upkeep import Upkeep
-from confd.services.backup.retention.rules import used_by
+from confd.services.backup.retention.rules import replayed_from, used_by
 from confd.services.database.planning.seats import behind, seats, with_guests
 from confd.services.database.record import PREFIX, Record, Wanted, restoring
 from confd.services.database.supervision.supervision import Supervision
@@ -160,10 +160,17 @@ def check_not_written(ctx: Context, volume: Volume) -> None:
     if not is_archive(volume) or volume.id is None:
         return
     for key, stored in ctx.records(PREFIX).items():
-        if paths := sorted(used_by([msgspec.convert(stored, Record)], volume.id)):
+        record, name = msgspec.convert(stored, Record), key.removeprefix(PREFIX)
+        if paths := sorted(used_by([record], volume.id)):
             raise InUse(
-                f"volume {volume.name!r} is used by database {key.removeprefix(PREFIX)} ({paths[0]}): a backup or "
-                "restore runs, or a backup is open; wait for its end or abort it (db_info)"
+                f"volume {volume.name!r} is used by database {name} ({paths[0]}): a backup or restore runs, or a "
+                "backup is open; wait for its end or abort it (db_info)"
+            )
+        if (order := replayed_from(record, volume.name)) is not None and order.wal is not None:
+            raise InUse(
+                f"volume {volume.name!r} has WAL for a restore of database {name}, of {order.path} to "
+                f"{order.wal.until} UTC, which runs or is open; wait for its end, abort it (db_backup_abort), or "
+                "close it (db_stop)"
             )
     states = ctx.cluster.node_states()
     layout = layout_of(ctx.committed, volume.name)

@@ -18,6 +18,8 @@ from confd.services.backup.running import read
 from confd.services.backup.snapshots.operations import list_snapshots
 from confd.services.backup.snapshots.snapshot import Snapshot, parse_snapshot_id, require_snapshot_volume
 from confd.services.backup.targets import archive_volume, archive_volumes
+from confd.services.wal.keeping import Log
+from confd.services.wal.pruning import find_logs
 
 
 def node_for(ctx: Context, volume: Volume) -> int:
@@ -60,6 +62,24 @@ def warn_of_backups(ctx: Context, volume: Volume) -> None:
     hidden = sorted({one.database for one in found.all if found.away(one)})
     if hidden:
         ctx.warn(f"backups of {', '.join(hidden)} on volume {volume.name} could not be read now; they go as well")
+
+
+def warn_of_wal(ctx: Context, volume: Volume) -> None:
+    """Tell whose archived WAL goes with an archive volume, as far as it can be read, and whose still waits for it."""
+    if not is_archive(volume) or volume.id is None:
+        return
+    try:
+        logs: list[Log] = ask(ctx, find_logs.on(node_for(ctx, volume), volume=volume.name))
+    except ConfDError:
+        # That it cannot be read is told of its backups.
+        logs = []
+    reports = [ctx.cluster.status(node, "wal") or {} for node in ctx.committed.nodes]
+    waiting = {name for told in reports for name, one in told.items() if one.get("volume") == volume.name}
+    if names_of := sorted({log.database for log in logs} | waiting):
+        ctx.warn(
+            f"archived WAL goes with volume {volume.name}, of databases: {', '.join(names_of)}; points in time that it "
+            "leads to cannot be restored any more"
+        )
 
 
 def readable(ctx: Context, database: str | None = None) -> Iterator[tuple[Volume, Backups]]:

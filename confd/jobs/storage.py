@@ -9,7 +9,7 @@ import msgspec
 from confd.exaconf import Volume, VolumeType, key_of
 from confd.jobs import locks
 from confd.jobs.observing import check_not_written, free_devices, observe
-from confd.jobs.shelves import warn_of_backups
+from confd.jobs.shelves import warn_of_backups, warn_of_wal
 from confd.jobs.types import (
     BlockSize,
     Count,
@@ -198,8 +198,8 @@ def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeAlias |
     """Delete a volume with all it holds and free its space.
 
     Only its owner, root and members of exaadm may do so. A volume that something uses is kept; backups go with an
-    archive volume, and a warning names the databases that could have been restored from them (dry_run shows it before).
-
+    archive volume, and a warning names the databases that could have been restored from them (dry_run shows it before);
+    archived WAL goes as well, and is told of in the same way.
 
     Examples:
     {vname: DataVolume1}
@@ -211,6 +211,7 @@ def st_volume_delete(ctx: Context, vid: VolumeId | None, *, vname: VolumeAlias |
     check_unused(ctx.committed, volume)
     check_not_written(ctx, volume)
     warn_of_backups(ctx, volume)
+    warn_of_wal(ctx, volume)
     ctx.conf.delete(key_of(Volume, volume.name))
     if volume.id is None:
         return

@@ -117,9 +117,9 @@ class _Joining:
             if child.poll() is not None:
                 words = processes.last_words(self._node)
                 raise NodeOffline(f"the daemon of {self._node.name} ended; it last said\n{words}")
-            if why := trouble(self._node.socket):
-                raise NodeError(f"{self._node.name} runs, but serves no clients: {why}")
             if time.monotonic() > begun + _PATIENCE:
+                if why := trouble(self._node.socket):
+                    raise NodeError(f"{self._node.name} runs, but serves no clients: {why}")
                 words = processes.last_words(self._node)
                 raise TimedOut(
                     f"the cluster did not get to {self._node.name} at {self._node.address}:{self._token.port} within "

@@ -52,8 +52,8 @@ def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
 
     :param only: the node to start and wait for, instead of all.
     :raises WrongState: that node was removed.
-    :raises NodeError: a daemon died, with its last words; or it cannot serve clients, with the reason.
-    :raises TimedOut: a node does not get ready.
+    :raises NodeError: a daemon died, with its last words.
+    :raises TimedOut: a node does not get ready, or cannot serve clients; with the reason.
     :raises InUse: somebody took a port meanwhile.
     """
     with home.alone(play.directory):
@@ -146,26 +146,29 @@ def run_here(play: Play) -> RunJob:
     return lambda job, params: run_job(first.socket, job, params)
 
 
-def check_troubles(known: Mapping[str, str]) -> None:
-    """Refuse to wait on for nodes that all say why they do not serve clients: that ends only when somebody acts.
+def in_the_way(known: Mapping[str, str]) -> str:
+    """Say what keeps nodes from serving clients, in lines of their own after a first one; nothing when none says so.
 
     :param known: trouble by node, empty of one that is on its way.
-    :raises NodeError: names them with the reason.
     """
-    if known and all(known.values()):
-        told = "\n".join(f"{node} runs, but serves no clients: {trouble}" for node, trouble in known.items())
-        raise NodeError(f"{told}\nit goes on as soon as that is put right")
+    told = [f"\n{node} runs, but serves no clients: {trouble}" for node, trouble in known.items() if trouble]
+    return "".join([*told, "\nit goes on as soon as that is put right"] if told else [])
 
 
-def wait_stage(reached: Callable[[], bool], seconds: float, wanted: str) -> None:
-    """Wait until something is so.
+def wait_stage(look: Callable[[], Mapping[str, str]], seconds: float, wanted: str) -> None:
+    """Wait until all nodes are at a stage.
 
-    :raises TimedOut: it did not become so.
+    What a node says is in the way may be over already, since it tries again by itself: it is told at the end only.
+
+    :param look: returns the nodes that are not there yet, with their troubles.
+    :raises TimedOut: they did not get there; says what is in the way.
     """
     until = time.monotonic() + seconds
-    while not reached():
+    while short := look():
         if time.monotonic() > until:
-            raise TimedOut(f"{wanted} was not reached within {seconds:g} s; c4 ps shows how far it is")
+            raise TimedOut(
+                f"{wanted} was not reached within {seconds:g} s; c4 ps shows how far it is{in_the_way(short)}"
+            )
         time.sleep(_LOOK)
 
 
@@ -185,11 +188,13 @@ def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]
                     f"{processes.last_words(node)}\nits log is {node.root / 'logs/logd/ConfD.log'}"
                 )
         waiting = [node for node in waiting if not is_ready(node.socket)]
-        check_troubles({node.name: trouble(node.socket) for node in waiting})
         if waiting and time.monotonic() > until:
-            words = "\n".join(f"{node.name}:\n{processes.last_words(node)}" for node in waiting)
-            late = _names([node.node for node in waiting])
-            raise TimedOut(f"{late} did not get ready within {_PATIENCE:g} s\n{words}")
+            troubles = {node.name: trouble(node.socket) for node in waiting}
+            # A node that says what is in the way has told everything.
+            silent = [node for node in waiting if not troubles[node.name]]
+            words = "".join(f"\n{node.name}:\n{processes.last_words(node)}" for node in silent)
+            late = _names(node.node for node in waiting)
+            raise TimedOut(f"{late} did not get ready within {_PATIENCE:g} s{in_the_way(troubles)}{words}")
         if waiting:
             time.sleep(_LOOK)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,16 +99,17 @@ def test_a_port_that_somebody_took_can_be_given_up() -> None:
         assert made.confd_client("general_settings", f"changes: {{Global: {{XMLRPCPort: {port}}}}}").returncode == 0
         with socket.create_server((made.addresses[11], port)):
             made.c4("stop", "-t", "1")
-            said = made.c4("start", "-t", "1", check=False)
             holder = f"XMLRPCPort: port {port} on {made.addresses[11]} is taken by process {os.getpid()} ("
-            assert f"n11 runs, but serves no clients: [Global] {holder}" in said
-            assert "n11 of play 1 were left running" in said
-            assert holder in made.c4("wait", "-t", "1", check=False)
-            assert f"n11 serves no clients: [Global] {holder}" in made.c4("ps")
-            assert holder in " ".join(made.confd_client("node_info", "nid: 11").stdout.split())
-            done = made.confd_client("general_settings", "changes: {Global: {XMLRPCPort: 20003}}")
-            assert done.returncode == 0, done.stdout + done.stderr
-            made.c4("wait", "-t", "1")
+            with ThreadPoolExecutor(1) as pool:
+                starting = pool.submit(made.c4, "start", "-t", "1", check=False)
+                until(lambda: f"n11 serves no clients: [Global] {holder}" in made.c4("ps"), "the port is missed")
+                said = made.c4("wait", "-t", "1", "--timeout", "1", check=False)
+                assert f"n11 runs, but serves no clients: [Global] {holder}" in said
+                assert holder in " ".join(made.confd_client("node_info", "nid: 11").stdout.split())
+                assert not starting.done(), starting.result()
+                done = made.confd_client("general_settings", "changes: {Global: {XMLRPCPort: 20003}}")
+                assert done.returncode == 0, done.stdout + done.stderr
+                assert "started n11" in starting.result()
         assert made.run("settings_list", sections={"Global": ["XMLRPCPort"]}) == {"Global": {"XMLRPCPort": 20003}}
 
 

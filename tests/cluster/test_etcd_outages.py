@@ -21,6 +21,7 @@ from confd.store.etcd.access import Endpoint
 from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import other_version
+from tests.cluster.test_etcd import copied_access, shut_out
 from tests.cluster.test_joining import join
 from tests.servers import ETCD, require
 from tests.torture import long
@@ -254,3 +255,46 @@ def endpoints(made: Cluster, node: int) -> list[str]:
     choice = load_choice(made.root(node))
     assert choice.etcd is not None
     return [Endpoint.of(url).host for url in choice.etcd.endpoints]
+
+
+def answers_alone(made: Cluster, node: int) -> bool:
+    """Whether a node answers what needs no master."""
+    with contextlib.suppress(OSError):
+        return "result_stale" in made.try_run("group_list", node)
+    return False
+
+
+@long
+@pytest.mark.timeout(300)
+def test_a_survivor_that_knows_an_old_password_only(in_etcd: Cluster) -> None:
+    """Its daemon was down when a node was removed, and all who know the new password are lost.
+
+    Its own member of etcd has what was acknowledged meanwhile: it lets the survivor in, and nobody who was removed.
+    """
+    made = in_etcd
+    node = join(made, 15)
+    (master,) = until(lambda: masters(made), "one master")
+    survivor, leaving = [one for one in made.addresses if one not in (master, node)]
+    until(lambda: runs_member(made, survivor), "the survivor has a member")
+    made.kill(survivor)
+    until(lambda: made.run("node_state", master)[str(survivor)] == "offline", "the survivor is missed")
+    with copied_access(made, leaving) as access:
+        made.run("node_remove", master, nid=leaving, force=True)
+        made.run("group_create", master, groupname="unheard", groupid=6060)
+        for lost in made.addresses.keys() - {survivor}:
+            kill_everything(made, lost)
+        # It is ready only when there is a master, so who starts it waits.
+        starting = threading.Thread(target=made.c4, args=("start", "-t", f"1.{survivor}"), kwargs={"check": False})
+        starting.start()
+        until(lambda: answers_alone(made, survivor), "the survivor takes orders")
+        told = made.c4("store", "recover", "-t", f"1.{survivor}", "--yes-others-are-down")
+        starting.join()
+        assert f"n{master}" in told
+        assert "unheard" in made.run("group_list", node=survivor)
+        assert shut_out(access)
+    made.run("node_suspend", survivor, nid=[one for one in made.addresses if one not in (survivor, leaving)])
+    del made.addresses[leaving]
+    made.start()
+    wait_whole(made, survivor)
+    made.run("group_create", node=master, groupname="let-in", groupid=6061)
+    made.wait_same()

@@ -60,6 +60,25 @@ def test_wal_on_a_volume_that_was_changed(live: Live) -> None:
     assert live.rig.sql(11, "SELECT i FROM t") == [(1,)]
 
 
+def test_archiving_that_moved_to_another_volume(live: Live) -> None:
+    """What each volume has of the WAL leads together to times before and after each change."""
+    backup, times = take(live, "A"), []
+    live.rig.sql(11, "CREATE TABLE t (i int)")
+    for number, volume in enumerate(("B", "A", "")):
+        live.rig.sql(11, f"INSERT INTO t VALUES ({number})")
+        times.append(moment(live))
+        live.rig.sql(11, "INSERT INTO t VALUES (99)")
+        live.rig.sql(11, "DELETE FROM t WHERE i = 99")
+        live.supervision.want(NAME, Wanted.STOPPED)
+        WalArchive(live.rig.cluster).work()
+        live.run("db_configure", db_name=NAME, wal_archive_volume=volume)
+        live.supervision.want(NAME, Wanted.RUNNING)
+    for number in (2, 1):
+        live.supervision.want(NAME, Wanted.STOPPED)
+        live.run("db_restore", db_name=NAME, backup_id=backup, restore_type="blocking", restore_time=times[number])
+        assert live.rig.sql(11, "SELECT i FROM t ORDER BY i") == [(one,) for one in range(number + 1)]
+
+
 def test_virtual_access_to_a_point_in_time(live: Live) -> None:
     """What is opened for reading is the data of that time, not the one of the backup."""
     backup = take(live, "A")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from confd.model.errors import InUse
@@ -12,12 +13,21 @@ from confd.services.archive.archive import Archive
 from confd.services.archive.layout import layout_of
 from confd.services.archive.opening import open_archive
 from confd.services.archive.upkeep import Health, Upkeep
+from confd.services.backup.order import Link, RestoreOrder, VirtualOrder, WalOrder
+from confd.services.database.record import PREFIX, Record
 from tests.contract.target import content, get, put
 from tests.jobs.stage import MIB, Stage
 
 
 def _create(stage: Stage, **more: Any) -> None:
-    given = {"name": "A1", "type": "archive", "disk": "disk1", "size": "10 MiB", "nodes": [11], "redundancy": 1}
+    given: dict[str, Any] = {
+        "name": "A1",
+        "type": "archive",
+        "disk": "disk1",
+        "size": "10 MiB",
+        "nodes": [11],
+        "redundancy": 1,
+    }
     stage.run("st_volume_create", **(given | more))
 
 
@@ -81,6 +91,26 @@ def test_a_volume_that_takes_a_file_is_kept(stage: Stage) -> None:
     assert not list(stage.root.rglob("segments/*"))
     _create(stage)
     assert _archive(stage).files() == []
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_volume_with_wal_for_a_restore_is_kept(stage: Stage, opened: bool) -> None:
+    """The backup may be on another volume: without the WAL the point in time cannot be reached, now or after a crash."""
+    _create(stage, nodes=[12], num_master_nodes=1)
+    volume, *further = ("W", "A1") if opened else ("A1",)
+    wal = WalOrder(volume=volume, prefix="DB1/wal/g/", first=1, until="2026-01-01 00:00:00", further=tuple(further))
+    chain = (Link("DB1/id_1/level_0/node_0/backup_202601010000", 1, "", 1),)
+    order = RestoreOrder(id="", volume="B", volume_id=7, level=0, database="DB1", chain=chain, wal=wal)
+    record = Record(virtual=VirtualOrder(11, "g", order)) if opened else Record(restore=order, operation="restore")
+    stage.records[f"{PREFIX}QA"] = msgspec.to_builtins(record)
+    before, text = stage.conf, r"'A1' has WAL for a restore of database QA, of DB1/id_1.* to 2026-01-01 00:00:00 UTC"
+    with pytest.raises(InUse, match=text):
+        stage.run("st_volume_delete", vname="A1")
+    with pytest.raises(InUse, match=text):
+        stage.run("node_remove", nid=12, force=True)
+    assert stage.conf is before
+    stage.records[f"{PREFIX}QA"] = msgspec.to_builtins(Record())
+    stage.run("st_volume_delete", vname="A1")
 
 
 def _usage(stage: Stage) -> tuple[str, str]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from confd.model.errors import InsufficientSpace
+from confd.model.errors import InsufficientSpace, TimedOut
 from confd.play.parameters import merge
 from confd.play.settings import settle
-from confd.play.starting import DatabaseGround, make_database
+from confd.play.starting import DatabaseGround, make_database, wait_stage
 
 
 def test_a_cluster_without_its_database_is_named():
@@ -22,3 +22,18 @@ def test_a_cluster_without_its_database_is_named():
     with pytest.raises(InsufficientSpace, match=r"disk1 is full; the cluster runs without .* \(c4 rm\)"):
         make_database(settle(merge({})), "18", DatabaseGround(8 << 30, 8 << 30, 3), refuse, told.append)
     assert told == ["making volume DataVolume1, 4 GiB on each of n11, n12, n13"]
+
+
+def test_what_is_in_the_way_counts_at_the_end_only():
+    """A port that was taken may be free by now: the node tries again, and who waits for it goes on."""
+    looks = iter([{"n11": "port 20003 is taken"}, {"n11": "port 20003 is taken", "n12": ""}, {}])
+    wait_stage(lambda: next(looks), 60, "stage c of play 1")
+    with pytest.raises(TimedOut) as late:
+        wait_stage(lambda: {"n11": "port 20003 is taken", "n12": ""}, 0, "stage c of play 1")
+    assert late.value.message.splitlines() == [
+        "stage c of play 1 was not reached within 0 s; c4 ps shows how far it is",
+        "n11 runs, but serves no clients: port 20003 is taken",
+        "it goes on as soon as that is put right",
+    ]
+    with pytest.raises(TimedOut, match=r"shows how far it is$"):
+        wait_stage(lambda: {"n12": ""}, 0, "stage c of play 1")

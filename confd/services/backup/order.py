@@ -32,12 +32,21 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class WalOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Archived WAL that is replayed after a backup: from a segment on, until a time (``YYYY-MM-DD hh:mm:ss``, UTC)."""
+    """Archived WAL that is replayed after a backup: from a segment on, until a time (``YYYY-MM-DD hh:mm:ss``, UTC).
+
+    It lies on ``volume`` and, where the database changed it meanwhile, on ``further`` ones.
+    """
 
     volume: str
     prefix: str
     first: int
     until: str
+    further: tuple[str, ...] = ()
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """All volumes that it lies on; the first that has a segment gives it."""
+        return (self.volume, *self.further)
 
 
 class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True):

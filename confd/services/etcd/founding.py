@@ -19,9 +19,11 @@ from confd.services.etcd.access import secure
 from confd.services.etcd.binary import find_binary
 from confd.services.etcd.members import Members
 from confd.services.etcd.minder import server_at
+from confd.services.etcd.passwords import make_password
 from confd.services.etcd.plan import (
     Access,
     MemberPlan,
+    add_passwords,
     drop_access,
     is_own,
     keep_access,
@@ -151,6 +153,8 @@ def found_alone(root: Path, name: str, address: str, members: Members | None) ->
         initial={name: peer_url(address, members.port)},
     )  # fmt: skip
     access = msgspec.structs.replace(choice.etcd, endpoints=(plan.client_url,))
+    # A node that was removed while this one was down may know the present one.
+    add_passwords(root, [make_password()])
     # First of all: a member that this node does not know how to reach would be of no use.
     save_choice(root, msgspec.structs.replace(choice, etcd=access))
     server_at(root).join(plan)

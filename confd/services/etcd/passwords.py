@@ -23,6 +23,11 @@ from confd.services.etcd.plan import USER, add_passwords, load_passwords
 _BYTES = 24
 
 
+def make_password() -> str:
+    """Return a password that nobody guesses."""
+    return secrets.token_urlsafe(_BYTES)
+
+
 @operation("etcd.new_password")
 def new_password(host: Host) -> str:
     """Make a password; sealed, with the one that etcd takes now.
@@ -30,7 +35,7 @@ def new_password(host: Host) -> str:
     :raises NodeError: etcd does not answer.
     """
     present: str = with_client(host, lambda client: client.accepted_password())
-    return _seal(host, (secrets.token_urlsafe(_BYTES), present))
+    return _seal(host, (make_password(), present))
 
 
 @operation("etcd.passwords")

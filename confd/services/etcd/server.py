@@ -89,12 +89,19 @@ class EtcdServer:
 
         :raises NodeError: the server does not come up so, with its last words.
         """
+        self.restart("--force-new-cluster")
+
+    def restart(self, *extra: str) -> None:
+        """Start the server anew, with further words for this time.
+
+        :raises NodeError: there is none.
+        """
         with self._lock:
             plan = load_plan(self._files.root)
             if plan is None:
                 raise NodeError(f"this node runs no member of etcd: {self._files.root} has no plan of one")
             self.stop()
-            self._start(plan, ["--force-new-cluster"])
+            self._start(plan, extra)
 
     def look(self) -> bool:
         """Bring what runs in line with the plan; True when a member runs here."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -20,7 +20,7 @@ from confd.services.backup.targets import archive_volumes
 from confd.services.database.record import Record, read_record
 from confd.services.wal.keeping import Anchor, Log, last_end
 from confd.services.wal.pruning import anchors_on, delete, expendable
-from confd.services.wal.shipping import forget_gap, ship
+from confd.services.wal.shipping import discard, forget_gap, ship
 
 _log = structlog.get_logger()
 
@@ -58,9 +58,6 @@ class WalArchive:
 
     def problem(self, database: str) -> str:
         """Return what an administrator should know of a database's archive; empty when all is well."""
-        known = self._cluster.conf().databases.get(database)
-        if known is None or not known.wal_archive_volume:
-            return ""
         failed = [f"n{node}: {text}" for (name, node), (_, text) in sorted(self._failures.items()) if name == database]
         texts = [f"WAL cannot be archived ({'; '.join(failed)})"] if failed else []
         if failed and self._hidden:
@@ -71,12 +68,13 @@ class WalArchive:
 
     def work(self) -> None:
         """Have nodes ship what waits now, and from time to time delete what no restore needs."""
-        for database in self._cluster.conf().databases.values():
-            volume = self._cluster.conf().volumes.get(database.wal_archive_volume)
-            if volume is not None:
-                for node in self._cluster.conf().nodes:
-                    if self._report(node, database.name).get("waiting"):
-                        self._ship(database, volume, node)
+        conf = self._cluster.conf()
+        for database in conf.databases.values():
+            for node in conf.nodes:
+                report = self._report(node, database.name)
+                if report.get("waiting"):
+                    # Where it is archived now or, when it is not any more, where it was meant for.
+                    self._deliver(node, database, conf.volumes.get(database.wal_archive_volume or report["volume"]))
         if self._clock() - self._pruned >= _PRUNE_EVERY:
             self._pruned = self._clock()
             self._forget_gaps()
@@ -90,17 +88,20 @@ class WalArchive:
                 # The archive has to go on whatever one round met.
                 _log.exception("wal_archive_failed")
 
-    def _report(self, node: int, database: str) -> dict[str, int]:
-        found: dict[str, int] = (self._cluster.status(node, "wal") or {}).get(database, {})
+    def _report(self, node: int, database: str) -> dict[str, Any]:
+        found: dict[str, Any] = (self._cluster.status(node, "wal") or {}).get(database, {})
         return found
 
-    def _ship(self, database: Database, volume: Volume, node: int) -> None:
+    def _deliver(self, node: int, database: Database, volume: Volume | None) -> None:
         key = (database.name, node)
         since, _ = self._failures.get(key, (float("-inf"), ""))
         if self._clock() - since < _REST:
             return
         try:
-            self._cluster.call(ship.on(node, database.name, volume.name), timeout=_WITHIN)
+            if volume is not None:
+                self._cluster.call(ship.on(node, database.name, volume.name), timeout=_WITHIN)
+            elif files := self._cluster.call(discard.on(node, database.name), timeout=_WITHIN):
+                _log.warning("wal_discarded", database=database.name, node=node, files=files)
         except ConfDError as error:
             if key not in self._failures:
                 _log.warning("wal_not_archived", database=database.name, node=node, reason=error.message)

@@ -7,7 +7,7 @@ from typing import Final
 from confd.exaconf import Database, Volume
 from confd.services.database.engine.data import read_content, write_owned
 from confd.services.database.engine.layout import DataPlace, Layout, make_directory
-from confd.services.wal.spool import script, settings, spools
+from confd.services.wal.spool import VOLUME, script, settings, spools
 
 SETTINGS: Final = "archive.conf"
 """Included by the server's configuration where it exists."""
@@ -26,6 +26,7 @@ def prepare(database: Database, volume: Volume, layout: Layout, place: DataPlace
     spool = spools(place.segment) / content.marker.generation
     for directory in (spool.parent, spool):
         make_directory(directory, layout.account)
+    write_owned(spool.parent / VOLUME, database.wal_archive_volume, layout.account)
     program = layout.config / _PROGRAM
     write_owned(program, script(spool, max(volume.size // _SHARE, _LEAST)), layout.account)
     write_owned(path, settings(program), layout.account)

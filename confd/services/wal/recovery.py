@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from backports import zstd
 
 from confd.cluster.host import Host
 from confd.cluster.operations import operation
-from confd.model.errors import InsufficientSpace, InvalidParameter, NodeError, StorageNotFound
+from confd.model.errors import ConfDError, InsufficientSpace, InvalidParameter, NodeError, NodeOffline, StorageNotFound
 from confd.model.sizes import format_size
 from confd.services.backup.catalogue import read_file
 from confd.services.backup.location import Location
@@ -31,7 +31,8 @@ from confd.services.database.engine.layout import make_directory
 from confd.services.database.engine.server import Server
 from confd.services.database.engine.workshop import Workshop
 from confd.services.wal.pruning import end_of
-from confd.services.wal.segment import SIZE, SUFFIX, Segment, directory, last_number, number_at, parse
+from confd.services.wal.segment import SIZE, SUFFIX, directory, number_at, parse
+from confd.services.wal.sources import sources
 
 FORM: Final = "YYYY-MM-DD hh:mm:ss, in UTC"
 
@@ -44,12 +45,14 @@ _WAL: Final = "wal"
 class Reach(msgspec.Struct, frozen=True):
     """How far archived WAL leads on from a backup: the segment to begin with, the time of the last commit.
 
-    ``until`` is in UTC seconds, None when no WAL follows the backup.
+    ``volumes`` are those that have some of it. ``until`` is in UTC seconds, None when no WAL follows the backup.
+    ``unread``: what kept other volumes from being looked at.
     """
 
-    volume: str
+    volumes: tuple[str, ...]
     first: int
     until: float | None = None
+    unread: tuple[str, ...] = ()
 
 
 def read_time(text: str) -> float:
@@ -78,14 +81,25 @@ def check_reached(wanted: float, ended: float, reach: Reach) -> None:
 
     :param ended: when the backup ended, UTC seconds.
     :raises InvalidParameter: says which points in time are possible.
+    :raises NodeOffline: it may be possible with what cannot be read now.
     """
-    if reach.until is None:
-        raise InvalidParameter("restore_time: no archived WAL follows this backup, which can only be restored as it is")
-    if not ended <= wanted < reach.until:
-        raise InvalidParameter(
-            f"restore_time: this backup and the WAL archived on {reach.volume} lead to points in time from "
-            f"{show_time(ended + 1)} to {show_time(reach.until)} UTC"
+    if reach.until is not None and ended <= wanted < reach.until:
+        return
+    if reach.unread and wanted >= ended:
+        raise NodeOffline(
+            f"restore_time: {_range(ended, reach)}; more WAL may be on volumes that cannot be read now: "
+            f"{'; '.join(reach.unread)}"
         )
+    raise InvalidParameter(f"restore_time: {_range(ended, reach)}")
+
+
+def _range(ended: float, reach: Reach) -> str:
+    if reach.until is None:
+        return "no archived WAL follows this backup, which can only be restored as it is"
+    return (
+        f"this backup and the WAL archived on {', '.join(reach.volumes)} lead to points in time from "
+        f"{show_time(ended + 1)} to {show_time(reach.until)} UTC"
+    )
 
 
 @operation("wal.reach")
@@ -96,17 +110,20 @@ def reach(
 
     :param source: the database that was saved, in its ``generation``.
     :param volume: where the backup is.
-    :param candidates: volumes where the WAL may be; the first that has any counts.
+    :param candidates: volumes where the WAL may be; of several that have a segment the first one counts.
     """
     first = number_at(end_of(read_file(open_target(host, volume), location.metadata, _LONGEST)))
+    prefix, unread = directory(source, generation), list[str]()
+    found: dict[str, list[str]] = {}
     for candidate in candidates:
-        target = open_target(host, candidate)
-        names = _names(target, directory(source, generation))
-        if last_number({segment.number for segment in names}, first) is not None:
-            tool = Server(host, database).choice().installation.tool("pg_waldump")
-            until = _last_commit(target, directory(source, generation), _following(names, first), tool)
-            return Reach(candidate, first, until)
-    return Reach(candidates[0] if candidates else "", first)
+        try:
+            found[candidate] = _names(open_target(host, candidate), prefix)
+        except ConfDError as error:
+            unread.append(f"{candidate} ({error.message})")
+    given = sources(found, first)
+    volumes = tuple(one for one in found if one in given.values())
+    tool = Server(host, database).choice().installation.tool("pg_waldump")
+    return Reach(volumes, first, _last_commit(host, prefix, given, tool), tuple(unread))
 
 
 def recover(server: Server, workshop: Workshop, order: RestoreOrder, wal: WalOrder, ticker: Ticker) -> None:
@@ -114,11 +131,10 @@ def recover(server: Server, workshop: Workshop, order: RestoreOrder, wal: WalOrd
 
     :raises NodeError: the WAL ends before that time.
     """
-    target = open_target(server.host, wal.volume)
     place = workshop.place.chain / _WAL
     for made in (workshop.place.chain, place):
         make_directory(made, workshop.account)
-    _fetch(target, wal, place, workshop, ticker)
+    _fetch(server.host, wal, place, workshop, ticker)
     data = workshop.place.unfinished
     write_owned(data / "recovery.signal", "", workshop.account)
     settings = {
@@ -138,24 +154,19 @@ def recover(server: Server, workshop: Workshop, order: RestoreOrder, wal: WalOrd
         raise NodeError(f"the WAL of {order.database} ends before {wal.until} UTC")
 
 
-def _names(target: BackupTarget, prefix: str) -> list[Segment]:
-    names = (file.path.removeprefix(prefix).removesuffix(SUFFIX) for file in target.files(prefix))
-    return [segment for name in names if (segment := parse(name))]
+def _names(target: BackupTarget, prefix: str) -> list[str]:
+    return [file.path.removeprefix(prefix).removesuffix(SUFFIX) for file in target.files(prefix)]
 
 
-def _following(segments: Iterable[Segment], first: int) -> list[Segment]:
-    """Return the segments from the first one up to the first gap, of all timelines."""
-    known = list(segments)
-    last = last_number({segment.number for segment in known}, first)
-    return sorted(segment for segment in known if last is not None and first <= segment.number <= last)
+def _last_commit(host: Host, prefix: str, given: Mapping[str, str], tool: str) -> float | None:
+    """Return the time of the last commit; timelines that ended are followed by later ones.
 
-
-def _last_commit(target: BackupTarget, prefix: str, segments: Sequence[Segment], tool: str) -> float | None:
-    """Return the time of the last commit; timelines that ended are followed by later ones."""
+    :param given: the volume of each file, in their order.
+    """
     with TemporaryDirectory(prefix="confd-wal-") as made:
-        for segment in reversed(segments):
-            path = Path(made) / segment.name
-            path.write_bytes(_content(target, f"{prefix}{segment.name}{SUFFIX}"))
+        for name in (one for one in reversed(list(given)) if parse(one)):
+            path = Path(made) / name
+            path.write_bytes(_content(open_target(host, given[name]), f"{prefix}{name}{SUFFIX}"))
             if (found := commit_time(tool, path)) is not None:
                 return found
             path.unlink()
@@ -181,21 +192,20 @@ def _content(target: BackupTarget, path: str) -> bytes:
     return zstd.decompress(read_file(target, path, 2 * SIZE))
 
 
-def _fetch(target: BackupTarget, wal: WalOrder, place: Path, workshop: Workshop, ticker: Ticker) -> None:
-    listed = {file.path.removeprefix(wal.prefix).removesuffix(SUFFIX) for file in target.files(wal.prefix)}
-    segments = _following([segment for name in listed if (segment := parse(name))], wal.first)
-    names = [*sorted(name for name in listed if parse(name) is None), *(segment.name for segment in segments)]
-    free, needed = shutil.disk_usage(place).free, len(segments) * SIZE
+def _fetch(host: Host, wal: WalOrder, place: Path, workshop: Workshop, ticker: Ticker) -> None:
+    targets = {volume: open_target(host, volume) for volume in wal.volumes}
+    given = sources({volume: _names(target, wal.prefix) for volume, target in targets.items()}, wal.first)
+    free, needed = shutil.disk_usage(place).free, len(given) * SIZE
     if free < needed:
         raise InsufficientSpace(
             f"the archived WAL needs {format_size(needed)} beside the data, {format_size(free)} are free; free some, "
             "or restore a later backup"
         )
-    for name in names:
+    for name, volume in given.items():
         ticker.check()
         # A segment that goes meanwhile lies before a later backup, and is missed by the replay if it was needed.
         with suppress(StorageNotFound):
-            _write(place / name, _content(target, f"{wal.prefix}{name}{SUFFIX}"), workshop)
+            _write(place / name, _content(targets[volume], f"{wal.prefix}{name}{SUFFIX}"), workshop)
 
 
 def _write(path: Path, content: bytes, workshop: Workshop) -> None:

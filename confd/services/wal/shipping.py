@@ -19,7 +19,7 @@ from confd.services.database.engine.data import read_content
 from confd.services.database.engine.layout import DataPlace, data_place
 from confd.services.wal.missed import add_missed
 from confd.services.wal.segment import SUFFIX, directory, is_kept, parse
-from confd.services.wal.spool import GAP, generations, has_gap, spools, waiting
+from confd.services.wal.spool import GAP, generations, has_gap, meant_for, spools, waiting
 
 _LEVEL: Final = 1
 _AT_ONCE: Final = 32
@@ -39,9 +39,10 @@ def ship(host: Host, database: str, volume: str) -> Shipped:
     :raises ConfDError: the volume does not take them; they stay.
     """
     target = open_target(host, volume)
-    place = data_place(host, host.conf().require_database(database))
-    stored = left = 0
-    if present := _generation(place):
+    section = host.conf().require_database(database)
+    place = data_place(host, section)
+    stored, left, present = 0, 0, _generation(place) if section.wal_archive_volume else ""
+    if present:
         prefix = directory(database, present)
         archived = {file.path.removeprefix(prefix).removesuffix(SUFFIX) for file in target.files(prefix)}
         add_missed(place.data / "pg_wal", spools(place.segment) / present, archived)
@@ -49,9 +50,25 @@ def ship(host: Host, database: str, volume: str) -> Shipped:
         names = waiting(spool)
         stored += _ship(target, directory(database, spool.name), spool, names[:_AT_ONCE])
         left += len(names[_AT_ONCE:])
-        if not waiting(spool) and spool.name != _generation(place):
+        if not waiting(spool) and spool.name != present:
             _remove_empty(spool)
     return Shipped(stored, left)
+
+
+@operation("wal.discard")
+def discard(host: Host, database: str) -> int:
+    """Remove what waits of a database that archives no more, when the volume it is meant for is gone; how many files.
+
+    What it would lead on from there is gone as well.
+    """
+    section = host.conf().require_database(database)
+    segment = data_place(host, section).segment
+    if section.wal_archive_volume or meant_for(segment) in host.conf().volumes:
+        return 0
+    found = [spool / name for spool in generations(segment) for name in waiting(spool)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 @operation("wal.forget_gap")
@@ -68,9 +85,12 @@ def forget_gap(host: Host, database: str, last: int) -> None:
 
 @reporter("wal")
 def report(host: Host) -> dict[str, Any]:
-    """Report for each database that archives its WAL how many files wait here, and whether any were left out."""
-    archiving = [database for database in host.conf().databases.values() if database.wal_archive_volume]
-    return {database.name: shown for database in archiving for shown in _reported(host, database)}
+    """Report for each database how many files wait here and for which volume, and whether any were left out.
+
+    They wait also when it archives no more; what was left out then concerns nobody.
+    """
+    known = host.conf().databases.values()
+    return {database.name: shown for database in known for shown in _reported(host, database)}
 
 
 def _reported(host: Host, database: Database) -> Iterator[dict[str, Any]]:
@@ -78,9 +98,11 @@ def _reported(host: Host, database: Database) -> Iterator[dict[str, Any]]:
         segment = data_place(host, database).segment
     except ConfDError:
         return
-    count = sum(len(waiting(spool)) for spool in generations(segment))
-    if count or has_gap(segment):
-        yield {"waiting": count, "gap": has_gap(segment)}
+    volume = database.wal_archive_volume or meant_for(segment)
+    count = sum(len(waiting(spool)) for spool in generations(segment)) if volume else 0
+    gap = bool(database.wal_archive_volume) and has_gap(segment)
+    if count or gap:
+        yield {"waiting": count, "volume": volume, "gap": gap}
 
 
 def _ship(target: BackupTarget, prefix: str, spool: Path, names: list[str]) -> int:

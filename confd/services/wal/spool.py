@@ -1,7 +1,7 @@
 """Where PostgreSQL puts finished WAL files on its node, and the command by which it does so.
 
 ``<segment of the data volume>/wal/<generation>/<name>``; a file that has its name is whole and durable. ``wal/gap`` has
-the names of those that there was no room for.
+the names of those that there was no room for, ``wal/volume`` the archive volume that all of them are meant for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from confd.services.wal.segment import SIZE
 
 GAP: Final = "gap"
+VOLUME: Final = "volume"
 UNFINISHED: Final = ".new"
 _SWITCH_AFTER: Final = 60
 
@@ -67,6 +68,14 @@ def generations(segment: Path) -> list[Path]:
         return sorted(entry for entry in spools(segment).iterdir() if entry.is_dir())
     except FileNotFoundError:
         return []
+
+
+def meant_for(segment: Path) -> str:
+    """Return the archive volume for which the spools were last filled; empty when none is known."""
+    try:
+        return (spools(segment) / VOLUME).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def has_gap(segment: Path) -> bool:

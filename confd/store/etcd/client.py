@@ -107,10 +107,13 @@ def prefix_end(prefix: bytes) -> bytes:
 
 
 class EtcdClient:
-    """One etcd cluster."""
+    """One etcd cluster.
 
-    def __init__(self, access: EtcdAccess) -> None:
-        self.gateway = Gateway(access)
+    :param token: to be let in with, instead of user and password.
+    """
+
+    def __init__(self, access: EtcdAccess, token: str | None = None) -> None:
+        self.gateway = Gateway(access, token=token)
 
     # keys
 

@@ -60,10 +60,13 @@ class Gateway:
     """The way to one etcd cluster; may be used from any thread.
 
     :param clock: seconds that only grow.
+    :param token: to be let in with, where ``access`` names no user.
     """
 
-    def __init__(self, access: EtcdAccess, clock: Callable[[], float] = time.monotonic) -> None:
-        self.access, self._clock = access, clock
+    def __init__(
+        self, access: EtcdAccess, clock: Callable[[], float] = time.monotonic, token: str | None = None
+    ) -> None:
+        self.access, self._clock, self._given = access, clock, token
         self.endpoints = [Endpoint.of(url) for url in access.endpoints]
         if not self.endpoints:
             raise ValueError("etcd needs at least one endpoint")
@@ -259,7 +262,7 @@ class Gateway:
 
     def _current_token(self, deadline: float) -> str | None:
         if self.access.user is None:
-            return None
+            return self._given
         with self._lock:
             if self._token is None:
                 self._token, _ = self._log_in(deadline)

@@ -26,6 +26,7 @@ from confd.model.states import NodeState
 from confd.services.etcd import server as module
 from confd.services.etcd.access import secure
 from confd.services.etcd.binary import find_binary
+from confd.services.etcd.founding import found_alone
 from confd.services.etcd.members import EtcdMembers, Members
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.etcd.passwords import change_password, give_passwords, new_password, passwords
@@ -45,6 +46,7 @@ from confd.services.etcd.plan import (
     save_plan,
 )
 from confd.services.etcd.process import last_words, server_of
+from confd.services.etcd.regaining import regain
 from confd.services.etcd.renewing import renew_password
 from confd.services.etcd.server import EtcdServer
 from confd.store.choice import load_choice
@@ -364,6 +366,42 @@ def test_a_change_that_broke_off(node: NodeFiles, tmp_path: Path) -> None:
     give_passwords.function(first, passwords.function(second))
     assert answers(client_of(node))
     assert load_passwords(node.root)[0] == load_passwords(other.root)[0]
+
+
+def test_the_owner_of_the_only_member_gets_in_without_its_password(node: NodeFiles) -> None:
+    """All it holds is there; neither the password that etcd had nor an older one is good any more."""
+    save_plan(node.root, plan(node))
+    server_at(node.root).look()
+    client = client_of(node)
+    until(lambda: answers(client))
+    secure(client, "newer")
+    with pytest.raises(EtcdDenied):
+        client.get(b"k")
+    regain(node.root)
+    until(lambda: answers(client_of(node)))
+    got = client_of(node).get(b"k")
+    assert got
+    assert got.value == b"v"
+    assert not list((node.root / "metadata").glob("*.key"))
+    for number, former in enumerate((b"secret", b"newer")):
+        path = node.root / f"former{number}"
+        write_private(path, former)
+        with pytest.raises(EtcdDenied):
+            client_of(node, password_file=str(path)).get(b"k")
+
+
+def test_an_etcd_that_is_begun_anew_has_a_new_password(node: NodeFiles, free_address: str) -> None:
+    """Who was removed while the survivor's daemon was down knows the one that the survivor knows."""
+    write_private(node.root / "former", b"secret\n")
+    found_alone(node.root, "n11", free_address, None)
+    minder = Minder(node.root)
+    minder.start()
+    try:
+        until(
+            lambda: answers(client_of(node)) and not answers(client_of(node, password_file=str(node.root / "former")))
+        )
+    finally:
+        minder.close()
 
 
 def access_of(files: NodeFiles, other: NodeFiles) -> EtcdAccess:

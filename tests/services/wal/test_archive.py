@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from backports import zstd
 
 from confd.model.errors import NodeOffline
 from confd.services.backup.catalogue import read_file
 from confd.services.database.engine.layout import data_place
 from confd.services.database.record import Wanted
+from confd.services.wal import shipping
 from confd.services.wal.archive import WalArchive
 from confd.services.wal.segment import SUFFIX, directory, parse
 from confd.services.wal.spool import generations, has_gap, spools, waiting
-from tests.services.backup.conftest import Site
+from tests.services.backup.conftest import ARCHIVE, Site
 from tests.services.database.rig import NAME
 from tests.services.database.waiting import until
 
@@ -104,3 +106,42 @@ def test_only_what_a_backup_needs_stays(archiving: Archiving) -> None:
     after = _archived(site)
     assert not set(before[:-1]) & set(after)
     assert after
+
+
+def test_what_waits_when_the_archive_is_switched_off(archiving: Archiving, monkeypatch: Any) -> None:
+    """It goes to the volume it was meant for as soon as that can be; once that is gone, nothing stays for ever."""
+    site = archiving()
+    archive = WalArchive(site.rig.cluster, clock=lambda: now[0], wall=lambda: 0.0)
+    now, opened = [0.0], shipping.open_target
+
+    def refuse(*_: Any) -> Any:
+        raise NodeOffline("n12 is away")
+
+    def waits_while_off() -> list[str]:
+        monkeypatch.setattr(shipping, "open_target", refuse)
+        _switch(site, 2)
+        site.supervision.want(NAME, Wanted.STOPPED)
+        site.rig.put(msgspec.structs.replace(site.rig.conf_now.databases[NAME], wal_archive_volume=""))
+        site.supervision.want(NAME, Wanted.RUNNING)
+        assert len(_waiting(site)) >= 2
+        now[0] += 60
+        archive.work()
+        return _waiting(site)
+
+    waited = waits_while_off()
+    assert archive.problem(NAME) == "WAL cannot be archived (n11: n12 is away)"
+    monkeypatch.setattr(shipping, "open_target", opened)
+    now[0] += 60
+    archive.work()
+    assert set(waited) <= set(_archived(site))
+    assert (_waiting(site), archive.problem(NAME)) == ([], "")
+
+    site.supervision.want(NAME, Wanted.STOPPED)
+    site.rig.put(msgspec.structs.replace(site.rig.conf_now.databases[NAME], wal_archive_volume=ARCHIVE))
+    site.supervision.want(NAME, Wanted.RUNNING)
+    assert waits_while_off() != []
+    conf = site.rig.conf_now
+    site.rig.conf_now = conf.with_changes({conf.volumes[ARCHIVE].key: None}, conf.revision + 1)
+    now[0] += 60
+    archive.work()
+    assert (_waiting(site), archive.problem(NAME)) == ([], "")

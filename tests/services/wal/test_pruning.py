@@ -21,7 +21,7 @@ from confd.services.database.record import PREFIX, Record
 from confd.services.storage.segments import Extent, create_segment
 from confd.services.wal.archive import WalArchive
 from confd.services.wal.segment import SIZE, SUFFIX, Segment, directory, parse
-from confd.services.wal.spool import GAP, spools
+from confd.services.wal.spool import GAP, VOLUME, spools
 from tests.jobs.stage import Stage, StageCluster
 from tests.jobs.test_database_schedules import database, volume
 
@@ -180,6 +180,20 @@ def test_what_is_left_on_volumes_that_no_database_archives_to(site: Site) -> Non
     site.target("B").delete(file.path for file in site.target("B").files())
     site.pruned()
     assert site.left("Old") == []
+
+
+def test_a_volume_that_is_deleted_takes_wal_along(site: Site) -> None:
+    """Whose is told before: what is archived there, and what waits for it although archiving was switched off."""
+    site.archived("Old", 3, of="Gone")
+    (site.spools() / "g").mkdir(parents=True)
+    (site.spools() / "g" / Segment(4, 1).name).write_bytes(b"x")
+    site.put(msgspec.structs.replace(site.conf.databases["DB1"], wal_archive_volume=""))
+    (site.spools() / VOLUME).write_text("W")
+    for deleted, told in (("Old", "Gone"), ("W", "DB1")):
+        (warned,) = site.run("st_volume_delete", vname=deleted).warnings
+        assert warned.startswith(f"archived WAL goes with volume {deleted}, of databases: {told}; ")
+    site.archive.work()
+    assert not list((site.spools() / "g").iterdir())
 
 
 def test_without_a_backup_it_is_kept_for_an_hour(site: Site) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from confd.model.errors import ConfDError, InvalidParameter
+from confd.model.errors import ConfDError, InvalidParameter, NodeOffline
 from confd.services.backup.backup import Backup
 from confd.services.backup.order import RestoreOrder, WalOrder
 from confd.services.backup.orders import put_back, unput
@@ -104,10 +104,23 @@ def test_times() -> None:
 
 def test_what_cannot_be_reached_is_refused_with_the_range() -> None:
     """Before the end of the backup and after the last commit there is nothing to restore to."""
-    found = Reach("A", 1, read_time("2026-01-01 12:00:00") + 0.5)
+    found = Reach(("A", "B"), 1, read_time("2026-01-01 12:00:00") + 0.5)
     check_reached(read_time("2026-01-01 12:00:00"), 1000.0, found)
     for wanted in (999.0, read_time("2026-01-01 12:00:01")):
-        with pytest.raises(InvalidParameter, match="from 1970-01-01 00:16:41 to 2026-01-01 12:00:00 UTC"):
+        with pytest.raises(
+            InvalidParameter, match=r"on A, B lead .* from 1970-01-01 00:16:41 to 2026-01-01 12:00:00 UTC"
+        ):
             check_reached(wanted, 1000.0, found)
     with pytest.raises(InvalidParameter, match="no archived WAL follows"):
-        check_reached(0.0, 0.0, Reach("A", 1))
+        check_reached(0.0, 0.0, Reach((), 1))
+
+
+def test_what_cannot_be_seen_may_lead_further() -> None:
+    """Then the time is not wrong; before the end of the backup it is, whatever the volumes have."""
+    unread = ("C (n12 is offline)",)
+    for found in (Reach((), 1, None, unread), Reach(("A",), 1, 2000.0, unread)):
+        with pytest.raises(NodeOffline, match=r"cannot be read now: C .n12 is offline."):
+            check_reached(2000.0, 1000.0, found)
+        with pytest.raises(InvalidParameter):
+            check_reached(999.0, 1000.0, found)
+    check_reached(1999.0, 1000.0, Reach(("A",), 1, 2000.0, unread))

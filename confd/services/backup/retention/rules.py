@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 from confd.services.backup.backup import Backup, Backups
 from confd.services.backup.location import find
+from confd.services.backup.order import RestoreOrder
 from confd.services.database.record import Record
 
 
@@ -61,11 +62,21 @@ def used_by(records: Iterable[Record], volume: int) -> frozenset[str]:
     for record in records:
         if record.backup is not None and record.backup.volume_id == volume:
             paths |= {one.path for one in (record.backup.location, record.backup.base) if one is not None}
-        opened = record.virtual.order if record.virtual is not None else None
-        for order in (record.restore, opened):
-            if order is not None and order.volume_id == volume:
+        for order in orders_of(record):
+            if order.volume_id == volume:
                 paths |= {link.path for link in order.chain}
     return frozenset(paths)
+
+
+def replayed_from(record: Record, volume: str) -> RestoreOrder | None:
+    """Return the restore of a database that needs archived WAL on a volume, None when there is none."""
+    return next((order for order in orders_of(record) if order.wal is not None and volume in order.wal.volumes), None)
+
+
+def orders_of(record: Record) -> list[RestoreOrder]:
+    """Return what data of a database is made from: a restore that is ordered, a backup that is open."""
+    opened = record.virtual.order if record.virtual is not None else None
+    return [order for order in (record.restore, opened) if order is not None]
 
 
 def is_unreadable(backup: Backup) -> bool:

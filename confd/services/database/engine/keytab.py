@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from confd.cluster.host import Host
+from confd.cluster.host import Host, reporter
 from confd.cluster.identity import NodeFiles
 from confd.cluster.operations import operation
 from confd.model.errors import AlreadyExists
+from confd.model.secret import Secret
 from confd.services.database.engine.layout import account
+
+REPORT: Final = "keytabs"
+"""Under this name nodes report of which databases they have a keytab."""
 
 _MAGIC: Final = b"\x05\x02"
 _LENGTH: Final = struct.Struct(">i")
@@ -24,6 +28,12 @@ _SHORT: Final = struct.Struct(">H")
 def keytab_path(host: Host, database: str) -> Path:
     """Return where a database has its keytab on a node."""
     return host.path(f"/exa/etc/{database}-keytab")
+
+
+@reporter(REPORT)
+def report(host: Host) -> list[str]:
+    """Report of which databases this node has a keytab."""
+    return [name for name in host.conf().databases if keytab_path(host, name).exists()]
 
 
 def decode_keytab(text: str) -> bytes:
@@ -39,6 +49,16 @@ def decode_keytab(text: str) -> bytes:
 def has_keytab(host: Host, database: str) -> bool:
     """Tell whether a database has a keytab on this node."""
     return keytab_path(host, database).exists()
+
+
+@operation("database.read_keytab")
+def read_keytab(host: Host, database: str) -> str:
+    """Return the keytab of a database on this node as ``write_keytab`` takes it; empty when there is none."""
+    try:
+        content = keytab_path(host, database).read_bytes()
+    except FileNotFoundError:
+        return ""
+    return NodeFiles(host.root).vault().seal(Secret(base64.b64encode(content).decode()))
 
 
 @operation("database.write_keytab")

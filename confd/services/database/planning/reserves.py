@@ -86,7 +86,12 @@ def holds_still(move: Move, now: Situation, database: Database, volume: Volume) 
 
 
 def is_due(move: Move, now: Situation, database: Database, volume: Volume, wall: float) -> bool:
-    """Tell whether the volume is to follow now: after the delay, and only if exactly one of its nodes is offline."""
+    """Tell whether the volume is to follow now: after the delay, and only if exactly one of its nodes is offline.
+
+    That of a stopped database does not: only a running one takes its data along.
+    """
+    if now.record.wanted is not Wanted.RUNNING:
+        return False
     delay = MOVE_DELAY if database.volume_move_delay is None else database.volume_move_delay
     offline = [node for node in volume.nodes if now.nodes.get(node) is not NodeState.ONLINE]
     return wall >= move.since + delay and offline == [move.source] and now.online(move.target)

@@ -29,6 +29,7 @@ from confd.services.database.planning.actions import (
     StopInstance,
     Upgrade,
 )
+from confd.services.database.supervision.keytabs import give_keytab
 
 _DAY: Final = 86400.0
 _START: Final = 60.0
@@ -47,6 +48,8 @@ def execute(
     :param maintenance: start for sys only.
     :raises ConfDError: what the node said.
     """
+    if isinstance(action, Initialise | StartPrimary | Clone | StartStandby | OpenVirtual):
+        give_keytab(cluster, database, action.node)
     match action:
         case Initialise(node, generation, _, order) if order:
             cluster.call(restoring.restore.on(node, database, generation, order), timeout=_DAY)

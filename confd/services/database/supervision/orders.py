@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from confd.cluster.host import Master
 from confd.cluster.operations import master_operation
 from confd.model.errors import InUse, NodeError, NodeOffline, TimedOut, WrongState
@@ -50,6 +52,7 @@ def unwant(master: Master, database: str, wanted: Wanted) -> None:
         supervision.want(
             database, back, _UNDO_WITHIN, maintenance=ran.maintenance, accept_loss=ran.accept_loss,
             say=master.say, canceled=lambda: master.canceled,
+            edit=lambda record: msgspec.structs.replace(record, moving=ran.moving),
         )  # fmt: skip
     except (TimedOut, NodeOffline, NodeError, WrongState) as error:
         master.say(f"{error}; it stays wanted {back.value}")

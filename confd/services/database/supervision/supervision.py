@@ -176,14 +176,10 @@ class Supervision:
         return observation(supervisor.observe(), failures)
 
     def _wanting(self, database: str, record: Record, wanted: Wanted, maintenance: bool, accept_loss: bool) -> Record:
-        changes: dict[str, object] = {
-            "wanted": wanted,
-            "since": self._wall(),
-            "moving": () if wanted is Wanted.STOPPED else record.moving,
-        }
+        changes: dict[str, object] = {"wanted": wanted, "since": self._wall()}
         if wanted is Wanted.RUNNING:
             # A stop leaves in the record how the database ran: it may be undone.
-            changes |= {"maintenance": maintenance, "accept_loss": accept_loss}
+            changes |= {"maintenance": maintenance, "accept_loss": accept_loss, "moving": ()}
             record = relocated(record, self._cluster.conf().require_database(database).data_volume)
             changes["next_generation"] = record.next_generation or new_generation()
             if record.temporary_volume is None:

@@ -70,6 +70,7 @@ def test_the_volume_follows_after_the_delay() -> None:
     assert is_due(MOVE, now, moved, VOLUME, 1600.0)
     assert is_due(MOVE, now, msgspec.structs.replace(moved, volume_move_delay=0), VOLUME, 1000.0)
     assert not is_due(MOVE, situation((11, 12), (12,)), moved, VOLUME, 1600.0)
+    assert not is_due(MOVE, situation((12,), (12,), wanted=Wanted.STOPPED), moved, VOLUME, 1600.0)
     assert not holds_still(MOVE, situation(), moved, VOLUME)
     assert not holds_still(MOVE, now, moved, msgspec.structs.replace(VOLUME, nodes=(11, 13)))
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
-from confd.model.errors import NodeError, NodeOffline, WrongState
-from confd.services.database.record import Quorum, Wanted
+from confd.model.errors import NodeError, NodeOffline, TimedOut, WrongState
+from confd.services.database.record import Move, Quorum, Wanted
+from confd.services.database.supervision.orders import unwant
 from confd.services.storage.superblock import read_allocation
-from tests.jobs.live import Live
+from tests.jobs.live import Live, LiveMaster
 from tests.services.database.rig import NAME, PASSWORD, Rig
+from tests.services.database.supervision.test_failover import kill_node
 from tests.services.database.waiting import until
 
 
@@ -199,3 +203,21 @@ def test_a_move_that_does_not_succeed_goes_back(
     with pytest.raises(WrongState, match="is stopped and has its data"):
         stage.run("st_volume_move_node", **move)
     assert stage.conf is conf
+
+
+def test_a_stop_that_goes_back_forgets_no_move(live: Callable[..., Live]) -> None:
+    """The volume follows a replacement as if nobody had tried to stop; the next start decides anew."""
+    stage = live(11, 12, 13)
+    stage.running_database(1, 11, 12)
+    kill_node(stage.rig, 12)
+    stage.put(msgspec.structs.replace(stage.conf.databases[NAME], nodes=(11, 13, 12)))
+    before = (Move(12, 13, time.time()),)
+    stage.supervision.change(NAME, lambda record: msgspec.structs.replace(record, moving=before))
+    with pytest.raises(TimedOut):
+        stage.supervision.want(NAME, Wanted.STOPPED, timeout=0)
+    until(lambda: not stage.rig.servers())
+    unwant.function(LiveMaster(stage), NAME, Wanted.STOPPED)
+    assert (stage.supervision.record(NAME).wanted, stage.supervision.record(NAME).moving) == (Wanted.RUNNING, before)
+    stage.supervision.want(NAME, Wanted.STOPPED)
+    stage.supervision.want(NAME, Wanted.RUNNING, early=True)
+    assert stage.supervision.record(NAME).moving == ()

@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from confd.cluster.identity import NodeFiles, write_private
 from confd.model.errors import AlreadyExists, NotFound, Unsupported, WrongState
+from confd.model.secret import Vault
 from confd.services.database.description import describe_database
 from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.record import Wanted
@@ -18,6 +20,8 @@ from tests.servers import POSTGRESQL, require
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.supervision.test_failover import kill_node, primary, revive
 from tests.services.database.waiting import until
+
+KEY = Vault.new_key()
 
 
 @pytest.fixture
@@ -98,6 +102,28 @@ def test_suspend_resume_add_remove_and_enlarge(live: Live) -> None:
     live.supervision.want(NAME, Wanted.RUNNING)
     assert served_by(live, 11, 12, 13)
     assert live.rig.sql(11, "SELECT i FROM t") == [(1,)]
+
+
+def test_a_node_that_comes_later_gets_the_keytab(make_rig: Callable[..., Rig]) -> None:
+    """It was away when Kerberos was configured, and is ready for tickets when it takes over."""
+    require(POSTGRESQL)
+    live = Live(make_rig(11, 12, 13))
+    for host in live.rig.hosts.values():
+        write_private(NodeFiles(host.root).data_key, KEY)
+    live.services[Vault] = Vault(KEY)
+    live.rig.volume(redundancy=2, nodes=(11, 12, 13))
+    live.rig.database(nodes=(11, 12), active=2, version="15")
+    live.rig.define()
+    live.rig.cluster.offline.add(13)
+    live.run("db_configure_kerberos", db_name=NAME, keytab="a key", realm="EXAMPLE.COM")
+    live.rig.cluster.offline.clear()
+    live.run("db_add_reserve_nodes", db_name=NAME, node_list=[13])
+    live.supervision.want(NAME, Wanted.RUNNING)
+    live.run("db_suspend_nodes", db_name=NAME, node_list=[12])
+    until(lambda: served_by(live, 11, 13))
+    host = live.rig.hosts[13]
+    assert keytab_path(host, NAME).read_bytes() == keytab_path(live.rig.hosts[11], NAME).read_bytes() == b"a key"
+    assert "gss" in (live.rig.layout(13).config / "pg_hba.conf").read_text()
 
 
 def test_a_reserve_node_takes_over_from_a_dead_one(live: Live) -> None:
