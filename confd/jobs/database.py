@@ -23,6 +23,7 @@ from confd.services.database.description import describe_database
 from confd.services.database.instance.operations import forget, remove_instance, usage
 from confd.services.database.observed import Usage
 from confd.services.database.record import PREFIX, Wanted
+from confd.services.database.supervision.keytabs import reports_keytab
 from confd.services.database.supervision.observation import Observation
 from confd.services.database.supervision.orders import set_create_new, unwant, want
 from confd.services.database.supervision.supervision import Supervision
@@ -93,9 +94,10 @@ def db_delete(ctx: Context, db_name: DatabaseName) -> None:
     require_stopped(ctx, db_name, "deleted")
     ctx.conf.delete(key_of(Database, db_name))
     ctx.put_record(PREFIX + db_name, None)
-    # Nodes that held a further copy are none of the database's own.
+    # Nodes that held a further copy are none of the database's own, and a keytab may be on all nodes.
     volume = ctx.conf.volumes.get(database.data_volume)
-    for node in dict.fromkeys((*database.nodes, *(volume.nodes if volume else ()))):
+    held = ctx.learn("keytabs", lambda: [node for node in ctx.conf.nodes if reports_keytab(ctx.cluster, node, db_name)])
+    for node in dict.fromkeys((*database.nodes, *(volume.nodes if volume else ()), *held)):
         ctx.settle(remove_instance.on(node, database=db_name, uuid=database.id))
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from confd.cluster.identity import write_private
 from confd.exaconf import Database
 from confd.model.errors import InUse, InvalidParameter, NodeError, NotFound, WrongState
 from confd.model.sizes import Bytes
@@ -187,3 +188,13 @@ def test_ports_of_the_nodes_themselves_are_refused(stage: Stage, port: int, hold
         stage.run("general_settings", changes={"Global": {"XMLRPCPort": 8564}})
     with pytest.raises(InvalidParameter, match="2380 is a port of etcd"):
         stage.run("general_settings", changes={"Global": {"XMLRPCPort": 2380}})
+
+
+def test_a_keytab_goes_with_its_database(stage: Stage) -> None:
+    """From every node that says it has one, also from one that is none of the database's."""
+    site(stage, Record())
+    stage.put(msgspec.structs.replace(stage.conf.databases["DB1"], nodes=(11, 12)))
+    for node in (11, 13):
+        write_private(stage.host(node).path("/exa/etc/DB1-keytab"), b"keytab")
+    assert {command.node for command in stage.run("db_delete", db_name="DB1").settled} >= {11, 13}
+    assert [node for node in stage.nodes if stage.host(node).path("/exa/etc/DB1-keytab").exists()] == []

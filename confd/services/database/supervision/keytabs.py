@@ -24,9 +24,9 @@ def give_keytab(cluster: Cluster, database: str, node: int) -> None:
     section = conf.require_database(database)
     # Others may have one of a deleted database of this name.
     own = dict.fromkeys((*section.nodes, *conf.require_volume(section.data_volume).nodes))
-    if _reports(cluster, node, database):
+    if reports_keytab(cluster, node, database):
         return
-    for holder in (one for one in own if one != node and _reports(cluster, one, database)):
+    for holder in (one for one in own if one != node and reports_keytab(cluster, one, database)):
         try:
             sealed = cluster.call(read_keytab.on(holder, database))
         except ConfDError as error:
@@ -39,5 +39,6 @@ def give_keytab(cluster: Cluster, database: str, node: int) -> None:
             return
 
 
-def _reports(cluster: Cluster, node: int, database: str) -> bool:
+def reports_keytab(cluster: Cluster, node: int, database: str) -> bool:
+    """Tell whether a node said last that it has the keytab of a database."""
     return database in (cluster.status(node, REPORT) or ())
