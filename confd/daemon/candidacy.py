@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -51,17 +51,6 @@ _FORSAKEN_SECONDS: Final = 10.0
 _STAND_BACK_SECONDS: Final = 60.0
 
 
-class MastersSeat(Seat, Protocol):
-    """The daemon, as far as mastership comes and goes."""
-
-    @property
-    def mastership(self) -> Mastership | None:
-        """What this node does as master, None when it is not."""
-
-    def end_removed(self, why: str) -> None:
-        """End the daemon for good, because the cluster has removed this node."""
-
-
 class Candidacy:
     """One node's part in deciding who is master, between etcd and its daemon.
 
@@ -73,7 +62,7 @@ class Candidacy:
 
     def __init__(
         self, node: int, store: EtcdStore, follower: Follower, connector: Connector, conf: Callable[[], Conf],
-        seat: MastersSeat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
+        seat: Seat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
         retired: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
