@@ -13,13 +13,13 @@ import structlog
 
 from confd import __version__
 from confd.cluster.following.follower import Follower
+from confd.cluster.leading.eligibility import forsaken, outvoted
 from confd.cluster.leading.handover import RECORD, HandOver
 from confd.cluster.leading.takeover import Taken
 from confd.cluster.transport.link import Method
 from confd.cluster.transport.nodeport import Connector
 from confd.daemon.catching_up import catch_up
 from confd.daemon.elections import Seat
-from confd.daemon.eligibility import forsaken, outvoted
 from confd.daemon.mastership import Mastership
 from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
