@@ -9,7 +9,6 @@ import fcntl
 import gc
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -45,7 +44,8 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
     # structlog would load rich to colour a terminal; the daemon writes a file.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from confd.daemon import logs
-    from confd.daemon.node import Daemon, write_pid
+    from confd.daemon.node import Daemon
+    from confd.daemon.ordering import write_pid
     from confd.daemon.switching import RESTART
     from confd.model import failpoints
     from confd.model.errors import ConfDError
@@ -79,15 +79,15 @@ def main(root: Path, log_level: str, take_over: bool) -> None:
 
 def _order_take_over(root: Path) -> bool:
     """Have the daemon that runs here take over, and say what came of it; False when none runs: it starts so then."""
-    from confd.daemon.node import pid_file, take_over_answer
+    from confd.daemon.ordering import TAKE_OVER, answer_file, pid_file
 
     with contextlib.suppress(OSError, ValueError), (root / "spool/confd.lock").open("r") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            answer = take_over_answer(root)
+            answer = answer_file(root)
             answer.unlink(missing_ok=True)
-            os.kill(int(pid_file(root).read_text()), signal.SIGUSR1)
+            os.kill(int(pid_file(root).read_text()), TAKE_OVER)
             _report(answer)
             return True
     return False

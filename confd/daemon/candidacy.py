@@ -6,19 +6,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from confd import __version__
 from confd.cluster.following.follower import Follower
+from confd.cluster.leading.eligibility import forsaken, outvoted
 from confd.cluster.leading.handover import RECORD, HandOver
-from confd.cluster.leading.takeover import Known, Taken, ask_all, fetch
+from confd.cluster.leading.takeover import Taken
 from confd.cluster.transport.link import Method
 from confd.cluster.transport.nodeport import Connector
+from confd.daemon.catching_up import catch_up
 from confd.daemon.elections import Seat
-from confd.daemon.eligibility import forsaken, outvoted
 from confd.daemon.mastership import Mastership
 from confd.daemon.recovering import Recovery
 from confd.exaconf import Conf
@@ -29,7 +30,6 @@ from confd.services.nodes.stores import recorded
 from confd.store.choice import StoreKind
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError, EtcdUncertain, EtcdUnreachable
-from confd.store.etcd.state import journal_of, read_state
 from confd.store.etcd.store import EtcdStore, WentBack
 from confd.store.protocol import Gap, StaleTerm, StoreFailed
 from confd.store.terms import next_term
@@ -38,7 +38,6 @@ log = structlog.get_logger("candidacy")
 
 _ASK_SECONDS: Final = 10.0
 _ENTER_SECONDS: Final = 6.0
-_SURVEY_SECONDS: Final = 1.0
 _FINISH_SECONDS: Final = 8.0
 _COPY_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
@@ -52,17 +51,6 @@ _FORSAKEN_SECONDS: Final = 10.0
 _STAND_BACK_SECONDS: Final = 60.0
 
 
-class MastersSeat(Seat, Protocol):
-    """The daemon, as far as mastership comes and goes."""
-
-    @property
-    def mastership(self) -> Mastership | None:
-        """What this node does as master, None when it is not."""
-
-    def end_removed(self, why: str) -> None:
-        """End the daemon for good, because the cluster has removed this node."""
-
-
 class Candidacy:
     """One node's part in deciding who is master, between etcd and its daemon.
 
@@ -74,7 +62,7 @@ class Candidacy:
 
     def __init__(
         self, node: int, store: EtcdStore, follower: Follower, connector: Connector, conf: Callable[[], Conf],
-        seat: MastersSeat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
+        seat: Seat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
         retired: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
@@ -253,7 +241,7 @@ class Candidacy:
 
     async def _lead(self, term: int) -> None:
         try:
-            await self._catch_up()
+            await catch_up(self._store, self._connector, self._conf(), self._node, self._candidate.alive)
             if self._candidate.holds(term):
                 await self._seat.lead(term)
                 self._trouble, self._went_back = "", False
@@ -266,54 +254,6 @@ class Candidacy:
             log.exception("not_leading", term=term)
         await self._seat.leave()
         await asyncio.to_thread(self._candidate.resign, None, _PAUSE_SECONDS)
-
-    async def _catch_up(self) -> None:
-        """Bring this node's journal up to etcd's head: from etcd's log, from other nodes, or anew from etcd's state."""
-        survey = self._loop.create_task(self._survey())
-        try:
-            await asyncio.to_thread(self._store.catch_up)
-            known = await survey
-        except Gap:
-            known = await survey
-            if not await self._fetched(known):
-                await asyncio.to_thread(self._rebuild)
-        finally:
-            survey.cancel()
-        end = self._store.head()
-        if ahead := [one for one in known if one.position > end]:
-            raise WentBack(
-                f"n{ahead[0].node} has {ahead[0].position.n} records and etcd only {end.n}: an old backup of etcd was "
-                f"restored; nothing was changed. Put it right on n{ahead[0].node}: "
-                "c4 store recover --yes-others-are-down"
-            )
-
-    async def _survey(self) -> list[Known]:
-        """Ask the nodes that are alive how far their journals go; those that take long are left out."""
-        conf = self._conf()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SURVEY_SECONDS):
-                known = await ask_all(self._connector, conf, self._node, self._candidate.alive)
-                return [one for one in known.values() if one is not None]
-        return []
-
-    async def _fetched(self, known: list[Known]) -> bool:
-        for one in sorted(known, key=lambda one: one.position, reverse=True):
-            if one.position <= self._store.head():
-                break
-            try:
-                await fetch(self._store, self._connector, self._conf(), one)
-                await asyncio.to_thread(self._store.catch_up)
-            except (Gap, WrongState) as error:
-                log.warning("journal_not_fetched", source=one.node, error=str(error))
-            else:
-                return True
-        return False
-
-    def _rebuild(self) -> None:
-        """Make this node's journal anew from etcd's state; the history of jobs that are over is then lost here."""
-        state = read_state(self._store.authority)
-        self._store.restore(journal_of(state))
-        log.warning("journal_rebuilt", n=self._store.head().n, fingerprint=str(state.fingerprint()))
 
     async def _give(self, node: int, job: str) -> None:
         master = self._seat.mastership

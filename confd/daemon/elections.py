@@ -12,14 +12,22 @@ from typing import Protocol
 
 from confd.cluster.leading.takeover import Taken
 from confd.cluster.transport.link import Method
+from confd.daemon.mastership import Mastership
 
 
 class Seat(Protocol):
     """The daemon, as far as mastership comes and goes. Called in the loop's thread."""
 
     @property
+    def mastership(self) -> Mastership | None:
+        """What this node does as master, None when it is not."""
+
+    @property
     def removed(self) -> bool:
         """True once it is known that the cluster has removed this node: it ends."""
+
+    def end_removed(self, why: str) -> None:
+        """End the daemon for good, because the cluster has removed this node."""
 
     async def lead(self, term: int) -> None:
         """Become master under a term; recovered jobs go on before this returns.

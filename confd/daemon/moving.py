@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -34,14 +34,6 @@ _COPY_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 
 
-class MastersSeat(Seat, Protocol):
-    """The daemon, as far as mastership comes and goes."""
-
-    @property
-    def mastership(self) -> Mastership | None:
-        """What this node does as master, None when it is not."""
-
-
 class Mover:
     """Moves the cluster whose master this node is.
 
@@ -51,7 +43,7 @@ class Mover:
     """
 
     def __init__(
-        self, node: int, store: SqliteStore, seat: MastersSeat, authority: Callable[[StoreChoice], Authority],
+        self, node: int, store: SqliteStore, seat: Seat, authority: Callable[[StoreChoice], Authority],
         path: Callable[[str], Any], moved: Callable[[], None],
     ) -> None:  # fmt: skip
         self._node, self._store, self._seat = node, store, seat

@@ -1,10 +1,14 @@
-"""The daemon of one node: store, agent, node port, API; and mastership when it is the master."""
+"""The daemon of one node: which parts it consists of, and in which order they begin and end.
+
+``_open`` makes the parts: what the node holds, how it follows, who decides that it leads, where it is reached.
+``_start`` has them work: the node port, the lease, the elections, at last the clients. ``_close`` ends them the other
+way round. In between the elections have the node lead and leave, any number of times (``Seat``).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Coroutine
@@ -14,18 +18,14 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from confd.api.authentication import Authentication
-from confd.api.gateway import Gateway
-from confd.api.methods import Methods
 from confd.api.server import ApiServer
 from confd.cluster.counter import Counter
 from confd.cluster.following.agent import Agent, Results
 from confd.cluster.following.follower import Follower
 from confd.cluster.following.replica import Replica
 from confd.cluster.host import Host
-from confd.cluster.identity import Identity, NodeFiles, write_private
+from confd.cluster.identity import Identity, NodeFiles
 from confd.cluster.joining.server import Door
-from confd.cluster.leading.doubt import Doubt
 from confd.cluster.leading.member import OFFLINE_SECONDS
 from confd.cluster.transport.nodeport import Connector, NodePort
 from confd.daemon.belonging import Belonging, check_not_forgotten, forget_secrets
@@ -34,13 +34,15 @@ from confd.daemon.entrance import Entrance
 from confd.daemon.leasing import open_leases
 from confd.daemon.mastership import Mastership
 from confd.daemon.moving import Mover
+from confd.daemon.ordering import TAKE_OVER, obey
+from confd.daemon.pruning import prune
+from confd.daemon.routing import Routing
 from confd.daemon.stores import authority, cluster_mark, open_elections, open_store
 from confd.daemon.switching import RESTART, Switch
 from confd.exaconf import Conf
-from confd.model.errors import ConfDError, NodeOffline, NoMaster, WrongState
+from confd.model.errors import WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.scheduler import registry
-from confd.scheduler.standin import StandIn
 from confd.services.database.instance.ending import stop_instances
 from confd.services.database.instance.holding import Holding
 from confd.services.etcd.minder import Minder, server_at
@@ -48,12 +50,9 @@ from confd.services.nodes.machine import READY
 from confd.services.nodes.mastership import Giving
 from confd.services.nodes.stores import Moving, adopt
 from confd.store.choice import load_choice
-from confd.store.protocol import Retention
 
 log = structlog.get_logger("daemon")
 
-_PRUNE_SECONDS: Final = 600.0
-_LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 1.0
 
 
@@ -68,9 +67,7 @@ class Daemon:
         self._ended = asyncio.Event()
         self._exit_code = 0
         self._mastership: Mastership | None = None
-        self._pruning: asyncio.Task[None] | None = None
-        self._switching: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._looking: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._taking_over = take_over
         self._leaving = self._forgetting = False
@@ -84,7 +81,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ended.set)
         registry.load()
-        self._open(loop)
+        self._open()
         try:
             starting = loop.create_task(self._start())
             ended = loop.create_task(self._ended.wait())
@@ -98,133 +95,89 @@ class Daemon:
             await self._close()
         return self._exit_code
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _open(self) -> None:
+        """Make all parts; each knows those before it."""
+        self._loop = asyncio.get_running_loop()
+        self._open_store()
+        self._open_following()
+        self._open_elections()
+        self._open_doors()
+
+    def _open_store(self) -> None:
+        """What the node holds: its records, and its configuration."""
         files = self.files
         files.journal.parent.mkdir(parents=True, exist_ok=True)
-        self._loop = loop
         self._vault = files.vault()
+        # The store may be in it.
         self._etcd = Minder(files.root)
         self._etcd.start()
-        choice = load_choice(files.root)
-        self._store = open_store(choice, files, self._vault, self._on_journal_failure)
+        self._choice = load_choice(files.root)
+        self._store = open_store(self._choice, files, self._vault, self._on_journal_failure)
         self._replica = Replica(self._store, files, self._vault)
-        self._agent = Agent(Results(files.results))
-        identity = self.identity = self._at_home()
-        runtime = Path(identity.runtime)
+
+    def _open_following(self) -> None:
+        """What a master does with the node: keep its copy, run commands, let it go."""
+        files, identity = self.files, self._at_home()
+        self.identity, self._agent = identity, Agent(Results(files.results))
         installations = tuple(Path(prefix) for prefix in identity.installations)
-        self._leases = open_leases(choice, identity.node)
+        self._leases = open_leases(self._choice, identity.node)
         self.host = Host(
-            identity.node, identity.address, files.root, runtime, identity.database_user, installations, self._conf,
-            self._leases, end=self._leave, trouble=lambda: self.trouble,
+            identity.node, identity.address, files.root, Path(identity.runtime), identity.database_user, installations,
+            self._conf, self._leases, end=self._leave, trouble=lambda: self.trouble,
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
         self._belonging = Belonging(
             identity, files, self._store, self._follower, self._conf, lambda: self.is_master, self._end_for_good
         )
-        belongs = self._belonging.is_member
-        self._connector = Connector(files.client_tls(), {}, belongs, self._belonging.hear)
+        self._connector = Connector(files.client_tls(), {}, self._belonging.is_member, self._belonging.hear)
+
+    def _open_elections(self) -> None:
+        """How the node comes to lead, and how the cluster moves to another store."""
+        node = self.identity.node
         self._elections: Elections = open_elections(
-            self._store, choice, files, identity, self._vault, self._follower, self._connector, self._conf, self
-        )
-        self._mover = Mover(
-            identity.node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved
-        )
-        self._switch = Switch(
-            self._store, choice, lambda moved: adopt(self.host, moved), lambda: self.is_master, self._restart
-        )
-        self._store_kind = choice.kind
-        methods = {**self._follower.methods, **self._elections.methods, "api": self._api_call}
-        methods["join"] = self._admit_here
-        door = Door(files.ca, self._admit)
-        self._port = NodePort(methods, belongs, self.host, door, self._belonging.removed_under)
-        self._replica.watch(self._on_revision)
-        self._counter = Counter(files.counter)
-        standing_in = StandIn(self._store, self._conf, self._vault, self._doubt)
-        self._standing_in = Methods(standing_in, Authentication(self._conf, self._vault.derive("session")))
-        self._gateway = Gateway(
-            identity.node, self._counter, self._answering, self._forward, stand_in=self._without_master,
-            advice=lambda: self._elections.advice,
+            self._store, self._choice, self.files, self.identity, self._vault, self._follower, self._connector,
+            self._conf, self,
         )  # fmt: skip
-        self._api = ApiServer(self._gateway, self)
+        self._mover = Mover(node, self._store, self, lambda to: authority(to, self._vault), self.host.path, self._moved)
+        self._switch = Switch(
+            self._store, self._choice, lambda moved: adopt(self.host, moved), lambda: self.is_master, self._restart
+        )
+
+    def _open_doors(self) -> None:
+        """Where the node is reached: by other nodes, and by clients."""
+        self._counter = Counter(self.files.counter)
+        self._routing = Routing(
+            self.identity.node, self._store, self._vault, self._counter, self._conf, self._follower, self._connector,
+            self._elections, self,
+        )  # fmt: skip
+        methods = {**self._follower.methods, **self._elections.methods, **self._routing.methods}
+        door = Door(self.files.ca, self._routing.admit)
+        self._port = NodePort(methods, self._belonging.is_member, self.host, door, self._belonging.removed_under)
+        self._replica.watch(self._on_revision)
+        self._api = ApiServer(self._routing.gateway, self)
         self._entrance = Entrance(self._api, self.host)
 
     async def _start(self) -> None:
+        """Have the parts work; returns once clients are served."""
         if self._belonging.check():
             return
         await self._port.start(self.identity.address, self.identity.port, self.files.server_tls())
         # After the port is open: of one node only one daemon may renew the lease.
         self._leases.start()
         self._follower.superseded(self._step_down)
-        self._loop.add_signal_handler(signal.SIGUSR1, lambda: self._keep_task(self._take_over_on_demand()))
+        self._loop.add_signal_handler(TAKE_OVER, self._on_order)
         if self._switch.check():
             return
-        self._switching = self._loop.create_task(self._switch.run())
-        self._watching = self._loop.create_task(self._belonging.watch())
+        self._looking += [self._loop.create_task(work) for work in (self._switch.run(), self._belonging.watch())]
         await self._elections.begin()
         if self._taking_over and not self.is_master:
             await self._elections.take_over()
-        self._pruning = self._loop.create_task(self._prune())
+        self._looking.append(self._loop.create_task(prune(self._store)))
         await self._open_when_caught_up()
         self.ready = True
         READY.set()
         log.info("ready", node=self.identity.node, master=self.is_master, revision=self._conf().revision)
-
-    async def _take_over_on_demand(self) -> None:
-        try:
-            text = f"n{self.identity.node} is master now; {await self._elections.take_over()}"
-            answer = {"done": True, "text": text}
-        except ConfDError as error:
-            answer = {"done": False, "text": error.message}
-        except Exception as error:
-            log.exception("take_over_failed")
-            answer = {"done": False, "text": repr(error)}
-        write_private(take_over_answer(self.files.root), msgspec.json.encode(answer))
-
-    def _moved(self) -> None:
-        self._switch.check()
-
-    def _restart(self) -> None:
-        """End so that this node is started anew: the switch has written which store it uses then."""
-        self._exit_code = RESTART
-        self._ended.set()
-
-    def _step_down(self) -> None:
-        self._keep_task(self.leave())
-
-    async def leave(self) -> None:
-        """Be master no longer; fine when this node is not."""
-        leaving, self._mastership = self._mastership, None
-        if leaving is not None:
-            self._follower.resign()
-            await leaving.close()
-
-    def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def lead(self, term: int) -> None:
-        """Become master under a term, which is recorded.
-
-        :raises WrongState: the cluster has left the store that this node still uses, or removed this node.
-        """
-        if self._switch.check():
-            raise WrongState(f"the cluster has left the store {self._store_kind}; this node follows it there")
-        self._replica.reload()
-        if self._belonging.check():
-            raise WrongState(self.farewell)
-        reach(Failpoint.TERM_DUE)
-        await asyncio.to_thread(self._store.lead, term, self.identity.node)
-        reach(Failpoint.TERM_RECORDED)
-        self._follower.lead(self.identity.node, term)
-        self._mastership = Mastership(
-            self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
-            self._counter, self._elections.lapsed,
-        )  # fmt: skip
-        self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
-        self._mastership.view.add_service(Moving(self._store_kind, cluster_mark(self._vault), self._mover.move))
-        await self._mastership.start(self._elections.gone())
 
     async def _open_when_caught_up(self) -> None:
         """Serve calls; those that need no master also when there is none."""
@@ -238,35 +191,14 @@ class Daemon:
         await self._entrance.open()
         await caught_up
 
-    def _at_home(self) -> Identity:
-        """Return the identity with the address that the configuration gives this node now."""
-        own = self._replica.conf.nodes.get(self.identity.node)
-        if own is None or own.private_ip == self.identity.address:
-            return self.identity
-        log.info("address_changed", node=own.id, before=self.identity.address, now=own.private_ip)
-        moved = msgspec.structs.replace(self.identity, address=own.private_ip)
-        self.files.write_identity(moved)
-        return moved
-
-    def _leave(self, removed: bool) -> None:
-        """End with all instances, once who ordered it has been answered."""
-        self._leaving, self._forgetting = True, removed
-        self._loop.call_soon_threadsafe(self._loop.call_later, _ANSWER_SECONDS, self._ended.set)
-
-    def _end_for_good(self, farewell: str) -> None:
-        """End because the cluster has removed this node: nothing of it goes on without a daemon either."""
-        self.farewell = farewell
-        self._exit_code, self._leaving, self._forgetting = 1, True, True
-        self._ended.set()
-
     async def _close(self) -> None:
+        """End all parts, those that use others first."""
         self.ready = False
         await self._api.close()
-        looking = [task for task in (self._pruning, self._switching, self._watching) if task is not None]
-        for task in looking:
+        for task in self._looking:
             task.cancel()
         # Before the store is closed that they look at.
-        await asyncio.gather(*looking, return_exceptions=True)
+        await asyncio.gather(*self._looking, return_exceptions=True)
         await self._elections.close()
         if self._mastership is not None:
             await self._mastership.close()
@@ -284,96 +216,78 @@ class Daemon:
             await asyncio.to_thread(forget_secrets, self.files)
         log.info("stopped", node=self.identity.node)
 
-    async def _prune(self) -> None:
-        """Forget what the retention gives up, on every node: each has a journal of its own."""
-        while True:
-            try:
-                forgotten = await asyncio.to_thread(self._store.prune, Retention())
-                if forgotten:
-                    log.info("history_pruned", jobs=forgotten)
-            except Exception:
-                log.exception("history_not_pruned")
-            await asyncio.sleep(_PRUNE_SECONDS)
-
     @property
     def mastership(self) -> Mastership | None:
         """What this node does as master, None while it is not."""
         return self._mastership
 
     @property
+    def is_master(self) -> bool:
+        """True while this node is the master."""
+        return self._mastership is not None
+
+    async def lead(self, term: int) -> None:
+        """Become master under a term, which is recorded.
+
+        :raises WrongState: the cluster has left the store that this node still uses, or removed this node.
+        """
+        if self._switch.check():
+            raise WrongState(f"the cluster has left the store {self._choice.kind}; this node follows it there")
+        self._replica.reload()
+        if self._belonging.check():
+            raise WrongState(self.farewell)
+        reach(Failpoint.TERM_DUE)
+        await asyncio.to_thread(self._store.lead, term, self.identity.node)
+        reach(Failpoint.TERM_RECORDED)
+        self._follower.lead(self.identity.node, term)
+        self._mastership = Mastership(
+            self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
+            self._counter, self._elections.lapsed,
+        )  # fmt: skip
+        self._mastership.view.add_service(Giving(self.identity.node, self._elections.give))
+        self._mastership.view.add_service(Moving(self._choice.kind, cluster_mark(self._vault), self._mover.move))
+        await self._mastership.start(self._elections.gone())
+
+    async def leave(self) -> None:
+        """Be master no longer; fine when this node is not."""
+        leaving, self._mastership = self._mastership, None
+        if leaving is not None:
+            self._follower.resign()
+            await leaving.close()
+
+    def _step_down(self) -> None:
+        self._keep_task(self.leave())
+
+    def _on_order(self) -> None:
+        self._keep_task(obey(self._elections, self.identity.node, self.files.root))
+
+    @property
     def removed(self) -> bool:
         """True once it is known that the cluster has removed this node."""
         return self._belonging.removed
-
-    @property
-    def trouble(self) -> str:
-        """Why this node's port for clients is not open yet; empty when nothing hinders it."""
-        return self._entrance.trouble
 
     def end_removed(self, why: str) -> None:
         """End for good, because the cluster has removed this node."""
         self._belonging.leave(why)
 
-    @property
-    def is_master(self) -> bool:
-        """True while this node is the master."""
-        return self._mastership is not None
+    def _leave(self, removed: bool) -> None:
+        """End with all instances, once who ordered it has been answered."""
+        self._leaving, self._forgetting = True, removed
+        self._loop.call_soon_threadsafe(self._loop.call_later, _ANSWER_SECONDS, self._ended.set)
 
-    def master(self) -> tuple[str, str] | None:
-        """Return address and name of the master, None when unknown."""
-        node = self._conf().nodes.get(self._follower.master.node)
-        return (self._follower.master.address or node.private_ip, node.name) if node is not None else None
+    def _end_for_good(self, farewell: str) -> None:
+        """End because the cluster has removed this node: nothing of it goes on without a daemon either."""
+        self.farewell = farewell
+        self._exit_code, self._leaving, self._forgetting = 1, True, True
+        self._ended.set()
 
-    def _conf(self) -> Conf:
-        return self._mastership.head.conf if self._mastership is not None else self._replica.conf
+    def _restart(self) -> None:
+        """End so that this node is started anew: the switch has written which store it uses then."""
+        self._exit_code = RESTART
+        self._ended.set()
 
-    def _answering(self) -> Any:
-        return self._mastership.methods if self._mastership is not None and self._mastership.ready else None
-
-    def _without_master(self) -> Any:
-        """Return what answers reads while no master is heard of."""
-        return self._standing_in if self._follower.silence() > OFFLINE_SECONDS and not self.is_master else None
-
-    def _doubt(self) -> Doubt:
-        age, revision = self._follower.silence(), self._conf().revision
-        name = f"n{self.identity.node}"
-        return Doubt(age, f"no master answers: this is what {name} knew {age:.0f} s ago, at revision {revision}")
-
-    async def _api_call(self, body: Any) -> Any:
-        return msgspec.to_builtins(await self._gateway.take(body), str_keys=True, builtin_types=(bytes,))
-
-    async def _forward(self, method: str, body: Any) -> Any:
-        master, seen = self.master(), self._follower.master
-        if master is None or seen.node == self.identity.node:
-            raise NoMaster(self._elections.trouble or "no master is known yet")
-        call = self._loop.create_task(self._connector.call(master[0], self._conf().global_.cored_port, method, body))
-        try:
-            while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
-                if self._follower.master.term > seen.term:
-                    # A master that hangs never answers; the next one has the call's id, and goes on with it.
-                    raise NodeOffline(f"{master[1]} is no longer master")
-                if self._follower.silence() > OFFLINE_SECONDS:
-                    raise NodeOffline("it has fallen silent")
-            return call.result()
-        except (NodeOffline, NoMaster) as error:
-            why = self._elections.trouble or error.message
-            raise NodeOffline(f"{master[1]} was master last, {why}") from None
-        finally:
-            call.cancel()
-
-    async def _admit(self, body: Any) -> Any:
-        """Let a node join by this node's door: the master decides."""
-        return await self._admit_here(body) if self.is_master else await self._forward("join", body)
-
-    async def _admit_here(self, body: Any) -> Any:
-        mastership = self._mastership
-        if mastership is None or not mastership.ready:
-            raise NoMaster("the cluster has no master that is ready; try again in a moment")
-        return await mastership.admitting.admit(body)
-
-    def _on_revision(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._port.expel)
+    def _moved(self) -> None:
+        self._switch.check()
 
     def _on_journal_failure(self, error: Exception) -> None:
         log.critical(
@@ -382,24 +296,38 @@ class Daemon:
         self._exit_code = 1
         self._loop.call_soon_threadsafe(self._ended.set)
 
+    def master(self) -> tuple[str, str] | None:
+        """Return address and name of the master, None when unknown."""
+        return self._routing.master()
+
+    @property
+    def trouble(self) -> str:
+        """Why this node's port for clients is not open yet; empty when nothing hinders it."""
+        return self._entrance.trouble
+
+    def _conf(self) -> Conf:
+        return self._mastership.head.conf if self._mastership is not None else self._replica.conf
+
+    def _at_home(self) -> Identity:
+        """Return the identity with the address that the configuration gives this node now."""
+        own = self._replica.conf.nodes.get(self.identity.node)
+        if own is None or own.private_ip == self.identity.address:
+            return self.identity
+        log.info("address_changed", node=own.id, before=self.identity.address, now=own.private_ip)
+        moved = msgspec.structs.replace(self.identity, address=own.private_ip)
+        self.files.write_identity(moved)
+        return moved
+
+    def _on_revision(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._port.expel)
+
+    def _keep_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
 
 def booted() -> float:
     """Return when this machine was booted, UTC seconds."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def take_over_answer(root: Path) -> Path:
-    """Return where a daemon writes what came of an order to take over."""
-    return root / "spool/take-over.json"
-
-
-def pid_file(root: Path) -> Path:
-    """Return where a daemon notes its process id."""
-    return root / "spool/confd.pid"
-
-
-def write_pid(root: Path) -> None:
-    """Note this process as the daemon of a node."""
-    path = pid_file(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(os.getpid()))

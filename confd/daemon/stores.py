@@ -10,8 +10,8 @@ from confd.cluster.identity import Identity, NodeFiles
 from confd.cluster.transport.nodeport import Connector
 from confd.daemon.belonging import is_retired
 from confd.daemon.bootstrap import bootstrap
-from confd.daemon.candidacy import Candidacy, MastersSeat
-from confd.daemon.elections import Elections
+from confd.daemon.candidacy import Candidacy
+from confd.daemon.elections import Elections, Seat
 from confd.daemon.recovering import Recovery
 from confd.daemon.succession import Succession
 from confd.exaconf import Conf
@@ -47,7 +47,7 @@ def cluster_mark(vault: Vault) -> str:
 
 def open_elections(
     store: SqliteStore, choice: StoreChoice, files: NodeFiles, identity: Identity, vault: Vault,
-    follower: Follower, connector: Connector, conf: Callable[[], Conf], seat: MastersSeat,
+    follower: Follower, connector: Connector, conf: Callable[[], Conf], seat: Seat,
 ) -> Elections:  # fmt: skip
     """Return how this node becomes master."""
 

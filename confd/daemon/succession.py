@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -41,14 +41,6 @@ _LOOK_SECONDS: Final = 0.02
 _RETRY_SECONDS: Final = 0.5
 
 
-class MastersSeat(Seat, Protocol):
-    """The daemon, as far as mastership comes and goes."""
-
-    @property
-    def mastership(self) -> Mastership | None:
-        """What this node does as master, None when it is not."""
-
-
 class Succession:
     """Elections of the embedded store: mastership is given by hand.
 
@@ -58,7 +50,7 @@ class Succession:
 
     def __init__(
         self, node: int, store: Store, follower: Follower, connector: Connector, conf: Callable[[], Conf],
-        seat: MastersSeat, finish: float = _FINISH_SECONDS, first: Callable[[], None] = lambda: None,
+        seat: Seat, finish: float = _FINISH_SECONDS, first: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
         self._conf, self._seat, self._finish, self._first = conf, seat, finish, first

@@ -8,9 +8,12 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+import xmlrpc.client
 from concurrent.futures import ThreadPoolExecutor
 
+from confd import __version__
 from tests.cluster.harness import Cluster, cluster, until
+from tests.cluster.mayhem import other_version
 from tests.cluster.test_mastership import agree_on, take_over
 from tests.failpoints.evidence import ask, journal_of
 from tests.torture import long
@@ -21,6 +24,14 @@ def leads(running: Cluster, node: int) -> bool:
     url = f"https://{running.addresses[node]}:20003/is_master"
     with urllib.request.urlopen(url, context=ssl._create_unverified_context(), timeout=20) as answer:
         return bool(answer.read() == b"true")
+
+
+def answers(running: Cluster, node: int) -> bool:
+    """Tell whether a node that may just be starting answers reads, though it knows no master."""
+    try:
+        return "result_stale" in running.try_run("user_list", node)
+    except (OSError, xmlrpc.client.Error):
+        return False
 
 
 def answers_as_master(running: Cluster, node: int) -> bool:
@@ -93,3 +104,30 @@ def test_at_the_same_moment() -> None:
             made.wait_same()
         for node in made.addresses:
             terms(made, node)
+
+
+@long
+def test_a_survivor_of_another_version() -> None:
+    """Most of the others would not follow it: it changes nothing and says who may. Alone it may."""
+    with cluster("CCC_PLAY_WITH_DB=false", nodes=4) as made:
+        made.kill(11)
+        with other_version(made, 14, "0.0.1"):
+            until(lambda: answers(made, 14), f"n14 runs{made.logs()}")
+            before = {node: terms(made, node) for node in (12, 13, 14)}
+            refused = take_over(made, 14)
+            assert refused.returncode == 1, refused
+            assert (
+                f"n14 runs OpenConfD 0.0.1, and the next master is one of the nodes that run {__version__} (n12, n13)"
+                in (refused.stderr)
+            )
+            assert "nothing was changed" in refused.stderr
+            assert masters(made, 12, 13) == []
+            assert {node: terms(made, node) for node in before} == before
+            assert take_over(made, 12).returncode == 0
+            made.run("node_suspend", 12, nid=11)
+            made.run("group_create", 12, groupname="led", groupid=71_002)
+            for node in (12, 13):
+                made.kill(node)
+            alone = take_over(made, 14)
+            assert alone.returncode == 0, alone
+            assert masters(made, 14) == [14]

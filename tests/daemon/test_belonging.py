@@ -197,6 +197,7 @@ class Seat:
 
     mastership = None
     removed = False
+    alive: frozenset[int] = frozenset()
 
     def __init__(self) -> None:
         self.did: list[str] = []
@@ -267,10 +268,10 @@ def test_a_removed_node_that_won_resigns(monkeypatch: pytest.MonkeyPatch) -> Non
         seat = Seat()
         made = await candidacy(seat)
 
-        async def catch_up() -> None:
+        async def catch_up(*words: Any) -> None:
             seat.did.append("caught up")
 
-        monkeypatch.setattr(made, "_catch_up", catch_up)
+        monkeypatch.setattr("confd.daemon.candidacy.catch_up", catch_up)
         await made._lead(7)
         assert seat.did == ["caught up", "asked to lead 7", "left", "resigned"]
         assert made.trouble == "n11 cannot be master: n11 was removed"

@@ -220,7 +220,10 @@ class Follower:
         head = self._store.head()
         master = self.master
         leads = master.node == self._host.node and not self._resigned
-        return {"last": head.term, "n": head.n, "term": master.term, "master": master.node, "leads": leads}
+        return {
+            "last": head.term, "n": head.n, "term": master.term, "master": master.node, "leads": leads,
+            "software": __version__,
+        }  # fmt: skip
 
     async def _records(self, body: dict[str, Any]) -> dict[str, Any]:
         """Give records to a node that may take over."""

@@ -15,6 +15,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from confd import __version__
+from confd.cluster.leading.eligibility import outvoted
 from confd.cluster.leading.handover import pending
 from confd.cluster.transport.nodeport import Connector
 from confd.exaconf import Conf, Node
@@ -30,12 +32,13 @@ _FETCH_SECONDS: Final = 30.0
 
 
 class Known(msgspec.Struct, frozen=True):
-    """How far the journal of a node goes, and whom it knows as master."""
+    """How far the journal of a node goes, whether it leads, and its version; None when it does not say that."""
 
     node: int
     position: Position
     term: int
     leads: bool
+    software: str | None = None
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -69,18 +72,28 @@ async def collect(store: Store, connector: Connector, conf: Conf, own: int, hear
     """Bring this node's journal to the longest that can be reached, and return what to lead with.
 
     :param heard: the highest term that this node has heard of.
-    :raises WrongState: a master answers, or another node knows more than can be fetched; says what to do.
+    :raises WrongState: a master answers, more nodes run another version than this one's, or another node knows more
+        than can be fetched; says what to do.
     """
     known = await ask_all(connector, conf, own)
     answers = [one for one in known.values() if one is not None]
     if leading := [one.node for one in answers if one.leads]:
         raise WrongState(f"n{leading[0]} is master and answers; mastership is given on there")
+    _check_version(conf, own, answers)
     await _fetch_longest(store, connector, conf, answers)
     # A master that was giving its place away may have been followed under that term by a node that is silent now.
     offered = pending(store)
     terms = [heard, store.leader()[0], 0 if offered is None else offered.term, *(one.term for one in answers)]
     term = next_term(max(terms), own, time.time())
     return Taken(term, store.head(), tuple(node for node, answer in known.items() if answer is None))
+
+
+def _check_version(conf: Conf, own: int, answers: Sequence[Known]) -> None:
+    voting = [one for one in answers if not conf.require_node(one.node).suspended]
+    software = {one.node: one.software for one in voting if one.software is not None}
+    # Of equals each may lead when it is told to: no other one would have a quorum either.
+    if why := outvoted(own, {**software, own: __version__}, __version__):
+        raise WrongState(f"{why}, or take over on one of those; nothing was changed")
 
 
 async def promised(store: Store, connector: Connector, conf: Conf, own: int, taken: Taken) -> Taken:
@@ -108,7 +121,7 @@ async def _ask(connector: Connector, port: int, node: Node, method: str, body: d
         raise
     except ConfDError:
         return None
-    return Known(node.id, Position(told["last"], told["n"]), told["term"], told["leads"])
+    return Known(node.id, Position(told["last"], told["n"]), told["term"], told["leads"], told.get("software"))
 
 
 async def _fetch_longest(store: Store, connector: Connector, conf: Conf, known: Sequence[Known]) -> None:

@@ -6,7 +6,6 @@ and now and then in any case. It knows nothing that it could forget.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,6 +23,7 @@ from confd.services.archive.report import report_of
 from confd.services.archive.serving import serve
 from confd.services.archive.shelf import Look
 from confd.services.archive.survey import forgettable, lacks, undeleted
+from confd.services.rounds import Rounds
 from confd.services.storage.inventory import recovery_limit
 
 log = structlog.get_logger("archive")
@@ -51,20 +51,16 @@ class Upkeep:
         self._cluster, self._clock = cluster, clock
         self._health: dict[str, Health] = {}
         self._seen: dict[str, tuple[Any, float]] = {}
-        self._woken, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="archive-upkeep", daemon=True)
+        self._rounds = Rounds("archive-upkeep", self.tend, every=_RETRY, pause=_PAUSE)
 
     def start(self) -> None:
         """Begin."""
-        self._cluster.watch(self._woken.set)
-        self._thread.start()
+        self._cluster.watch(self._rounds.wake)
+        self._rounds.start()
 
     def close(self) -> None:
         """End; repairs that run on nodes go on by themselves."""
-        self._closed.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
+        self._rounds.close()
 
     def health(self, volume: str) -> Health:
         """Return how a volume is."""
@@ -81,16 +77,6 @@ class Upkeep:
                 self._tend(volume)
             except ConfDError as error:
                 log.info("volume_not_tended", volume=volume.name, error=error.message)
-
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self.tend()
-            except Exception:
-                log.exception("upkeep_failed")
-            self._woken.wait(_RETRY)
-            self._woken.clear()
-            self._closed.wait(_PAUSE)
 
     def _tend(self, volume: Volume) -> None:
         name, layout = volume.name, layout_of(self._cluster.conf(), volume.name)
@@ -123,7 +109,7 @@ class Upkeep:
         return [node for node in second if _lacked(layout, first, node) & _lacked(layout, second, node)]
 
     def _repair(self, layout: Layout, node: int, limit: int | None) -> None:
-        if self._closed.is_set():
+        if self._rounds.ended:
             return
         try:
             command = repair.on(node, layout=layout, seconds=_REPAIR_SECONDS, limit=limit)

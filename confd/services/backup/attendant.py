@@ -20,6 +20,7 @@ from confd.services.backup import running
 from confd.services.backup.order import BackupOrder, Ended, Progress, RestoreOrder
 from confd.services.backup.restoring.operations import progress
 from confd.services.database.record import Record, read_record, restoring
+from confd.services.rounds import Rounds
 
 _log = structlog.get_logger()
 
@@ -56,21 +57,16 @@ class Attendant:
         self._silent: dict[str, float] = {}
         self._beginning: set[str] = set()
         self._watched: set[str] = set()
-        self._wake = threading.Event()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="backups", daemon=True)
+        self._rounds = Rounds("backups", self._look_around, every=_CALM)
 
     def start(self) -> None:
         """Begin to look."""
-        self._cluster.watch(self._wake.set)
-        self._thread.start()
+        self._cluster.watch(self._rounds.wake)
+        self._rounds.start()
 
     def close(self) -> None:
         """End; running backups go on and are attended by the next master."""
-        self._closed.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        self._rounds.close()
 
     def begin(self, database: str, order: BackupOrder) -> None:
         """Record a backup, then start it; fine when it was started before.
@@ -87,7 +83,7 @@ class Attendant:
                 raise error_from(record.last.code, record.last.message)
         finally:
             self._beginning.discard(database)
-            self._wake.set()
+            self._rounds.wake()
 
     def _begin(self, database: str, order: BackupOrder) -> None:
         try:
@@ -131,13 +127,10 @@ class Attendant:
                     return found
         return Progress(name=order.path, total=sum(link.plain for link in order.chain))
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            self._wake.clear()
-            for database in self._cluster.conf().databases:
-                if database not in self._beginning | self._watched:
-                    self._attend(database)
-            self._wake.wait(_CALM)
+    def _look_around(self) -> None:
+        for database in self._cluster.conf().databases:
+            if database not in self._beginning | self._watched:
+                self._attend(database)
 
     def _attend(self, database: str) -> None:
         order = self._order(database)
@@ -149,16 +142,16 @@ class Attendant:
 
     def _watch(self, database: str, order: BackupOrder) -> None:
         try:
-            while not self._closed.is_set() and self._order(database) == order:
+            while not self._rounds.ended and self._order(database) == order:
                 if not self._look(database, order, wait=True):
-                    self._closed.wait(_TICK)
+                    self._rounds.rest(_TICK)
         except Exception:
             # It is attended again.
             _log.exception("backup_not_attended", database=database)
-            self._closed.wait(_TICK)
+            self._rounds.rest(_TICK)
         finally:
             self._watched.discard(database)
-            self._wake.set()
+            self._rounds.wake()
 
     def _order(self, database: str) -> BackupOrder | None:
         record = read_record(self._cluster, database)
@@ -177,7 +170,7 @@ class Attendant:
             seen = Progress(name=order.location.path, ended=_ended(order, self._wall(), Interrupted.code, lost))
         self._silent.pop(order.location.path, None)
         # Another master looks after it when this one has been closed meanwhile.
-        if seen.ended and not self._closed.is_set():
+        if seen.ended and not self._rounds.ended:
             self._end(database, order, seen.ended)
         return True
 

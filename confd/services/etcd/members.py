@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from confd.services.etcd.layout import Add, Member, Remove, next_step
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.passwords import give_passwords, passwords, passwords_mark
 from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
+from confd.services.rounds import Rounds
 from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
 from confd.store.etcd.errors import EtcdNotFound
@@ -104,30 +104,26 @@ class EtcdMembers:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="etcd-members", daemon=True)
+        self._rounds = Rounds("etcd-members", self._look, every=0.0, pause=_LOOK_SECONDS)
         self._told: dict[int, tuple[tuple[str, ...], str]] = {}
         self._cleared: set[int] = set()
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """End; members stay as they are."""
-        self._ended.set()
+        self._rounds.close()
 
-    def _run(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
-            known = self._cluster.record(RECORD)
-            if known is None:
-                continue
-            try:
-                self.work(msgspec.convert(known, Members))
-            except ConfDError as error:
-                log.warning("etcd_members_left", error=error.message)
-            except Exception:
-                log.exception("etcd_members_left")
+    def _look(self) -> None:
+        known = self._cluster.record(RECORD)
+        if known is None:
+            return
+        try:
+            self.work(msgspec.convert(known, Members))
+        except ConfDError as error:
+            log.warning("etcd_members_left", error=error.message)
 
     def work(self, members: Members) -> None:
         """Do the next step that is due, if any, and tell the nodes where etcd is.

@@ -19,6 +19,7 @@ from confd.model.states import NodeState
 from confd.services.database.observed import RUNNING_STATES
 from confd.services.nodes.machine import quiesce
 from confd.services.nodes.standing import Suspension, returned, suspension_key
+from confd.services.rounds import Rounds
 
 log = structlog.get_logger("attendance")
 
@@ -32,21 +33,21 @@ class Attendance:
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster, self._clock = cluster, clock
         self._changed = threading.Condition()
-        self._closed = False
         self._resuming: Submission | None = None
         self._rest: dict[int, float] = {}
-        self._thread = threading.Thread(target=self._run, name="attendance", daemon=True)
+        self._rounds = Rounds("attendance", self.look, every=_LOOK)
 
     def start(self) -> None:
         """Begin."""
         self._cluster.watch(self._wake)
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """End; whoever waits is told that the master is gone."""
         with self._changed:
-            self._closed = True
+            self._rounds.end()
             self._changed.notify_all()
+        self._rounds.close()
 
     def wait(self, nodes: Sequence[int], there: Callable[[int], bool], seconds: float) -> list[int]:
         """Wait until something holds for all nodes, or the time is over; return those for which it holds.
@@ -56,7 +57,7 @@ class Attendance:
         until = self._clock() + seconds
         with self._changed:
             while True:
-                if self._closed:
+                if self._rounds.ended:
                     raise NoMaster("this master is going down; ask the next one")
                 reached = [node for node in nodes if there(node)]
                 left = until - self._clock()
@@ -118,16 +119,7 @@ class Attendance:
         except ConfDError as error:
             log.warning("nodes_not_resumed", nodes=nodes, error=error.message)
 
-    def _run(self) -> None:
-        while not self._closed:
-            try:
-                self.look()
-            except Exception:
-                log.exception("attendance_failed")
-            with self._changed:
-                if not self._closed:
-                    self._changed.wait(_LOOK)
-
     def _wake(self) -> None:
+        self._rounds.wake()
         with self._changed:
             self._changed.notify_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ from confd.cluster.host import Cluster
 from confd.exaconf import Configuration
 from confd.model.sizes import format_size
 from confd.model.states import DeviceState
+from confd.services.rounds import Rounds
 from confd.services.storage.inventory import warn_threshold
 from confd.services.storage.space import DeviceStatus, usable
 
@@ -47,18 +47,16 @@ class Shortages:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._short: set[int] = set()
-        self._woken, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="storage-shortage", daemon=True)
+        self._rounds = Rounds("storage-shortage", self.look, every=_LOOK, pause=_PAUSE)
 
     def start(self) -> None:
         """Begin."""
-        self._cluster.watch(self._woken.set)
-        self._thread.start()
+        self._cluster.watch(self._rounds.wake)
+        self._rounds.start()
 
     def close(self) -> None:
         """End."""
-        self._closed.set()
-        self._woken.set()
+        self._rounds.close()
 
     def look(self) -> None:
         """Log what has changed; of a node that does not answer, what was known stays."""
@@ -75,13 +73,3 @@ class Shortages:
             elif not text and node in self._short:
                 self._short.remove(node)
                 log.info("storage_is_enough_again", node=node)
-
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self.look()
-            except Exception:
-                log.exception("storage_not_looked_at")
-            self._woken.wait(_LOOK)
-            self._woken.clear()
-            self._closed.wait(_PAUSE)

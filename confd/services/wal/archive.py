@@ -5,7 +5,6 @@ It keeps nothing that it could not find again: nodes report what waits, so the n
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from confd.exaconf import Database, Volume
 from confd.model.errors import ConfDError, InsufficientSpace
 from confd.services.backup.targets import archive_volumes
 from confd.services.database.record import Record, read_record
+from confd.services.rounds import Rounds
 from confd.services.wal.keeping import Anchor, Log, last_end
 from confd.services.wal.pruning import anchors_on, delete, expendable
 from confd.services.wal.shipping import discard, forget_gap, ship
@@ -43,18 +43,15 @@ class WalArchive:
         self._failures: dict[tuple[str, int], tuple[float, str]] = {}
         self._pruned = float("-inf")
         self._hidden = ""
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="WAL archive", daemon=True)
+        self._rounds = Rounds("WAL archive", self.work, every=0.0, pause=_TICK)
 
     def start(self) -> None:
         """Begin to look what waits."""
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """End; what waits stays where it is."""
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        self._rounds.close()
 
     def problem(self, database: str) -> str:
         """Return what an administrator should know of a database's archive; empty when all is well."""
@@ -79,14 +76,6 @@ class WalArchive:
             self._pruned = self._clock()
             self._forget_gaps()
             self._prune()
-
-    def _run(self) -> None:
-        while not self._closed.wait(_TICK):
-            try:
-                self.work()
-            except Exception:
-                # The archive has to go on whatever one round met.
-                _log.exception("wal_archive_failed")
 
     def _report(self, node: int, database: str) -> dict[str, Any]:
         found: dict[str, Any] = (self._cluster.status(node, "wal") or {}).get(database, {})

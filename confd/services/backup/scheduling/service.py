@@ -6,7 +6,6 @@ is in a runtime record per database.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -33,11 +32,11 @@ from confd.services.backup.scheduling.due import (
 from confd.services.backup.scheduling.schedules import PREFIX, is_backup, job_of, plans, read_runs, time_zone
 from confd.services.database.observed import InstanceState
 from confd.services.database.record import Record, Wanted, read_record
+from confd.services.rounds import Rounds
 
 _log = structlog.get_logger()
 
 _LONGEST_SLEEP: Final = 20.0
-_JOIN_WITHIN: Final = 5.0
 _PASSING: Final = (ClusterError, Conflict, Interrupted)
 """Errors that say nothing against the backup: it is tried again."""
 
@@ -60,34 +59,23 @@ class Schedules:
         self._cluster, self._wall = cluster, wall
         self._begun: dict[str, _Begun] = {}
         self._states: dict[str, dict[int, NodeState]] = {}
-        self._wake = threading.Event()
-        self._closed = False
         self._known: object = None
-        self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
+        self._rounds = Rounds("schedules", self.look, every=_LONGEST_SLEEP)
 
     def start(self) -> None:
         """Begin to look."""
         self._cluster.watch(self._notice)
-        self._thread.start()
+        self._rounds.start()
 
     def close(self) -> None:
         """End; jobs that were submitted go on."""
-        self._closed = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(_JOIN_WITHIN)
+        self._rounds.close()
 
     def look(self) -> float:
         """Start what is due now; return how many seconds nothing is due."""
         now = self._wall()
         databases = list(self._cluster.conf().databases.values())
         return min((self._look_safely(database, now) for database in databases), default=_LONGEST_SLEEP)
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._wake.wait(pause) or not self._closed:
-            self._wake.clear()
-            pause = self.look()
 
     def _look_safely(self, database: Database, now: float) -> float:
         try:
@@ -123,7 +111,7 @@ class Schedules:
         _log.info("schedule_run", database=database.name, schedule=key, job_id=submission.job_id)
         self._begun[database.name] = _Begun(key, run.last, submission)
         self._note(database.name, decision.runs | {key: msgspec.structs.replace(run, job=submission.job_id)})
-        submission.outcome.add_done_callback(lambda _: self._wake.set())
+        submission.outcome.add_done_callback(lambda _: self._rounds.wake())
 
     def _ended(self, database: str, runs: dict[str, Run]) -> dict[str, Run]:
         """Return the runs with what became of the job that was submitted last, if it has ended."""
@@ -211,7 +199,7 @@ class Schedules:
         known = facts, self._cluster.node_states() if self._states else None
         if known != self._known:
             self._known = known
-            self._wake.set()
+            self._rounds.wake()
 
 
 def _done(run: Run, ended: Ended | None = None) -> Run:

@@ -57,9 +57,9 @@ class Supervision:
             self._open = False
             supervisors = list(self._supervisors.values())
         for supervisor in supervisors:
-            supervisor.close()
+            supervisor.end()
         for supervisor in supervisors:
-            supervisor.join()
+            supervisor.close()
         for pool in (self._looks, self._works):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -223,7 +223,7 @@ class Supervision:
             if not self._open:
                 raise NoMaster("this node is no longer master; send the job again")
             found = self._supervisors.get(database)
-            if found is None or found.closed:
+            if found is None or found.ended:
                 found = Supervisor(database, self._cluster, self._looks, self._works, self._clock)
                 self._supervisors[database] = found
                 found.start()

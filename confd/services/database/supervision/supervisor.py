@@ -41,6 +41,7 @@ from confd.services.database.planning.situation import Plan, Situation, Spec
 from confd.services.database.record import PREFIX, Record, read_record, write_record
 from confd.services.database.supervision.execution import execute
 from confd.services.database.supervision.taking_over import TakingOver
+from confd.services.rounds import Rounds
 
 _log = structlog.get_logger()
 
@@ -95,34 +96,37 @@ class Supervisor:
         self._places: dict[int, Place] = {}
         self._force = False
         self._told: Callable[[str], None] = lambda _: None
-        self._wake = threading.Event()
         self._known: object = None
-        self.closed = False
-        self._thread = threading.Thread(target=self._run, name=f"supervisor of {database}", daemon=True)
+        # A supervisor that ended by an error would leave its database alone for good.
+        self._rounds = Rounds(f"supervisor of {database}", self._step, every=_TICK_BUSY)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._rounds.start()
 
     def wake(self) -> None:
         """Look again soon; does not block."""
-        self._wake.set()
+        self._rounds.wake()
 
     def notice(self) -> None:
         """Look again soon if anything that matters to this database has changed; does not block."""
         facts = self._facts()
         if facts != self._known:
             self._known = facts
-            self._wake.set()
+            self._rounds.wake()
+
+    @property
+    def ended(self) -> bool:
+        """True once it supervises no longer."""
+        return self._rounds.ended
+
+    def end(self) -> None:
+        """Begin to end, without touching instances; actions under way end by themselves. Does not block."""
+        self._rounds.end()
 
     def close(self) -> None:
-        """Begin to end, without touching instances; actions under way end by themselves."""
-        self.closed = True
-        self._wake.set()
-
-    def join(self) -> None:
-        """Wait for the end of the thread."""
-        self._thread.join(_OBSERVE_WITHIN)
+        """End, and wait for it."""
+        self._rounds.close()
 
     def doing(self) -> list[str]:
         """Say what is under way."""
@@ -239,23 +243,12 @@ class Supervisor:
             return None
         return seen
 
-    def _run(self) -> None:
-        while not self.closed:
-            self._wake.clear()
-            try:
-                pause = self._step()
-            except Exception:
-                # A supervisor that ended would leave its database alone for good.
-                _log.exception("supervisor_step_failed", database=self.database)
-                pause = _TICK_BUSY
-            self._wake.wait(pause)
-
     def _step(self) -> float:
         """Look, decide, begin what is to do; return how long to wait for news."""
         try:
             situation = self.observe()
         except NotFound:
-            self.closed = True
+            self.end()
             return 0.0
         except ConfDError:
             return _TICK_BUSY
@@ -313,7 +306,7 @@ class Supervisor:
                 if isinstance(action, StartStandby):
                     self._patience.falls(action.node, failure.times)
             self.changed.notify_all()
-        self._wake.set()
+        self._rounds.wake()
 
     def _failure(self, action: NodeAction, since: float, error: BaseException) -> Failure:
         before = self.failures.get(action.node)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confd.daemon.eligibility import forsaken, leading_version, outvoted
+from confd.cluster.leading.eligibility import forsaken, leading_version, outvoted
 
 VERSIONS = st.sampled_from(["0.9", "1.0", "1.1", ""])
 SOFTWARE = st.dictionaries(st.integers(11, 20), VERSIONS, min_size=1)
@@ -55,6 +55,17 @@ def test_a_master_gives_way_only_to_a_quorum(software: dict[int, str], voting: s
         assert any(2 * count > len(voting) for count in counted.values())
     else:
         assert not forsaken(voting, following | voting, software)
+
+
+@given(SOFTWARE)
+def test_who_is_told_to_lead_is_refused_only_when_it_is_outnumbered(software: dict[int, str]) -> None:
+    """Of equals each may, and so may one that is alone; whoever is refused could not have a quorum."""
+    counts = Counter(software.values())
+    for node, own in software.items():
+        outnumbered = counts[own] < max(counts.values())
+        assert bool(outvoted(node, software, own)) is outnumbered
+        assert not outnumbered or 2 * counts[own] < len(software)
+        assert not outvoted(node, {node: own}, own)
 
 
 def test_one_that_may_not_lead_says_what_to_do() -> None:

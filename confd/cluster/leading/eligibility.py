@@ -1,7 +1,8 @@
-"""Which of the nodes that live are to be master, with etcd as the store. Pure.
+"""Which of the nodes that live are to be master, by the version that they run. Pure.
 
 Nodes follow only a master of their own version. So a master needs more than half of the nodes on its version, and one
-that most others do not follow is only in the way of another one.
+that most others do not follow is only in the way of another one. With etcd candidates act on it by themselves; with
+the embedded store it is looked at when a node is ordered to take over.
 """
 
 from __future__ import annotations
