@@ -50,6 +50,31 @@ class Place(msgspec.Struct, frozen=True):
     lease: str = ""
 
 
+class Point(msgspec.Struct, frozen=True):
+    """A position (``X/Y``) in the WAL of a timeline."""
+
+    timeline: int
+    position: str
+
+
+class History(msgspec.Struct, frozen=True):
+    """The WAL that led to what a primary holds: its timeline, and where (``forks``) those before it were left."""
+
+    timeline: int
+    forks: tuple[Point, ...] = ()
+
+    def end(self, timeline: int) -> int | None:
+        """Return where another timeline ends in this history; 0 when it is no part of it, None for the present one."""
+        if timeline == self.timeline:
+            return None
+        return max((lsn(fork.position) for fork in self.forks if fork.timeline == timeline), default=0)
+
+    def knows(self, point: Point) -> bool:
+        """Tell whether a point lies on this history."""
+        end = self.end(point.timeline)
+        return end is None or lsn(point.position) <= end
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One instance as its node sees it.
 
@@ -58,6 +83,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     of a ready instance only. ``flushed`` is the end of its WAL, of a stopped one a place that it has certainly reached.
     ``detached``: it receives nothing, and ``flushed`` counts all it ever received. ``ended`` is the last record of
     a primary that was stopped in order: who has it has everything. ``paused``: it receives and does not replay.
+    ``history`` is known of a primary only. ``settled``: the state of a stopped standby's files is not later, while its
+    WAL may go further; None of a copy that never became consistent.
 
     ``certificate`` is the fingerprint of what clients are shown. ``stale``: the running server lacks something that
     the configuration says now. ``fits``: the data are of the version that the database is to run with.
@@ -84,6 +111,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     detached: bool = False
     paused: bool = False
     ended: str = ""
+    history: History | None = None
+    settled: Point | None = None
     place: Place | None = None
     certificate: str = ""
     stale: bool = False

@@ -13,13 +13,17 @@ import msgspec
 
 from confd.services.database.engine.layout import Account
 from confd.services.database.engine.limits import needed_limits
-from confd.services.database.observed import Role
+from confd.services.database.observed import Point, Role
 
 MARKER: Final = "confd.json"
 """Inside the data directory, so that a clone has it too."""
 
 _CONTROL: Final = struct.Struct("=QIIi4xqQQI")
 """pg_control of 15 to 18: system id, format, catalogue, state, time, checkpoint, redo, timeline."""
+
+_RECOVERY: Final = struct.Struct("=136xQI4xQQ?")
+"""The same: minimum recovery point, its timeline; of a base backup that is not consistent yet: start, end, whether its
+end is still to come."""
 
 _SHUT_DOWN: Final = 1
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
@@ -36,7 +40,7 @@ class Content(msgspec.Struct, frozen=True):
     """What a complete data directory says of itself.
 
     ``redo``: a position that its WAL has certainly reached. ``ended``: its last record, if it was shut down in order
-    as a primary.
+    as a primary. ``settled``: the files of a standby are of no later state; None of a copy that was never consistent.
     """
 
     marker: Marker
@@ -46,6 +50,7 @@ class Content(msgspec.Struct, frozen=True):
     redo: str = ""
     ended: str = ""
     major: int = 0
+    settled: Point | None = None
 
 
 def read_content(data: Path) -> Content | None:
@@ -60,7 +65,15 @@ def read_content(data: Path) -> Content | None:
     role = Role.STANDBY if (data / "standby.signal").exists() else Role.PRIMARY
     ended = _position(checkpoint) if state == _SHUT_DOWN else ""
     newest = max(timeline, _newest_timeline(data))
-    return Content(marker, str(system_id), newest, role, _position(redo), ended, major)
+    settled = _settled(data, control) if role is Role.STANDBY else None
+    return Content(marker, str(system_id), newest, role, _position(redo), ended, major, settled)
+
+
+def _settled(data: Path, control: bytes) -> Point | None:
+    position, timeline, begin, end, unfinished = _RECOVERY.unpack_from(control)
+    label = data / "backup_label"
+    copied = label.exists() and "pg_rewind" not in label.read_text()
+    return None if copied or begin or end or unfinished or not position else Point(timeline, _position(position))
 
 
 def limits_of_standby(data: Path) -> dict[str, int]:

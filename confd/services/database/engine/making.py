@@ -6,12 +6,14 @@ import secrets
 
 from confd.model.errors import WrongState
 from confd.model.secret import Secret
+from confd.services.database.engine import straying
 from confd.services.database.engine.configuration import ADMIN, SYS, bootstrap
 from confd.services.database.engine.data import Marker, read_content, write_marker, write_owned
 from confd.services.database.engine.initial_sql import read_statements, script
 from confd.services.database.engine.server import Server
 from confd.services.database.engine.workshop import Workshop
 from confd.services.database.keeper.processes import clear
+from confd.services.database.observed import History
 from confd.services.database.scram import make_verifier
 
 
@@ -47,11 +49,12 @@ def clone(server: Server, primary: int, password: Secret) -> None:
         workshop.finish()
 
 
-def rewind(server: Server, primary: int, password: Secret) -> None:
+def rewind(server: Server, primary: int, password: Secret, history: History | None) -> None:
     """Take back what this stopped instance has beyond the history of the primary.
 
     While it works the data has its unfinished name: what is left of an interrupted rewind is no data at all.
     """
+    strayed = straying.strays(server.place.data, history)
     server.write_password(password)
     workshop = Workshop(server.place, server.layout.account)
     with workshop.alone():
@@ -59,6 +62,10 @@ def rewind(server: Server, primary: int, password: Secret) -> None:
         target = workshop.take()
         # It may name a process that is dead and still in the table of processes.
         (target / "postmaster.pid").unlink(missing_ok=True)
+        if strayed:
+            # The tool cannot recover a killed standby as such. Recovered as a primary, that one gets a last record of
+            # its own: only beyond the fork is it seen that it is to be taken back.
+            (target / "standby.signal").unlink()
         # It recovers the data first; the checkpoint at the end of that must not take away the WAL that it reads then.
         settings = server.layout.config / "rewind.conf"
         write_owned(settings, "wal_keep_size = 1TB\n", server.layout.account)

@@ -12,7 +12,7 @@ from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
 from confd.model.errors import ConfDError, NodeError, NotFound, StorageNotFound
 from confd.model.secret import Secret
-from confd.services.database.engine import making, refreshing
+from confd.services.database.engine import making, refreshing, straying
 from confd.services.database.engine.data import Content, read_content, remove, used
 from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.engine.layout import layout
@@ -22,7 +22,7 @@ from confd.services.database.instance import turns
 from confd.services.database.instance.proof import machine
 from confd.services.database.keeper.client import KeeperClient, KeeperStatus
 from confd.services.database.keeper.processes import clear
-from confd.services.database.observed import Instance, InstanceState, Place, Role, Usage
+from confd.services.database.observed import History, Instance, InstanceState, Place, Role, Usage
 from confd.services.database.record import Quorum
 
 
@@ -69,16 +69,23 @@ def clone(host: Host, database: str, primary: int, password: str) -> None:
 
 
 @operation("database.rewind")
-def rewind(host: Host, database: str, primary: int, password: str) -> None:
+def rewind(host: Host, database: str, primary: int, password: str, history: History | None = None) -> None:
     """Make a standby of a stopped instance whose history parted from the primary's, which has admitted this node."""
-    making.rewind(Server(host, database), primary, Secret(password))
+    making.rewind(Server(host, database), primary, Secret(password), history)
 
 
 @operation("database.start_standby")
-def start_standby(host: Host, database: str, primary: int | None, maintenance: bool = False) -> InstanceState:
-    """Start the instance as follower of the primary, or of nobody."""
+def start_standby(
+    host: Host, database: str, primary: int | None, maintenance: bool = False, history: History | None = None
+) -> InstanceState:
+    """Start the instance as follower of the primary, or of nobody.
+
+    :param history: the primary's; WAL that is not part of it is removed.
+    """
     server = Server(host, database)
     with turns.turn(server.place.data):
+        if history is not None and server.state() is InstanceState.STOPPED:
+            straying.cut(server.place.data, history)
         return server.start(Role.STANDBY, server.standby_file(primary), maintenance)
 
 
@@ -255,6 +262,8 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
         timeline=content.timeline,
         flushed=content.redo,
         ended=content.ended if state is InstanceState.STOPPED and content.role is Role.PRIMARY else "",
+        history=_history(server, content.role, content.timeline),
+        settled=content.settled if state is InstanceState.STOPPED else None,
         place=Place(machine(), str(server.host.root), str(server.place.data), _lease(server, status)),
         restarts=status.restarts if status else 0,
         lapsed=status.lapsed if status else False,
@@ -263,6 +272,10 @@ def _seen(server: Server, state: InstanceState, content: Content | None) -> Inst
         fits=refreshing.fits(server),
     )
     return _asked(server, held) if state is InstanceState.READY else held
+
+
+def _history(server: Server, role: Role, timeline: int) -> History | None:
+    return straying.read_history(server.place.data, timeline) if role is Role.PRIMARY else None
 
 
 def _lease(server: Server, status: KeeperStatus | None) -> str:
@@ -286,6 +299,7 @@ def _asked(server: Server, held: Instance) -> Instance:
         held,
         role=sight.role,
         timeline=sight.timeline or held.timeline,
+        history=_history(server, sight.role, sight.timeline),
         synchronous=sight.synchronous,
         followers=followers,
         kept=kept,

@@ -6,6 +6,7 @@ import msgspec
 
 from confd.model.naming import names
 from confd.services.backup.order import RestoreOrder, VirtualOrder
+from confd.services.database.observed import History
 from confd.services.database.record import Quorum, Record
 
 
@@ -41,10 +42,14 @@ class Clone(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartStandby(msgspec.Struct, frozen=True, tag=True):
-    """Write configuration and start as follower of the primary; of nobody when None."""
+    """Write configuration and start as follower of the primary; of nobody when None.
+
+    ``history`` of the primary, as far as it is known: WAL that is not part of it goes first.
+    """
 
     node: int
     primary: int | None
+    history: History | None = None
 
 
 class Follow(msgspec.Struct, frozen=True, tag=True):
@@ -73,6 +78,7 @@ class Rewind(msgspec.Struct, frozen=True, tag=True):
 
     node: int
     source: int
+    history: History | None = None
 
 
 class SetQuorum(msgspec.Struct, frozen=True, tag=True):
@@ -176,11 +182,11 @@ def _describe_copy(action: Rewind | StartStandby | Follow | Detach | Promote | O
             return f"n{node}: open backup {order.order.path} for reading"
         case CloseVirtual(node):
             return f"n{node}: close the backup"
-        case Rewind(node, source):
+        case Rewind(node, source, _):
             return f"n{node}: take back what n{source} does not know"
-        case StartStandby(node, None):
+        case StartStandby(node, None, _):
             return f"n{node}: start to see how far its copy goes"
-        case StartStandby(node, primary):
+        case StartStandby(node, primary, _):
             return f"n{node}: start as standby of n{primary}"
         case Follow(node, primary):
             return f"n{node}: follow n{primary}"

@@ -15,7 +15,8 @@ Invariants, whatever is observed and in whatever order actions end, fail or repe
    and once: data of the next generation that is found is taken, not made again (``origin``).
 4. A standby is cloned, from the running primary, only where there is no copy that can follow: same generation and
    system identifier, timeline not ahead of the record, and the primary still has the WAL that it lacks. What was
-   writable is rewound, which is tried once. Neither is done to a member of the recorded quorum.
+   writable, or has a state that is not part of the primary's history, is rewound, which is tried once. Neither is done
+   to a member of the recorded quorum.
 5. When the database is to stop, or another node is to take over, the primary stops first, so that its last WAL reaches
    the standbys.
 6. Nothing is done on nodes that are offline, suspended or not seen.
@@ -31,6 +32,7 @@ from confd.model.states import NodeState
 from confd.services.database.observed import Instance, InstanceState, Role
 from confd.services.database.planning.actions import (
     Clone,
+    Detach,
     Follow,
     NodeAction,
     Remember,
@@ -48,9 +50,11 @@ from confd.services.database.planning.situation import (
     Situation,
     can_follow,
     holds,
+    keeps_fork,
     lease_of,
     may_follow,
     no_lease,
+    strays,
     usable,
 )
 from confd.services.database.planning.upkeep import plan_upkeep
@@ -170,12 +174,14 @@ def _start_primary(now: Situation, primary: int) -> Plan:
         return Plan()
     if now.awaits_lease(now.seen[primary]):
         return Plan(blocked=no_lease(primary), offline=True)
-    known = _known(now, now.seen[primary])
+    instance = now.seen[primary]
+    known = _known(now, instance)
     if known.place != now.record.place:
         return Plan((Remember(known),))
-    standbys = (node for node, one in now.others(primary) if may_follow(now.record, one) and not one.running)
-    starts = tuple(StartStandby(node, primary) for node in standbys if now.free(node))
-    return Plan((StartPrimary(primary, now.record.quorum, lease_of(now.seen[primary])), *starts))
+    copies = ((node, one) for node, one in now.others(primary) if may_follow(now.record, one) and now.free(node))
+    standbys = (node for node, one in copies if not one.running and not strays(one, instance))
+    starts = tuple(StartStandby(node, primary, instance.history) for node in standbys)
+    return Plan((StartPrimary(primary, now.record.quorum, lease_of(instance)), *starts))
 
 
 def _known(now: Situation, primary: Instance) -> Record:
@@ -208,28 +214,37 @@ def _plan_standbys(now: Situation, primary: int, instance: Instance) -> Plan:
 def _joins(now: Situation, primary: Instance) -> Iterator[NodeAction]:
     """What brings every standby to follow the running primary."""
     for node, instance in now.others(primary.node):
-        follows = can_follow(now.record, instance, primary) and node not in now.stuck
+        strayed = strays(instance, primary)
+        follows = can_follow(now.record, instance, primary) and not strayed and node not in now.stuck
         if instance.running and not follows and now.may_stop(node):
-            yield StopInstance(node, "it cannot follow the primary")
+            why = "it has what the primary does not know" if strayed else "it cannot follow the primary"
+            yield StopInstance(node, why)
         elif instance.state is InstanceState.READY and follows and now.free(node):
             if instance.follows != primary.node:
-                yield Follow(node, primary.node)
+                yield _turned(instance, primary)
         elif not instance.running and now.free(node):
             if follows:
-                yield StartStandby(node, primary.node)
+                yield StartStandby(node, primary.node, primary.history)
             elif node not in now.record.quorum.standbys:
-                yield _remade(now, instance, primary.node)
+                yield _remade(now, instance, primary)
 
 
-def _remade(now: Situation, instance: Instance, primary: int) -> NodeAction:
+def _turned(instance: Instance, primary: Instance) -> NodeAction:
+    """Have a standby follow the primary; one of an earlier timeline receives nothing first, so that it cannot stray."""
+    sure = instance.detached or primary.history is None or instance.timeline == primary.timeline
+    return Follow(instance.node, primary.node) if sure else Detach(instance.node)
+
+
+def _remade(now: Situation, instance: Instance, primary: Instance) -> NodeAction:
     """Rewind what has a history of its own; clone where that failed, or where histories may bear the same number."""
     node, record = instance.node, now.record
     tried = isinstance(now.failed.get(node), Rewind) or now.stuck.get(node, 0) > 1
     foreign = not usable(record, instance) or tried
     if foreign or (instance.role is Role.PRIMARY and instance.timeline >= record.timeline):
-        return Clone(node, primary)
-    parted = instance.role is Role.PRIMARY or node in now.stuck
-    return Rewind(node, primary) if parted else Clone(node, primary)
+        return Clone(node, primary.node)
+    strayed = strays(instance, primary) and keeps_fork(primary)
+    parted = instance.role is Role.PRIMARY or node in now.stuck or strayed
+    return Rewind(node, primary.node, primary.history) if parted else Clone(node, primary.node)
 
 
 def _all_follow(now: Situation, primary: Instance) -> bool:

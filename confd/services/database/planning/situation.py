@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from confd.model.states import NodeState
-from confd.services.database.observed import Instance, InstanceState, Role, lsn
+from confd.services.database.observed import Instance, InstanceState, Point, Role, lsn
 from confd.services.database.planning.actions import (
     Action,
     Detach,
@@ -168,8 +168,26 @@ def may_follow(record: Record, instance: Instance) -> bool:
 
 def can_follow(record: Record, instance: Instance, primary: Instance) -> bool:
     """Tell whether a copy can follow this running primary, which must still have the WAL that it lacks."""
-    kept = instance.node in primary.kept or 0 < lsn(primary.oldest) <= lsn(instance.flushed)
+    has = max(lsn(instance.flushed), lsn(instance.settled.position) if instance.settled else 0)
+    kept = instance.node in primary.kept or 0 < lsn(primary.oldest) <= has
     return may_follow(record, instance) and kept
+
+
+def strays(instance: Instance, primary: Instance) -> bool:
+    """Tell whether a copy certainly has a state that is not part of the primary's history: it cannot follow."""
+    history = primary.history
+    if history is None or instance.role is not Role.STANDBY:
+        return False
+    if instance.settled is not None and not history.knows(instance.settled):
+        return True
+    # What runs has replayed, or will have, all that it received.
+    return instance.state is InstanceState.READY and not history.knows(Point(instance.timeline, instance.flushed))
+
+
+def keeps_fork(primary: Instance) -> bool:
+    """Tell whether a primary may still have the WAL with which a copy that strayed from it is rewound."""
+    forks = primary.history.forks if primary.history else ()
+    return not forks or lsn(primary.oldest) <= lsn(forks[-1].position)
 
 
 def lease_of(instance: Instance) -> str:

@@ -86,14 +86,15 @@ def _execute_on_copy(
         case Clone(node, source):
             password = cluster.call(instance.admit.on(source, database, node, maintenance))
             cluster.call(instance.clone.on(node, database, source, password), timeout=_DAY)
-        case Rewind(node, source):
+        case Rewind(node, source, history):
             password = cluster.call(
                 instance.admit.on(source, database, node, maintenance, checkpoint=True), timeout=_CHECKPOINT
             )
-            cluster.call(instance.rewind.on(node, database, source, password), timeout=_DAY)
-        case StartStandby(node, primary):
+            cluster.call(instance.rewind.on(node, database, source, password, history), timeout=_DAY)
+        case StartStandby(node, primary, history):
             _admit(cluster, database, node, primary, maintenance)
-            cluster.call(instance.start_standby.on(node, database, primary, maintenance), timeout=_START)
+            start = instance.start_standby.on(node, database, primary, maintenance, history)
+            cluster.call(start, timeout=_START)
         case Follow(node, primary):
             _admit(cluster, database, node, primary, maintenance)
             cluster.call(instance.follow.on(node, database, primary), timeout=_START)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from confd.model.states import NodeState
-from confd.services.database.observed import Follower, Instance, InstanceState, Place, Role
+from confd.services.database.observed import Follower, History, Instance, InstanceState, Place, Point, Role, lsn
 from confd.services.database.planning.actions import (
     Clone,
     Detach,
@@ -70,6 +70,9 @@ def test_shrinking_is_recorded_first_and_growing_last(quorum: Quorum, acks: int)
     assert transition(quorum, other) in (quorum, other)
 
 
+NOTHING = Point(1, "0/0")
+
+
 @dataclass
 class Server:
     """A simulated node with its instance.
@@ -77,6 +80,9 @@ class Server:
     ``log``: the commits that it has, in order. A node that is not ``online`` may be alive; ``dead`` ones run nothing.
     ``ghosts``: actions that the master has given up, and that may still happen. ``hold``: of its lease, where there are
     any; one that ``lapsed`` has been gone for so long that its keeper has stopped what took writes.
+    ``past``: where the earlier timelines of its log ended. ``settled``: the state of its files; the log beyond is WAL.
+    A standby that has ``heard`` of a history which its log is not part of does not start if its files are beyond the
+    fork; else it goes ``astray``: it receives, and acknowledges, what it never has.
     """
 
     data: Instance
@@ -89,6 +95,35 @@ class Server:
     ghosts: list[NodeAction] = field(default_factory=list)
     hold: int = 1
     lapsed: bool = False
+    past: tuple[Point, ...] = ()
+    settled: Point = NOTHING
+    heard: bool = False
+    astray: bool = False
+
+    @property
+    def end(self) -> Point:
+        return Point(self.data.timeline, f"0/{len(self.log) + 1:X}")
+
+    @property
+    def history(self) -> History:
+        return History(self.data.timeline, self.past)
+
+    def promoted(self) -> None:
+        self.past = (*self.past, self.end)
+        self.settled = Point(self.data.timeline + 1, self.end.position)
+        self.data = msgspec.structs.replace(self.data, role=Role.PRIMARY, timeline=self.data.timeline + 1, follows=None)
+
+    def cut(self, history: History) -> None:
+        """Lose the WAL that is not part of a history which knows the files."""
+        if not history.knows(self.settled) or self.data.timeline > history.timeline:
+            return
+        for kept in (*self.past, self.end):
+            end = history.end(kept.timeline)
+            if end is not None and lsn(kept.position) > end:
+                self.log = self.log[: max(end, lsn(self.settled.position), 1) - 1]
+                self.past = tuple(one for one in self.past if one.timeline < kept.timeline)
+                self.data = msgspec.structs.replace(self.data, timeline=kept.timeline)
+                return
 
     @property
     def lease(self) -> str:
@@ -353,9 +388,14 @@ class Database(RuleBasedStateMachine):
         server = self.servers[node]
         if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY and not server.data.paused:
             self.by_hand.add(node)
-            server.data = msgspec.structs.replace(
-                server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
-            )
+            server.promoted()
+
+    @rule(node=st.sampled_from(SERVERS))
+    def write_out(self, node: int) -> None:
+        """The files of a running instance get the state that it has."""
+        server = self.servers[node]
+        if server.data.state is InstanceState.READY and not server.astray:
+            server.settled = server.end
 
     @rule(node=st.sampled_from(SERVERS))
     def pause(self, node: int) -> None:
@@ -477,6 +517,10 @@ class Database(RuleBasedStateMachine):
         data, end = server.data, f"0/{len(server.log) + 1:X}"
         if self.leased:
             data = msgspec.structs.replace(data, place=Place("m", "/r", "/r/d", server.lease))
+        if data.role is Role.PRIMARY and data.state is not InstanceState.EMPTY:
+            data = msgspec.structs.replace(data, history=server.history)
+        if data.state is InstanceState.STOPPED and data.role is Role.STANDBY:
+            data = msgspec.structs.replace(data, settled=server.settled)
         if data.state is InstanceState.STOPPED and any(isinstance(ghost, STARTS) for ghost in server.ghosts):
             return msgspec.structs.replace(data, state=InstanceState.STARTING)
         if data.state is InstanceState.STOPPED and data.role is Role.PRIMARY and server.ended:
@@ -503,7 +547,7 @@ class Database(RuleBasedStateMachine):
             and server.data.role is Role.STANDBY
             and server.data.follows == primary
             and server.data.system_id == source.data.system_id
-            and server.log == source.log[: len(server.log)]
+            and (server.log == source.log[: len(server.log)] or server.astray)
             and node in source.slots
         ]
 
@@ -577,7 +621,8 @@ class Database(RuleBasedStateMachine):
                     return
                 assert replace or server.data.state is InstanceState.EMPTY
                 self.acknowledged.clear()
-                server.log, server.slots = (), set()
+                server.log, server.slots, server.past, server.settled = (), set(), (), NOTHING
+                server.heard = server.astray = False
                 server.data = Instance(
                     node=node,
                     state=InstanceState.STOPPED,
@@ -591,10 +636,11 @@ class Database(RuleBasedStateMachine):
                 if not server.data.running and server.data.role is Role.PRIMARY:
                     server.data = change(server.data, state=InstanceState.READY)
                     server.quorum = quorum
-            case StartStandby(node, primary):
+            case StartStandby(node, primary, history):
                 if not server.data.running and server.data.role is Role.STANDBY:
-                    server.data = change(server.data, state=InstanceState.READY, follows=primary, paused=False)
-                    self.admit(node, primary)
+                    if history is not None:
+                        server.cut(history)
+                    self.start(node, primary)
             case Follow(node, primary):
                 if server.data.state is InstanceState.READY and server.data.role is Role.STANDBY:
                     server.data = change(server.data, follows=primary)
@@ -608,14 +654,13 @@ class Database(RuleBasedStateMachine):
                     and not server.data.paused
                 ):
                     server.quorum = quorum
-                    server.data = change(
-                        server.data, role=Role.PRIMARY, timeline=server.data.timeline + 1, follows=None
-                    )
+                    server.promoted()
             case Clone(node, source) | Rewind(node, source):
                 origin = self.servers[source]
                 if origin.data.state is InstanceState.READY and origin.online and not server.data.running:
                     server.data = change(origin.data, node=node, state=InstanceState.STOPPED, role=Role.STANDBY)
-                    server.log = origin.log
+                    server.log, server.past, server.settled = origin.log, origin.past, origin.end
+                    server.heard = server.astray = False
                     origin.slots.add(node)
                     self.by_hand.discard(node)
             case SetQuorum(_, quorum):
@@ -626,20 +671,35 @@ class Database(RuleBasedStateMachine):
                     server.ended = server.data.role is Role.PRIMARY
                     for one in self.followers(node):
                         self.catch_up(one, node)
+                    if not server.astray:
+                        server.settled = server.end
                     server.data = change(server.data, state=InstanceState.STOPPED, follows=None)
+
+    def start(self, node: int, primary: int | None) -> None:
+        server = self.servers[node]
+        source = self.servers[primary] if primary is not None else server
+        strays = server.log != source.log[: len(server.log)]
+        if server.heard and strays and not source.history.knows(server.settled):
+            return
+        server.astray = server.heard and strays
+        server.data = msgspec.structs.replace(server.data, state=InstanceState.READY, follows=primary, paused=False)
+        self.admit(node, primary)
 
     def admit(self, node: int, primary: int | None) -> None:
         if primary is None:
             return
-        if self.servers[primary].data.state is InstanceState.READY and self.servers[primary].writable:
-            self.servers[primary].slots.add(node)
+        server, source = self.servers[node], self.servers[primary]
+        if source.data.state is InstanceState.READY and source.writable:
+            source.slots.add(node)
+            server.heard = server.log != source.log[: len(server.log)]
         self.catch_up(node, primary)
 
     def catch_up(self, node: int, primary: int) -> None:
+        server, source = self.servers[node], self.servers[primary]
         if node in self.followers(primary):
-            self.servers[node].log = self.servers[primary].log
-            timeline = self.servers[primary].data.timeline
-            self.servers[node].data = msgspec.structs.replace(self.servers[node].data, timeline=timeline)
+            server.data = msgspec.structs.replace(server.data, timeline=source.data.timeline)
+            if not server.astray:
+                server.log, server.past = source.log, source.past
 
 
 TestDatabase = Database.TestCase
@@ -652,7 +712,11 @@ def story(seed: int, steps: int) -> None:
     database = Database()
     database.begin(chance.choice((1, 2, 2, 3, 3)), chance.random() < 0.2, True, chance.random() < 0.3)
     moves = chance.choice((0, 12))
+    # Apart, so that kept seeds keep their stories.
+    disks = random.Random(-seed - 1)
     for _ in range(steps):
+        if disks.random() < 0.1:
+            database.write_out(disks.choice(SERVERS))
         node = chance.choice(SERVERS)
         event = chance.choices(
             ("commit", "work", "kill", "cut", "crash", "ghosts", "end", "time", "master", "suspend", "want", "start",
@@ -941,3 +1005,102 @@ def test_nobody_vouches_for_a_node_whose_lease_is_held(state: NodeState) -> None
     assert not now.stopped(11)
     assert "its lease is held" in plan(now).blocked
     assert msgspec.structs.replace(now, quiet=frozenset({11})).stopped(11)
+
+
+FORKED = History(3, (Point(1, "0/500"), Point(2, "0/900")))
+"""Of the primary 11, whose timeline is 3."""
+
+AFTER = msgspec.structs.replace(RUNNING, timeline=3)
+
+
+def rejoining(record: Record, standby: Instance, **more: object) -> Situation:
+    """Its primary runs and keeps all WAL; 12 is there again."""
+    return situation(record, instance(11, InstanceState.READY, timeline=3, history=FORKED, kept=(12,), **more), standby)
+
+
+@pytest.mark.parametrize(
+    ("settled", "strays"),
+    [
+        (Point(1, "0/4FF"), False),
+        (Point(1, "0/500"), False),
+        (Point(1, "0/501"), True),
+        (Point(2, "0/501"), False),
+        (Point(2, "0/900"), False),
+        (Point(2, "0/901"), True),
+        (Point(3, "0/A00"), False),
+        (None, False),
+    ],
+)
+def test_what_strayed_is_rewound_at_once(settled: Point | None, strays: bool) -> None:
+    """Files of a state that the primary's history does not contain cannot follow; others start and lose WAL only."""
+    (action,) = plan(rejoining(AFTER, instance(12, role=Role.STANDBY, timeline=2, settled=settled))).actions
+    assert action == (Rewind(12, 11, FORKED) if strays else StartStandby(12, 11, FORKED))
+
+
+def test_what_strayed_is_not_started_beside_its_primary() -> None:
+    """The primary is only to start: it waits to be rewound, and nothing else has to."""
+    stray, sound = (
+        instance(node, role=Role.STANDBY, settled=Point(1, position))
+        for node, position in ((12, "0/501"), (13, "0/500"))
+    )
+    now = situation(AFTER, instance(11, timeline=3, history=FORKED), stray, sound)
+    assert plan(now).actions == (StartPrimary(11, Quorum()), StartStandby(13, 11, FORKED))
+
+
+def test_what_strayed_counts_no_more_before_it_is_rewound() -> None:
+    """A member of the recorded quorum keeps its copy until commits do not rely on it."""
+    record = msgspec.structs.replace(AFTER, quorum=Quorum((12,), 1))
+    stray = instance(12, role=Role.STANDBY, timeline=2, settled=Point(2, "0/901"))
+    (action,) = plan(rejoining(record, stray, synchronous=record.quorum.names())).actions
+    assert isinstance(action, Remember)
+    assert action.record.quorum == Quorum()
+
+
+@pytest.mark.parametrize(
+    ("more", "action"),
+    [
+        ({"flushed": "0/901", "follows": 13}, StopInstance(12, "it has what the primary does not know")),
+        ({"flushed": "0/901", "detached": True}, StopInstance(12, "it has what the primary does not know")),
+        ({"flushed": "0/900", "follows": 13}, Detach(12)),
+        ({"flushed": "0/900", "detached": True}, Follow(12, 11)),
+        ({"flushed": "0/A00", "follows": 13, "timeline": 3}, Follow(12, 11)),
+    ],
+)
+def test_what_runs_follows_when_it_is_known_not_to_stray(more: dict[str, object], action: NodeAction) -> None:
+    """As long as it receives something else, it may be about to."""
+    standby = instance(12, InstanceState.READY, Role.STANDBY, **{"timeline": 2, **more})
+    assert plan(rejoining(AFTER, standby)).actions == (action,)
+
+
+def test_what_strayed_is_copied_where_the_fork_is_gone() -> None:
+    """Without WAL from before its last fork, the primary has nothing to rewind with."""
+    stray = instance(12, role=Role.STANDBY, timeline=2, settled=Point(2, "0/901"))
+    assert plan(rejoining(AFTER, stray, oldest="0/901")).actions == (Clone(12, 11),)
+    assert plan(rejoining(AFTER, stray, oldest="0/900")).actions == (Rewind(12, 11, FORKED),)
+
+
+@pytest.mark.parametrize("rounds", range(1, 6))
+@pytest.mark.parametrize("written", [False, True])
+def test_who_was_ahead_acknowledges_only_what_it_has(rounds: int, written: bool) -> None:
+    """It got what the next primary did not, comes back, and crashes once more at any moment of its rejoining."""
+    database = Database()
+    database.begin(redundancy=3, create_new=False, running=True)
+    database.servers[11].log += (next(database.commits),)
+    database.catch_up(13, 11)
+    if written:
+        database.write_out(13)
+    database.kill(13)
+    database.kill(11)
+    database.work(12)
+    assert database.record.primary == 12
+    database.servers[12].slots.add(13)
+    database.kill(13)
+    database.work(rounds)
+    database.crash(13)
+    database.work(12)
+    for seed in range(10):
+        database.write(12, random.Random(seed))
+        database.record_is_true_of_acknowledged_commits()
+    assert database.servers[13].log == database.servers[12].log
+    assert database.acknowledged
+    database.teardown()
