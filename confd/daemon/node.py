@@ -229,7 +229,8 @@ class Daemon:
     async def lead(self, term: int) -> None:
         """Become master under a term, which is recorded.
 
-        :raises WrongState: the cluster has left the store that this node still uses, or removed this node.
+        :raises WrongState: the cluster has left the store that this node still uses, or removed this node, or this node
+            has heard of a newer master meanwhile.
         """
         if self._switch.check():
             raise WrongState(f"the cluster has left the store {self._choice.kind}; this node follows it there")
@@ -237,9 +238,7 @@ class Daemon:
         if self._belonging.check():
             raise WrongState(self.farewell)
         reach(Failpoint.TERM_DUE)
-        await asyncio.to_thread(self._store.lead, term, self.identity.node)
-        reach(Failpoint.TERM_RECORDED)
-        self._follower.lead(self.identity.node, term)
+        await self._follower.record_lead(term)
         self._mastership = Mastership(
             self.host, term, self._store, self._replica, self._agent, self._connector, self._vault, self.files,
             self._counter, self._elections.lapsed,

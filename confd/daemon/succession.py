@@ -5,13 +5,17 @@ the journal is on the other node, and asks it to lead. From the record on it nev
 again: either the other node leads under the offered one, or this one under a newer term of its own, once the other
 one has promised to follow it.
 So there is no moment at which two nodes may lead, whoever dies and whatever is lost between them.
+
+The same way back is taken when a survivor was told to take over and died of it: nodes that promised to follow it refuse
+the master, which leads on under a newer term as soon as it is certain that nobody leads (``claims.judge``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +23,9 @@ import structlog
 
 from confd import __version__
 from confd.cluster.following.follower import Follower
+from confd.cluster.leading.claims import Claim, Outlook, Situation, judge
 from confd.cluster.leading.handover import RECORD, HandOver, pending
+from confd.cluster.leading.member import OFFLINE_SECONDS
 from confd.cluster.leading.takeover import Taken, ask_all, collect, promised
 from confd.cluster.transport.link import Method
 from confd.cluster.transport.nodeport import Connector
@@ -28,8 +34,9 @@ from confd.daemon.mastership import Mastership
 from confd.exaconf import Conf
 from confd.model.errors import ConfDError, Conflict, NodeOffline, NoMaster, TimedOut, WrongState
 from confd.model.failpoints import Failpoint, reach
+from confd.model.naming import names
 from confd.store.protocol import Store, StoreFailed
-from confd.store.terms import next_term
+from confd.store.terms import next_term, node_of
 
 log = structlog.get_logger("succession")
 
@@ -56,9 +63,11 @@ class Succession:
         self._conf, self._seat, self._finish, self._first = conf, seat, finish, first
         self._loop = asyncio.get_running_loop()
         self._under_way: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._ordered = asyncio.Lock()
-        self.waiting_for: int | None = None
-        """The node that may have taken mastership and does not answer; nobody else may lead until it does."""
+        self.waiting_for: tuple[int, ...] = ()
+        """Nodes that do not answer and one of which may lead, or that lack for more than half."""
+        self._trouble = ""
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -67,10 +76,8 @@ class Succession:
 
     @property
     def trouble(self) -> str:
-        """Say whom a hand-over waits for; otherwise who asks for a master here is told by whom it is not found."""
-        if self.waiting_for is None:
-            return ""
-        return f"mastership was being given to n{self.waiting_for}, which does not answer; start its daemon"
+        """Say why this node, which led last, does not; otherwise who asks for a master here is told what is known."""
+        return self._trouble if self._seat.mastership is None else ""
 
     @property
     def advice(self) -> str:
@@ -97,34 +104,57 @@ class Succession:
     async def begin(self) -> None:
         """Lead when the journal says so and nobody was made master meanwhile; find out who was, when it was given."""
         await asyncio.to_thread(self._first)
-        term, master = self._store.leader()
-        if master != self._node or await self._is_superseded(term):
-            return
-        given = pending(self._store)
-        if given is None:
-            await self._seat.lead(term)
-        else:
-            self._under_way = self._loop.create_task(self._settle(given))
+        if self._led_last():
+            try:
+                await self._look()
+            except WrongState as error:
+                self._refuse(error)
+            if self._seat.mastership is None:
+                # Until it leads again, nobody must take it for a master that answers.
+                self._follower.resign()
+        self._looking = self._loop.create_task(self._keep_looking())
 
     async def take_over(self) -> Taken:
-        """Lead under a newer term than any that is known, from the longest journal that can be reached."""
+        """Lead under a newer term than any that is known, from the longest journal that can be reached.
+
+        The master itself leads on so when nodes refuse it that promised to follow one that is lost.
+        """
         async with self._ordered:
-            if self._seat.mastership is not None:
-                raise WrongState(f"n{self._node} is master already")
-            known = self._follower.master
-            taken = await collect(self._store, self._connector, self._conf(), self._node, known.term)
-            if self._follower.master != known:
+            if (master := self._seat.mastership) is not None:
+                if self._is_giving():
+                    raise WrongState(
+                        f"n{self._node} is giving its place to another node; see who is master in a moment"
+                    )
+                if (await self._situation()).outlook is Outlook.LEAD:
+                    raise WrongState(f"n{self._node} is master already")
+                await self._leave(master)
+            return await self._take(time.time())
+
+    async def _take(self, ordered: float, claims: Sequence[Claim] = ()) -> Taken:
+        """Lead under a newer term.
+
+        :param ordered: when somebody told this node to, UTC seconds; 0 when nobody did.
+        :param claims: where nobody did, the terms of which it is known that nobody leads under them; there are no newer
+            ones, and the nodes that claimed them must promise to follow this one.
+        """
+        known = self._follower.master
+        taken = await collect(self._store, self._connector, self._conf(), self._node, known.term, ordered)
+        if self._follower.master != known:
+            raise self._outrun()
+        if claims and taken.term != next_term(claims[-1].term, self._node):
+            raise WrongState("another node was to be master meanwhile; it is asked again")
+        # Before others are asked: whoever takes over at this moment gets no promise of an older term any more.
+        with self._leading(taken.term):
+            taken = await promised(self._store, self._connector, self._conf(), self._node, taken)
+            if self._follower.master.term > taken.term:
                 raise self._outrun()
-            # Before others are asked: whoever takes over at this moment gets no promise of an older term any more.
-            with self._leading(taken.term):
-                taken = await promised(self._store, self._connector, self._conf(), self._node, taken)
-                if self._follower.master.term > taken.term:
-                    raise self._outrun()
-                log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
-                await self._seat.lead(taken.term)
-            if self._seat.mastership is None:
-                raise self._outrun()
-            return taken
+            if lacking := sorted({claim.node for claim in claims} & {*taken.silent}):
+                raise WrongState(f"{names(lacking)} did not promise to follow n{self._node}; it is asked again")
+            log.warning("taking_over", term=taken.term, n=taken.position.n, silent=list(taken.silent))
+            await self._seat.lead(taken.term)
+        if self._seat.mastership is None:
+            raise self._outrun()
+        return taken
 
     def _outrun(self) -> WrongState:
         master = self._follower.master.node
@@ -146,20 +176,104 @@ class Succession:
 
     async def close(self) -> None:
         """Stop what is under way; the journal tells the next daemon."""
-        if self._under_way is not None:
-            self._under_way.cancel()
-            await asyncio.gather(self._under_way, return_exceptions=True)
+        tasks = [task for task in (self._under_way, self._looking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _is_superseded(self, term: int) -> bool:
-        """Ask whether another master was made while this node was away, or whether it was removed."""
-        known = await ask_all(self._connector, self._conf(), self._node)
-        newer = [one.term for one in known.values() if one is not None and one.term > term]
-        if newer:
-            log.warning("superseded", term=term, newer=max(newer))
-        # One that removed this node answers nothing else.
-        return bool(newer) or self._seat.removed
+    def _led_last(self) -> bool:
+        """Tell whether this node led last, as far as its journal says."""
+        return self._store.leader()[1] == self._node
+
+    def _is_giving(self) -> bool:
+        return self._under_way is not None and not self._under_way.done()
+
+    def _in_doubt(self) -> bool:
+        """Tell whether it is to be found out who leads: this node led last, and does not, or is refused as master."""
+        master = self._seat.mastership
+        if master is not None:
+            return master.leader.opposed
+        unheard = self._follower.master.node == self._node or self._follower.silence() > OFFLINE_SECONDS
+        return unheard and not self._seat.removed and self._led_last()
+
+    async def _keep_looking(self) -> None:
+        """Look again whenever it is in doubt who leads."""
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            await self._look_again()
+
+    async def _look_again(self, giving: bool = False) -> None:
+        """Look, where that is needed; while this node gives its place away only once it has.
+
+        :param giving: it has.
+        """
+        try:
+            async with self._ordered:
+                if self._is_giving() != giving:
+                    return
+                if self._in_doubt():
+                    await self._look()
+                else:
+                    self._tell(Situation(Outlook.LEAD))
+        except WrongState as error:
+            self._refuse(error)
+        except Exception:
+            log.exception("not_leading")
+
+    def _refuse(self, error: WrongState) -> None:
+        if error.message != self._trouble:
+            log.warning("not_leading", reason=error.message)
+        self._trouble = error.message
+
+    async def _look(self) -> None:
+        """Find out whether this node, which led last, leads, and under which term; lead, or follow."""
+        known, master = self._follower.master, self._seat.mastership
+        term, _ = self._store.leader()
+        found = await self._situation()
+        if self._follower.master != known or self._seat.mastership is not master or self._seat.removed:
+            return
+        if found.outlook is not Outlook.LEAD_ON:
+            self._tell(found)
+        if found.outlook is Outlook.LEAD and master is None:
+            await self._seat.lead(term)
+        elif found.outlook is Outlook.LEAD_ON:
+            if master is not None:
+                await self._leave(master)
+            taken = await self._take(0.0, found.claims)
+            log.warning("led_on", before=term, term=taken.term, claimed=[claim.term for claim in found.claims])
+        elif found.outlook is Outlook.FOLLOW:
+            if master is not None or known.term < found.led:
+                log.warning("superseded", term=term, newer=found.led)
+            await self._seat.leave()
+            self._follower.follow(node_of(found.led), found.led)
+
+    async def _situation(self) -> Situation:
+        """Ask all nodes what became of newer terms than the one under which this node led last."""
+        conf, seen, given = self._conf(), self._follower.master, pending(self._store)
+        offered = [] if given is None else [Claim(given.to, given.term)]
+        known = await ask_all(self._connector, conf, self._node)
+        suspended = [node.id for node in conf.nodes.values() if node.suspended]
+        return judge(self._node, self._store.leader()[0], known, [Claim(seen.node, seen.term), *offered], suspended)
+
+    def _tell(self, found: Situation) -> None:
+        """Keep for who asks what was found."""
+        text = found.text(self._node)
+        if text and text != self._trouble:
+            log.warning("waiting_for_nodes", reason=text)
+        self._trouble, self.waiting_for = text, found.lacking
+        if (master := self._seat.mastership) is not None:
+            master.leader.trouble = text
+
+    async def _leave(self, master: Mastership) -> None:
+        """Be master no longer, and have ended what runs under its term: it is run again under the next one."""
+        await self._seat.leave()
+        await asyncio.to_thread(master.scheduler.gate.wait_idle, _LEAD_SECONDS)
 
     async def _give(self, node: int, job: str) -> None:
+        async with self._ordered:
+            await self._give_in_turn(node, job)
+
+    async def _give_in_turn(self, node: int, job: str) -> None:
         master = self._seat.mastership
         if master is None:
             raise NoMaster(f"n{self._node} is not the master")
@@ -191,7 +305,9 @@ class Succession:
                 await self._seat.leave()
             # Who runs a job here under the old term must be gone before the job is run again.
             await asyncio.to_thread(master.scheduler.gate.wait_idle, _LEAD_SECONDS)
-        await self._settle(given)
+        while self._seat.mastership is None and self._in_doubt():
+            await self._look_again(giving=True)
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _copied(self, master: Mastership, node: int) -> None:
         """Wait until the next master has the whole journal, and for a while until the others have it, too."""
@@ -217,35 +333,6 @@ class Succession:
         else:
             log.info("mastership_given", to=given.to, term=given.term)
             self._follower.follow(given.to, given.term)
-
-    async def _settle(self, given: HandOver) -> None:
-        """Find out whether the other node leads; lead on when it has promised to follow this one."""
-        self.waiting_for = given.to
-        try:
-            while self._follower.master.term < given.term:
-                try:
-                    await self._ask(given.to, "promise", {"term": given.term, "master": self._node})
-                except Conflict:
-                    log.info("mastership_was_taken", by=given.to, term=given.term)
-                    self._follower.follow(given.to, given.term)
-                except ConfDError as error:
-                    log.debug("next_master_silent", node=given.to, error=error.message)
-                    await asyncio.sleep(_RETRY_SECONDS)
-                else:
-                    await self._keep(given)
-                    return
-        finally:
-            self.waiting_for = None
-
-    async def _keep(self, given: HandOver) -> None:
-        """Lead on: the other node never will under the term that it was offered."""
-        if self._follower.master.term >= given.term:
-            # An administrator had a node take over meanwhile, maybe this one.
-            return
-        # The offered term is the other node's for ever, also when that forgets its promise.
-        term = next_term(given.term, self._node)
-        log.warning("mastership_kept", refused_by=given.to, term=term)
-        await self._seat.lead(term)
 
     async def _may_lead(self, body: dict[str, Any]) -> dict[str, Any]:
         """Say whether this node could lead after the master that asks."""

@@ -25,3 +25,8 @@ def next_term(highest: int, node: int, ordered: float = 0.0) -> int:
 def round_of(term: int) -> int:
     """Return the round of a term; it grows from master to master."""
     return term // NODES
+
+
+def node_of(term: int) -> int:
+    """Return the node that leads under a term."""
+    return term % NODES

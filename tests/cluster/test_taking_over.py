@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import ssl
@@ -10,6 +11,11 @@ import sys
 import urllib.request
 import xmlrpc.client
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
 
 from confd import __version__
 from tests.cluster.harness import Cluster, cluster, until
@@ -131,3 +137,62 @@ def test_a_survivor_of_another_version() -> None:
             alone = take_over(made, 14)
             assert alone.returncode == 0, alone
             assert masters(made, 14) == [14]
+
+
+def dies_taking_over(made: Cluster, node: int, orders: Path) -> None:
+    """Have a node take over that dies of it, after others have promised to follow it, before it leads."""
+    daemon = psutil.Process(made.pid(node))
+    orders.write_text("term-due=exit")
+    command = [sys.executable, "-m", "confd.cli.confd", "--take-over", "--root", str(made.root(node))]
+    with subprocess.Popen(command, env=made.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as order:
+        until(lambda: not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE, f"n{node} dies{made.logs()}")
+        order.kill()
+    orders.write_text("")
+
+
+def refused(made: Cluster, group: int) -> str:
+    """Return what is said of a change that waits for a node that was to take over."""
+
+    def told() -> str:
+        answer: dict[str, Any] = {}
+        # It may just be starting.
+        with contextlib.suppress(OSError):
+            answer = made.try_run("group_create", groupname=f"g{group}", groupid=group)
+        return str(answer) if "n12 was to be master and does not answer" in answer.get("result_desc", "") else ""
+
+    return str(until(told, f"it is said{made.logs()}"))
+
+
+@long
+def test_who_takes_over_dies_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master, there again, leads on when it hears that nobody leads, or is told to; each says what to do."""
+    orders = tmp_path / "orders"
+    orders.write_text("")
+    monkeypatch.setenv("CONFD_FAILPOINTS", f"@{orders}")
+    with cluster("CCC_PLAY_WITH_DB=false") as made:
+        os.kill(made.pid(11), signal.SIGSTOP)
+        dies_taking_over(made, 12, orders)
+        os.kill(made.pid(11), signal.SIGCONT)
+        # It goes on as master, which only n13 knows better.
+        told = refused(made, 71_002)
+        assert "NO_QUORUM" in told
+        assert "start its daemon, or, if that cannot be, confd --take-over on n11" in told
+        elsewhere = take_over(made, 13).stderr
+        assert "n11 is master and answers, but n13 promised to follow another node; take over on n11" in elsewhere
+        made.start()
+        change = {"groupname": "g71002", "groupid": 71_002}
+        until(lambda: made.try_run("group_create", **change)["result_code"] == 0, f"all follow n11{made.logs()}")
+        # The same, but the master is started again, and who was to take over stays away.
+        made.kill(11)
+        dies_taking_over(made, 12, orders)
+        subprocess.Popen([sys.executable, "-m", "confd.cli.confd", "--root", str(made.root(11))], env=made.env)
+        assert "NO_MASTER" in refused(made, 71_003)
+        done = take_over(made, 11)
+        assert "n11 is master now" in done.stdout, done
+        made.run("group_create", groupname="g71003", groupid=71_003)
+        made.start()
+        agree_on(made, 11)
+        made.wait_same()
+        assert masters(made, 11, 12, 13) == [11]
+        for node in made.addresses:
+            terms(made, node)

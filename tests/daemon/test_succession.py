@@ -4,158 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from confd.cluster.following.agent import Agent, Results
-from confd.cluster.following.follower import Follower
-from confd.cluster.host import Host
 from confd.cluster.leading.handover import pending
-from confd.daemon.succession import Succession
-from confd.exaconf import Conf, Global, Node, Section
 from confd.model.errors import ConfDError, NodeOffline, TimedOut, WrongState
-from confd.scheduler.gate import Gate
+from confd.model.failpoints import Failpoint, install
 from confd.store.protocol import Kind
-from confd.store.sqlite import SqliteStore
-from confd.store.tenure import tenure
 from confd.store.terms import next_term
-
-SECTIONS: list[Section] = [
-    Global(cluster_name="test"), *(Node(id=n, name=f"n{n}", private_net=f"127.0.0.{n}/8", uuid=str(n)) for n in (11, 12))
-]  # fmt: skip
-CONF = Conf(1, {section.key: section for section in SECTIONS})
+from tests.daemon.lives import Life, Pair
 
 OFFERED = next_term(1, 12)
 """The term that n11 gives to n12."""
 KEPT = next_term(OFFERED, 11)
 """The term that n11 leads on under when n12 does not."""
-
-
-class Master:
-    """What a node does as master, as far as succession sees it."""
-
-    def __init__(self, life: Life, term: int) -> None:
-        self.life, self.term, self.store = life, term, tenure(life.store)
-        self.head = self.leader = self.scheduler = self
-        self.gate = Gate()
-        self.closed = False
-
-    def put_record(self, key: str, value: Any) -> None:
-        """Write a runtime record."""
-        self.store.append(Kind.RUNTIME, key, value).result()
-
-    def progress(self) -> dict[int, int]:
-        """Copy the journal to the other node, unless it is cut off; tell how far it is there."""
-        other = self.life.pair.other(self.life)
-        if other is None or self.life.pair.cut:
-            return {}
-        other.store.copy(self.life.store.read(other.store.head(), 1_000))
-        return {other.node: other.store.head().n}
-
-    async def retire(self) -> None:
-        """Resign."""
-        self.store.resign()
-
-    async def close(self) -> None:
-        """Be gone."""
-        self.store.resign()
-        self.closed = True
-
-
-class Life:
-    """A daemon from start to end."""
-
-    def __init__(self, pair: Pair, node: int) -> None:
-        self.pair, self.node = pair, node
-        root = pair.root / f"n{node}"
-        root.mkdir(exist_ok=True)
-        self.store = SqliteStore(root / "journal.db")
-        replica: Any = pair
-        host = Host(node, f"127.0.0.{node}", root, root, None, (), lambda: CONF)
-        self.agent = Agent(Results(root / "results.db"))
-        self.follower = Follower(host, self.store, replica, self.agent, 0.0)
-        connector: Any = self
-        seat: Any = self
-        self.succession = Succession(node, self.store, self.follower, connector, lambda: CONF, seat, 0.1)
-        self.mastership: Master | None = None
-        self.terms: list[int] = []
-        self.refuses: Exception | None = None
-        self.removed = False
-
-    async def lead(self, term: int) -> None:
-        """Become master."""
-        if self.refuses is not None:
-            raise self.refuses
-        await asyncio.to_thread(self.store.lead, term, self.node)
-        self.follower.lead(self.node, term)
-        self.mastership = Master(self, term)
-        self.terms.append(term)
-
-    async def leave(self) -> None:
-        """Be master no longer."""
-        self.mastership = None
-
-    async def call(self, address: str, port: int, method: str, body: dict[str, Any], timeout: float) -> Any:
-        """Call the other node, if nothing is in the way."""
-        return await self.pair.carry(self, method, body)
-
-    def hear_removal(self) -> None:
-        """Be told, in place of an answer, that this node was removed."""
-        self.removed = True
-        raise NodeOffline("it says that this node was removed from its cluster")
-
-    async def end(self) -> None:
-        """Die."""
-        await self.succession.close()
-        self.store.close()
-        self.agent.close()
-
-
-class Pair:
-    """Two nodes and the wire between them."""
-
-    written = 0
-    conf = CONF
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.cut = root, False
-        self.passes: dict[tuple[int, str], int] = {}
-        """How many passes of the loop a call takes, by who sends it and its method."""
-        self.before: Callable[[str], None] = lambda method: None
-        self.after: Callable[[str], None] = lambda method: None
-        self.lives: dict[int, Life] = {}
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Stand for a replica that never changes."""
-
-    def start(self, node: int) -> Life:
-        """Start a daemon."""
-        self.lives[node] = made = Life(self, node)
-        return made
-
-    def other(self, life: Life) -> Life | None:
-        """Return the other daemon, if it runs."""
-        return self.lives.get(23 - life.node)
-
-    async def carry(self, sender: Life, method: str, body: dict[str, Any]) -> Any:
-        """Carry a call to the other node."""
-        receiver = self.other(sender)
-        if receiver is None or self.cut:
-            raise NodeOffline("no node answers")
-        for _ in range(self.passes.get((sender.node, method), 0)):
-            await asyncio.sleep(0)
-        self.before(method)
-        answer = await {**receiver.follower.methods, **receiver.succession.methods}[method](body)
-        self.after(method)
-        return answer
-
-    async def end(self) -> None:
-        """End all."""
-        for life in self.lives.values():
-            await life.end()
 
 
 def lost(at: str, error: type[ConfDError] = TimedOut) -> Callable[[str], None]:
@@ -185,7 +51,7 @@ async def leads(life: Life, term: int) -> None:
 async def waits(life: Life) -> None:
     """Wait until a node waits for the one that may have taken its place."""
     async with asyncio.timeout(10):
-        while life.succession.waiting_for is None:  # noqa: ASYNC110 - promises have no event
+        while not life.succession.waiting_for:  # noqa: ASYNC110 - promises have no event
             await asyncio.sleep(0.005)
 
 
@@ -334,7 +200,7 @@ def test_the_other_node_is_cut_off_with_the_order(tmp_path: Path) -> None:
         await given(old)
         await leads(new, OFFERED)
         await waits(old)
-        assert (old.mastership, old.succession.waiting_for) == (None, 12)
+        assert (old.mastership, old.succession.waiting_for) == (None, (12,))
         pair.cut = False
         await settled(old)
         assert old.terms == [1]
@@ -460,5 +326,43 @@ def test_a_journal_that_went_another_way_is_not_gone_on_with(tmp_path: Path) -> 
         assert (other.mastership, other.store.head()) == (None, before)
         await one.succession.take_over()
         assert one.mastership
+
+    survivors(tmp_path, test)
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Hold what is written to a journal: the first event says that it is about to be, the second one lets it."""
+    due, go = threading.Event(), threading.Event()
+    go.set()
+
+    def hold(point: Failpoint) -> None:
+        if point is Failpoint.JOURNAL_DUE:
+            due.set()
+            assert go.wait(20)
+
+    yield due, (install(hold), go)[1]
+    install(None)
+
+
+def test_a_promise_that_is_given_while_the_term_is_recorded_counts(
+    tmp_path: Path, held: tuple[threading.Event, threading.Event]
+) -> None:
+    """The node does not lead then: the newer master is the only one."""
+    due, go = held
+
+    async def told(work: Awaitable[Any], life: Life) -> None:
+        await asyncio.to_thread(due.wait, 20)
+        await life.follower.promise({"term": next_term(0, 13, 1e12), "master": 13})
+        go.set()
+        with pytest.raises(WrongState, match="n13 was heard as master meanwhile; n12 follows it"):
+            await work
+
+    async def test(pair: Pair, one: Life, other: Life) -> None:
+        pair.cut = True
+        due.clear()
+        go.clear()
+        await told(asyncio.create_task(other.succession.take_over()), other)
+        assert (other.mastership, other.follower.master.node) == (None, 13)
 
     survivors(tmp_path, test)

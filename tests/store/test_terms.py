@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confd.services.nodes.naming import MOST_ID
-from confd.store.terms import NODES, next_term, round_of
+from confd.store.terms import NODES, next_term, node_of, round_of
 
 KNOWN = st.integers(0, 2**52)
 IDS = st.integers(1, MOST_ID)
@@ -19,7 +19,7 @@ def test_a_term_is_above_what_is_known_and_of_its_node(highest: int, node: int, 
     term = next_term(highest, node, ordered)
     assert term > highest
     assert round_of(term) > round_of(highest)
-    assert term % NODES == node
+    assert node_of(term) == node
 
 
 @given(KNOWN, KNOWN, IDS, IDS, ORDERED, ORDERED)

@@ -22,6 +22,7 @@ from confd.cluster.leading.member import JOINED_AT
 from confd.cluster.leading.tail import Tail
 from confd.cluster.transport.link import Method
 from confd.model.errors import Conflict, NodeError, WrongState
+from confd.model.failpoints import Failpoint, reach
 from confd.store.protocol import Gap, Kind, Position, Record, StaleTerm, Store, StoreFailed
 
 log = structlog.get_logger("follower")
@@ -97,6 +98,17 @@ class Follower:
         self.master, self._resigned = MasterSeen(node, term, time.monotonic()), False
         self._joined.set()
 
+    async def record_lead(self, term: int) -> None:
+        """Record that this node is master under a term.
+
+        :raises WrongState: it has promised to follow a newer one while that was written.
+        """
+        await asyncio.to_thread(self._store.lead, term, self._host.node)
+        reach(Failpoint.TERM_RECORDED)
+        if self.master.term > term:
+            raise WrongState(f"n{self.master.node} was heard as master meanwhile; {self._host.name} follows it")
+        self.lead(self._host.node, term)
+
     def resign(self) -> None:
         """Note that this node does not lead, though it was the last one that did."""
         self._resigned = True
@@ -122,7 +134,7 @@ class Follower:
         The master known before counts again, unless a newer one was heard meanwhile.
         """
         if self.master.term == term:
-            self.master = known
+            self.master, self._resigned = known, True
 
     def follow(self, node: int, term: int) -> None:
         """Note that another node is master, which it may not have said itself yet."""

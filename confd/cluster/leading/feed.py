@@ -72,6 +72,7 @@ class Feed:
                 member.n = -1
                 # Who says no is there.
                 member.refuses = not isinstance(error, NodeOffline | TimedOut)
+                member.opposes = isinstance(error, Conflict)
                 if member.silence != error.message:
                     member.silence = error.message
                     log.warning("node_not_heard", node=member.node, error=error.message)

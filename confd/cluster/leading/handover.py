@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from confd.store.protocol import Store
+from confd.store.terms import round_of
 
 RECORD: Final = "cluster/hand_over"
 """Runtime record of a hand-over that is under way, or that the present master has to tell its job about."""
@@ -26,4 +27,5 @@ def pending(store: Store) -> HandOver | None:
     if told is None:
         return None
     known = msgspec.convert(told, HandOver)
-    return known if known.term > store.leader()[0] else None
+    # With etcd another node may have won the round in which mastership was given to this one.
+    return known if round_of(known.term) > round_of(store.leader()[0]) else None

@@ -66,6 +66,8 @@ class Leader:
         self._closed = False
         self.alive: frozenset[int] = frozenset()
         """Nodes that are known to live in another way than by following this master."""
+        self.trouble = ""
+        """What keeps nodes from following this master, and what to do, as far as elections know."""
         store.watch(self._durable)
         replica.watch(self._on_written)
         self._membership.follow()
@@ -98,6 +100,11 @@ class Leader:
         """Return the nodes that follow this master: itself, those that are online, and those that catch up."""
         return frozenset({self.node, *(member.node for member in self._members.values() if member.follows)})
 
+    @property
+    def opposed(self) -> bool:
+        """True while a node follows a newer master than this one, or has records that this one lacks."""
+        return any(member.opposes for member in self._members.values())
+
     def knows(self, node: int) -> bool:
         """Tell whether a node can be sent commands, now or later: it is configured, or only just removed."""
         return node == self.node or node in self._members
@@ -120,7 +127,9 @@ class Leader:
         if not quorum.held:
             missing = [member for node in quorum.missing if (member := self._members.get(node)) is not None]
             answering = {member.node for member in missing if member.refuses}
-            raise NoQuorum(refusal(quorum, self.alive | answering, [member.silence for member in missing]))
+            raise NoQuorum(
+                refusal(quorum, self.alive | answering, [self.trouble, *(member.silence for member in missing)])
+            )
 
     def send(self, key: tuple[str, int], command: Command[Any]) -> Future[Reply]:
         """Run a command on another node; callable from any thread."""
@@ -225,7 +234,7 @@ class Leader:
 
     def _heard(self, member: Member, answer: dict[str, Any]) -> None:
         returned = not member.online
-        member.heard, member.silence, member.refuses = time.monotonic(), "", False
+        member.heard, member.silence, member.refuses, member.opposes = time.monotonic(), "", False, False
         if answer["written"] > member.written:
             reach(Failpoint.ACKNOWLEDGED)
         member.n, member.written = answer["n"], answer["written"]

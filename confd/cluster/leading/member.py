@@ -44,7 +44,7 @@ class Member:
         self.booted: float | None = None
         self.behind = False
         self.skew = 0.0
-        self.silence, self.refuses = "", False
+        self.silence, self.refuses, self.opposes = "", False, False
         self.status: dict[str, Any] = {}
         self.news = asyncio.Event()
 

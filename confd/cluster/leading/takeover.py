@@ -8,7 +8,6 @@ master any more, and of two survivors that are ordered to lead at the same momen
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Container, Sequence
 from typing import Any, Final
 
@@ -38,6 +37,7 @@ class Known(msgspec.Struct, frozen=True):
     position: Position
     term: int
     leads: bool
+    master: int = 0
     software: str | None = None
 
 
@@ -68,24 +68,45 @@ async def ask_all(
     return {node.id: answer for node, answer in zip(others, answers, strict=True)}
 
 
-async def collect(store: Store, connector: Connector, conf: Conf, own: int, heard: int) -> Taken:
+async def collect(
+    store: Store, connector: Connector, conf: Conf, own: int, heard: int, ordered: float = 0.0
+) -> Taken:  # fmt: skip
     """Bring this node's journal to the longest that can be reached, and return what to lead with.
 
     :param heard: the highest term that this node has heard of.
+    :param ordered: when an administrator told this node to lead, UTC seconds.
     :raises WrongState: a master answers, more nodes run another version than this one's, or another node knows more
         than can be fetched; says what to do.
     """
     known = await ask_all(connector, conf, own)
     answers = [one for one in known.values() if one is not None]
-    if leading := [one.node for one in answers if one.leads]:
-        raise WrongState(f"n{leading[0]} is master and answers; mastership is given on there")
+    _check_no_master(answers, own, heard, store.leader()[0])
     _check_version(conf, own, answers)
     await _fetch_longest(store, connector, conf, answers)
     # A master that was giving its place away may have been followed under that term by a node that is silent now.
     offered = pending(store)
     terms = [heard, store.leader()[0], 0 if offered is None else offered.term, *(one.term for one in answers)]
-    term = next_term(max(terms), own, time.time())
+    term = next_term(max(terms), own, ordered)
     return Taken(term, store.head(), tuple(node for node, answer in known.items() if answer is None))
+
+
+def _check_no_master(answers: Sequence[Known], own: int, heard: int, recorded: int) -> None:
+    """Refuse while a master answers.
+
+    One that a journal knows a newer master than is none any more, whether it has heard so or not.
+    """
+    newest = max([recorded, *(one.position.term for one in answers)])
+    leading = [one for one in answers if one.leads and one.term >= newest]
+    if not leading:
+        return
+    master = max(leading, key=lambda one: one.term)
+    promises = [one.node for one in answers if one.term > master.term] + [own] * (heard > master.term)
+    if promises:
+        raise WrongState(
+            f"n{master.node} is master and answers, but {names(sorted(promises))} promised to follow another node; "
+            f"take over on n{master.node}, which leads on then"
+        )
+    raise WrongState(f"n{master.node} is master and answers; mastership is given on there")
 
 
 def _check_version(conf: Conf, own: int, answers: Sequence[Known]) -> None:
@@ -121,7 +142,8 @@ async def _ask(connector: Connector, port: int, node: Node, method: str, body: d
         raise
     except ConfDError:
         return None
-    return Known(node.id, Position(told["last"], told["n"]), told["term"], told["leads"], told.get("software"))
+    position = Position(told["last"], told["n"])
+    return Known(node.id, position, told["term"], told["leads"], told["master"], told.get("software"))
 
 
 async def _fetch_longest(store: Store, connector: Connector, conf: Conf, known: Sequence[Known]) -> None:
