@@ -21,7 +21,7 @@ from confd.scheduler.parameters import Parameter
 from confd.scheduler.scheduler import Admission
 from confd.scheduler.standin import Jobs
 from confd.scheduler.ticket import Ticket
-from confd.store.protocol import StaleTerm, StoreFailed
+from confd.store.protocol import StoreFailed
 
 _WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 300.0
@@ -87,7 +87,7 @@ class Methods:
         if ticket.durable is not None:
             try:
                 await _recorded(ticket)
-            except (StoreFailed, StaleTerm) as error:
+            except StoreFailed as error:
                 raise NoMaster(f"this master is going down, the job was not taken in: {error}") from None
         return ticket.id
 

@@ -31,7 +31,7 @@ from confd.store.choice import StoreKind
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError, EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.store import EtcdStore, WentBack
-from confd.store.protocol import Gap, StaleTerm, StoreFailed
+from confd.store.protocol import Gap, StoreFailed
 from confd.store.terms import next_term
 
 log = structlog.get_logger("candidacy")
@@ -218,7 +218,7 @@ class Candidacy:
                     self._seat.end_removed("etcd says so")
                     return
                 break
-            except (StoreFailed, StaleTerm, Gap, EtcdError) as error:
+            except (StoreFailed, Gap, EtcdError) as error:
                 self._say(f"this node waits for its store: {error}")
             await asyncio.sleep(_RETRY_SECONDS)
         self._trouble, self._ready = "", True
@@ -247,7 +247,7 @@ class Candidacy:
                 self._trouble, self._went_back = "", False
                 return
             log.warning("mastership_too_late", term=term)
-        except (StoreFailed, StaleTerm, Gap, EtcdError, ConfDError) as error:
+        except (StoreFailed, Gap, EtcdError, ConfDError) as error:
             self._went_back = self._went_back or isinstance(error, WentBack)
             self._say(f"n{self._node} cannot be master: {error}")
         except Exception:

@@ -229,7 +229,7 @@ class Gap(Exception):
     """Records that follow the last one here are missing."""
 
 
-class StaleTerm(Exception):
+class StaleTerm(StoreFailed):
     """A newer master exists; this writer must step down."""
 
     def __init__(self, known: int) -> None:

@@ -40,7 +40,7 @@ class Others:
         if method == "records":
             return {"records": Tail(store).after(body["n"])}
         head = store.head()
-        return {"last": head.term, "n": head.n, "term": head.term, "leads": False}
+        return {"last": head.term, "n": head.n, "term": head.term, "leads": False, "master": 11}
 
 
 @pytest.fixture

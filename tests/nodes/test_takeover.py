@@ -43,7 +43,7 @@ class Others:
         self.asked.add(method)
         if method == "records":
             return {"records": []}
-        told: dict[str, Any] = {"last": 7, "n": 1_000, "term": 7, "leads": node == self.leader}
+        told: dict[str, Any] = {"last": 7, "n": 1_000, "term": 7, "leads": node == self.leader, "master": 11}
         return told if self.software[node] is None else told | {"software": self.software[node]}
 
 

@@ -166,6 +166,6 @@ class EtcdStore(SqliteStore):
 
 
 def _refuse(entries: Iterable[Entry], error: BaseException) -> None:
-    shown = error if isinstance(error, (StaleTerm, StoreFailed)) else StoreFailed(f"etcd took no records: {error}")
+    shown = error if isinstance(error, StoreFailed) else StoreFailed(f"etcd took no records: {error}")
     for _, done in entries:
         done.set_exception(shown)

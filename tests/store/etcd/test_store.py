@@ -136,6 +136,9 @@ def test_an_older_master_can_never_write(nodes: Nodes) -> None:
     with pytest.raises(StoreFailed):
         old.append(Kind.RUNTIME, "d", 1).result()
     assert isinstance(nodes.deposed[11], StaleTerm)
+    # Who waits for what was recorded before is told the same way: the journal may not be written here.
+    with pytest.raises(StoreFailed):
+        old.flush()
     old.lead(3, 11)
     assert numbers(old) == [(1, 1, "11"), (1, 2, "a"), (2, 3, "12"), (2, 4, "b"), (3, 5, "11")]
     with pytest.raises(StaleTerm):
