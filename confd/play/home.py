@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from confd.model.errors import InvalidParameter, NotFound, Unsupported
+import msgspec
+
+from confd.model.errors import InvalidParameter, NotFound, Unsupported, WrongState
 from confd.play.parameters import HOME
 from confd.play.record import FILE, Play, PlayNode, load
 
@@ -76,10 +78,27 @@ def clear_runtime(nodes: Iterable[PlayNode]) -> None:
 
 
 def plays() -> list[Play]:
-    """Return all plays by number."""
+    """Return all plays by number.
+
+    :raises NodeError: the file of one is damaged.
+    :raises WrongState: one is not where it was made.
+    """
     place = home()
     found = [path for path in place.iterdir() if _DIRECTORY.fullmatch(path.name)] if place.is_dir() else []
-    return sorted((load(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
+    return sorted((_load_at(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
+
+
+def _load_at(path: Path) -> Play:
+    play = load(path)
+    if play.ssh is not None:
+        # Its nodes are elsewhere: only what c4 remembers was moved.
+        return msgspec.structs.replace(play, place=path)
+    if not (play.directory.exists() and play.directory.samefile(path)):
+        raise WrongState(
+            f"play {play.number} ({play.id}) was made in {play.directory} and is in {path} now; move it "
+            f"(or CCC_HOME) back: its nodes know their paths. To give it up, end what runs of it and delete {path}"
+        )
+    return play
 
 
 def find(name: str) -> Play:
