@@ -111,7 +111,7 @@ def wait(target: str | None, play_id: str | None, name: str | None, stage: str |
     def look() -> dict[str, str]:
         return {status.node.name: status.trouble for status in listing.short_of(_look(found), wanted)}
 
-    wait_stage(look, timeout, f"stage {wanted} of play {found.number}")
+    wait_stage(look, timeout, f"stage {wanted} of play {found.number}", say)
 
 
 @main.command()
@@ -141,7 +141,7 @@ def start(target: str | None, play_id: str | None) -> None:
     if found.ssh is None:
         from confd.play import starting
 
-        started = starting.start(found, only)
+        started = starting.start(found, only, say)
     else:
         from confd.play import remote
 

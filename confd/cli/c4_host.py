@@ -52,7 +52,7 @@ def _make(settings: Settings, password: str) -> Play:
 
         made = Workshop(settings).make()
         say(f"play {made.play.number} ({made.play.id}): starting {', '.join(node.name for node in made.play.nodes)}")
-        start_new(made.play)
+        start_new(made.play, say)
         ground, run = ground_here(made.play, settings), run_here(made.play)
     else:
         from confd.play import remote, ssh

@@ -142,7 +142,7 @@ def test_daemon_that_dies_while_starting(terminal: Terminal):
     key = (play.nodes[1].root / "etc/cluster/node.key").read_bytes()
     (play.nodes[1].root / "etc/cluster/node.key").unlink()
     with pytest.raises(NodeError, match=r"the daemon of n12 ended with status 1; it last said\n(.*\n)*.*No such file"):
-        starting.start_new(play)
+        starting.start_new(play, print)
     assert processes.remains(play.nodes) == []
     assert the_play().progress is Progress.FAILED
     assert terminal.ps() == [("11", "b1", "failed"), ("12", "b1", "failed")]
