@@ -22,6 +22,7 @@ _ROOT_HOME: Final = Path("/var/lib/openconfd")
 _ROOT_RUNTIME: Final = Path("/run/openconfd")
 # Whoever makes it first owns it; that it is ours is checked when a play is made.
 _SHARED_RUNTIME: Final = "/tmp/openconfd-{}"  # noqa: S108
+_LOCK: Final = "lock"
 _TARGET: Final = re.compile(r"(?P<play>[0-9a-zA-Z]+)(?:\.(?P<node>n?[0-9]+))?(?:/(?P<subsystem>[a-z]+))?")
 _DIRECTORY: Final = re.compile(r"[0-9]+_[0-9a-f]{8}")
 
@@ -75,6 +76,17 @@ def clear_runtime(nodes: Iterable[PlayNode]) -> None:
         shutil.rmtree(node.runtime, ignore_errors=True)
         with suppress(OSError):
             node.runtime.parent.rmdir()
+
+
+def discard(directory: Path) -> None:
+    """Delete the directory of a play; what c4 remembers of it goes last, so that it can be tried again."""
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (FILE, _LOCK):
+            path.unlink()
+    (directory / FILE).unlink(missing_ok=True)
+    shutil.rmtree(directory)
 
 
 def plays() -> list[Play]:
@@ -146,7 +158,7 @@ def alone(directory: Path | None = None) -> Iterator[None]:
     """Keep other c4 commands from a play's directory, or (None) from making plays, meanwhile."""
     place = directory or home()
     make_passable(place)
-    with (place / "lock").open("w") as held:
+    with (place / _LOCK).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from confd.model.errors import ConfDError, NodeError, NotFound, TimedOut, WrongState, error_from
 from confd.model.sizes import format_exact
 from confd.play import home, processes
@@ -15,8 +17,9 @@ from confd.play.calls import is_ready, run_job, trouble
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_ports
 from confd.play.presence import confd_port, present
-from confd.play.record import FILE, Play, PlayNode, Progress
+from confd.play.record import FILE, Play, PlayNode, Progress, load
 from confd.play.settings import NODE_PORT, Settings
+from confd.play.unfinished import check_files
 from confd.services.storage.space import usable
 from confd.services.storage.superblock import read_superblock
 
@@ -52,7 +55,7 @@ def start(play: Play, only: PlayNode | None = None, say: Say = lambda text: None
 
     :param only: the node to start and wait for, instead of all.
     :param say: is told once of each node that something is in the way of, while it is waited for.
-    :raises WrongState: that node was removed.
+    :raises WrongState: that node was removed, or the files of the play are not all made.
     :raises NodeError: a daemon died, with its last words.
     :raises TimedOut: a node does not get ready, or cannot serve clients; with the reason.
     :raises InUse: somebody took a port meanwhile.
@@ -60,6 +63,7 @@ def start(play: Play, only: PlayNode | None = None, say: Say = lambda text: None
     with home.alone(play.directory):
         if not (play.directory / FILE).exists():
             raise NotFound(f"play {play.number} was deleted meanwhile")
+        check_files(play)
         nodes = _chosen(play, only)
         wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
@@ -95,8 +99,15 @@ def start_new(play: Play, say: Say) -> None:
     try:
         start(play, say=say)
     except BaseException:
-        play.with_progress(Progress.FAILED).save()
+        if (play.directory / FILE).exists():
+            play.with_progress(Progress.FAILED).save()
         raise
+
+
+def complete(play: Play) -> None:
+    """Remember that everything of a new play is made."""
+    with home.alone(play.directory):
+        msgspec.structs.replace(load(play.directory), maker=None).save()
 
 
 def make_database(settings: Settings, version: str, ground: DatabaseGround, run: RunJob, say: Say) -> None:
