@@ -73,7 +73,8 @@ def ps() -> None:
     from confd.play import home, listing
 
     seen = [(known, _look(known)) for known in home.plays()]
-    print(listing.table(seen) + "".join(listing.troubles(nodes) for _, nodes in seen))
+    troubles = "".join(listing.troubles(nodes) for _, nodes in seen)
+    print(listing.table(seen) + troubles + listing.gaps(known for known, _ in seen))
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -102,16 +103,18 @@ def connect(
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait.")
 def wait(target: str | None, play_id: str | None, name: str | None, stage: str | None, timeout: float) -> None:
     """Wait until all nodes of a play are at a stage."""
-    from confd.play import listing
+    from confd.play import home, listing, unfinished
     from confd.play.starting import wait_stage
 
     found, _, _ = find_play(target, play_id or name)
     wanted = listing.check_stage(stage or ("d" if found.database else "c"))
 
     def look() -> dict[str, str]:
+        # Read anew: it may be made, or no more, meanwhile.
+        unfinished.check_stage(home.find(found.id), wanted)
         return {status.node.name: status.trouble for status in listing.short_of(_look(found), wanted)}
 
-    wait_stage(look, timeout, f"stage {wanted} of play {found.number}")
+    wait_stage(look, timeout, f"stage {wanted} of play {found.number}", say)
 
 
 @main.command()
@@ -137,11 +140,14 @@ def stop(target: str | None, play_id: str | None) -> None:
 @with_target
 def start(target: str | None, play_id: str | None) -> None:
     """Start what does not run of a play, or one node (-t 1.12); databases that ran come back with it."""
+    from confd.play import home
+    from confd.play.unfinished import missing
+
     found, only = find_part(target, play_id)
     if found.ssh is None:
         from confd.play import starting
 
-        started = starting.start(found, only)
+        started = starting.start(found, only, say)
     else:
         from confd.play import remote
 
@@ -149,6 +155,8 @@ def start(target: str | None, play_id: str | None) -> None:
     names = ", ".join(node.name for node in started)
     what = f"play {found.number}" if only is None else f"{only.name} of play {found.number}"
     say(f"play {found.number}: started {names}" if started else f"{what} runs already")
+    if why := missing(home.find(found.id)):
+        say(why)
 
 
 @main.command()

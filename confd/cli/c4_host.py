@@ -45,14 +45,14 @@ def play(file: Path | None, assignments: tuple[str, ...]) -> None:
 
 def _make(settings: Settings, password: str) -> Play:
     """Make and start a play on this machine or on others; show generated passwords as soon as they are in effect."""
-    from confd.play.starting import DatabaseGround, ground_here, make_database, run_here, start_new
+    from confd.play.starting import DatabaseGround, complete, ground_here, make_database, run_here, start_new
 
     if settings.ssh is None:
         from confd.play.making import Workshop
 
         made = Workshop(settings).make()
         say(f"play {made.play.number} ({made.play.id}): starting {', '.join(node.name for node in made.play.nodes)}")
-        start_new(made.play)
+        start_new(made.play, say)
         ground, run = ground_here(made.play, settings), run_here(made.play)
     else:
         from confd.play import remote, ssh
@@ -64,6 +64,7 @@ def _make(settings: Settings, password: str) -> Play:
     _print_passwords(made.play, made.generated)
     if settings.with_db:
         make_database(settings, made.play.postgresql, ground, run, say)
+    complete(made.play)
     return made.play
 
 

@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from confd.model.errors import InvalidParameter, NotFound, Unsupported
+import msgspec
+
+from confd.model.errors import InvalidParameter, NotFound, Unsupported, WrongState
 from confd.play.parameters import HOME
 from confd.play.record import FILE, Play, PlayNode, load
 
@@ -20,6 +22,7 @@ _ROOT_HOME: Final = Path("/var/lib/openconfd")
 _ROOT_RUNTIME: Final = Path("/run/openconfd")
 # Whoever makes it first owns it; that it is ours is checked when a play is made.
 _SHARED_RUNTIME: Final = "/tmp/openconfd-{}"  # noqa: S108
+_LOCK: Final = "lock"
 _TARGET: Final = re.compile(r"(?P<play>[0-9a-zA-Z]+)(?:\.(?P<node>n?[0-9]+))?(?:/(?P<subsystem>[a-z]+))?")
 _DIRECTORY: Final = re.compile(r"[0-9]+_[0-9a-f]{8}")
 
@@ -75,11 +78,39 @@ def clear_runtime(nodes: Iterable[PlayNode]) -> None:
             node.runtime.parent.rmdir()
 
 
+def discard(directory: Path) -> None:
+    """Delete the directory of a play; what c4 remembers of it goes last, so that it can be tried again."""
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (FILE, _LOCK):
+            path.unlink()
+    (directory / FILE).unlink(missing_ok=True)
+    shutil.rmtree(directory)
+
+
 def plays() -> list[Play]:
-    """Return all plays by number."""
+    """Return all plays by number.
+
+    :raises NodeError: the file of one is damaged.
+    :raises WrongState: one is not where it was made.
+    """
     place = home()
     found = [path for path in place.iterdir() if _DIRECTORY.fullmatch(path.name)] if place.is_dir() else []
-    return sorted((load(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
+    return sorted((_load_at(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
+
+
+def _load_at(path: Path) -> Play:
+    play = load(path)
+    if play.ssh is not None:
+        # Its nodes are elsewhere: only what c4 remembers was moved.
+        return msgspec.structs.replace(play, place=path)
+    if not (play.directory.exists() and play.directory.samefile(path)):
+        raise WrongState(
+            f"play {play.number} ({play.id}) was made in {play.directory} and is in {path} now; move it "
+            f"(or CCC_HOME) back: its nodes know their paths. To give it up, end what runs of it and delete {path}"
+        )
+    return play
 
 
 def find(name: str) -> Play:
@@ -127,7 +158,7 @@ def alone(directory: Path | None = None) -> Iterator[None]:
     """Keep other c4 commands from a play's directory, or (None) from making plays, meanwhile."""
     place = directory or home()
     make_passable(place)
-    with (place / "lock").open("w") as held:
+    with (place / _LOCK).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

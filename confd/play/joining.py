@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from confd.play.holders import check_free
 from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE, DATABASE_PORT
+from confd.play.unfinished import begin
 from confd.services.nodes.admission import check_clock, check_version, make_another
 
 _MADE_BY_C4: Final = re.compile(r"play[0-9]+_([0-9a-f]{8})")
@@ -91,6 +93,9 @@ class _Joining:
                 certificate=answer.certificate.encode(), key=key, data_key=answer.data_key, files=answer.files,
                 disk=False,
             )  # fmt: skip
+            home.make_passable(self._play.directory)
+            # Known before anything of it is there, so that c4 can delete it when this is cut off.
+            (begin(self._play) if self._before is None else self._play).save()
             make_node(kit, self._node, self._ground)
             self._play.save()
             self._bring_up(request)
@@ -135,7 +140,8 @@ class _Joining:
         processes.stop([self._node])
         home.clear_runtime([self._node])
         if self._before is None:
-            shutil.rmtree(self._play.directory, ignore_errors=True)
+            with suppress(OSError):
+                home.discard(self._play.directory)
         else:
             shutil.rmtree(self._node.root, ignore_errors=True)
             self._before.save()

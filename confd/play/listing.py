@@ -15,11 +15,12 @@ from confd.play.calls import is_ready, trouble
 from confd.play.presence import present
 from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE
+from confd.play.unfinished import DATABASE, is_being_made, missing
 from confd.services.database.keeper.client import KeeperClient
 
 STAGES: Final = ("a", "a1", "b", "b1", "c", "d")
 """Resources, SSH, host scripts, packages, COS up, database up."""
-_PACKAGES, _COS, _DATABASE = "b1", "c", "d"
+_PACKAGES, _COS, _DATABASE = "b1", "c", DATABASE
 _HEADERS: Final = (
     "N", "PLAY_ID", "NODE", "MEDIUM", "INSTANCE", "DB_VERSION", "EXTERNAL_IP", "INTERNAL_IP", "STAGE", "STATE",
     "UPTIME", "TTL",
@@ -87,6 +88,11 @@ def troubles(seen: Iterable[NodeStatus]) -> str:
     return "".join(f"\n{status.node.name} serves no clients: {status.trouble}" for status in seen if status.trouble)
 
 
+def gaps(plays: Iterable[Play]) -> str:
+    """Return a line for each play that nobody makes any more, with what is missing and what to do."""
+    return "".join(f"\n{why}" for play in plays if (why := missing(play)))
+
+
 def table(plays: Iterable[tuple[Play, Sequence[NodeStatus]]]) -> str:
     """Return the table of all nodes, columns aligned."""
     rows = [_HEADERS, *(_row(play, status) for play, seen in plays for status in seen)]
@@ -122,14 +128,19 @@ def _look_at(play: Play, node: PlayNode, gone: bool) -> NodeStatus:
     pid = processes.daemon(node)
     since = processes.running_since(pid) if pid else None
     if pid is None or since is None:
-        failed = State.FAILED if play.progress is Progress.FAILED else State.STOPPED
-        return NodeStatus(node, _PACKAGES, State.REMOVED if gone else failed)
+        return NodeStatus(node, _PACKAGES, State.REMOVED if gone else _without_daemon(play))
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - since
     if gone:
         return NodeStatus(node, _PACKAGES, State.REMOVED, pid, uptime)
     if not is_ready(node.socket):
         return NodeStatus(node, _PACKAGES, State.STARTING, pid, uptime, trouble(node.socket))
     return NodeStatus(node, _DATABASE if _has_instance(node) else _COS, State.RUNNING, pid, uptime)
+
+
+def _without_daemon(play: Play) -> State:
+    if play.progress is Progress.MAKING:
+        return State.STARTING if is_being_made(play) else State.FAILED
+    return State.FAILED if play.progress is Progress.FAILED else State.STOPPED
 
 
 def _has_instance(node: PlayNode) -> bool:

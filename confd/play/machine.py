@@ -26,6 +26,7 @@ from confd.play.calls import run_job
 from confd.play.holders import check_free
 from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
 from confd.play.record import Play, PlayNode
+from confd.play.unfinished import begin
 from confd.services.storage.space import usable
 
 _SECTOR: Final = 4096
@@ -130,12 +131,21 @@ def make(part: Part) -> MadePart:
         node = PlayNode(
             node=part.kit.node, address=part.kit.address, root=place / name, runtime=home.runtime(part.id) / name
         )
+        made = _with_node(play, part, node, ground)
+        home.make_passable(place)
         try:
+            # Known before anything of it is there, so that c4 can delete it when this is cut off.
+            begin(made).save()
             make_node(part.kit, node, ground)
-            _with_node(play, part, node, ground).save()
+            made.save()
         except BaseException:
             home.clear_runtime([node])
-            shutil.rmtree(node.root if play else place, ignore_errors=True)
+            if play is None:
+                with suppress(OSError):
+                    home.discard(place)
+            else:
+                shutil.rmtree(node.root, ignore_errors=True)
+                play.save()
             raise
     room = usable(ground.sectors * _SECTOR) if part.kit.disk else 0
     return MadePart(root=node.root, runtime=node.runtime, engine=Path(engine.prefix), room=room)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,9 +19,10 @@ from confd.play.accounts import check_reachable, database_user, postgresql
 from confd.play.firstconf import first_conf, new_password, new_uuid
 from confd.play.holders import check_free
 from confd.play.kit import Ground, NodeKit, make_node, share_of_disk
-from confd.play.record import Play, PlayNode
+from confd.play.record import Play, PlayNode, Progress
 from confd.play.settings import ACCESS_NODE, NODE_PORT, Seat, Settings
 from confd.play.store import StoreFiles, check_given
+from confd.play.unfinished import begin
 from confd.services.access.passwords import hash_password
 from confd.services.database.definition import check_name
 from confd.services.database.engine.installation import Installation
@@ -61,37 +62,41 @@ class Workshop:
             check_free((seat.address for seat in self._settings.seats), self._settings.ports, home.plays())
             engine = postgresql(self._place)
             number, play_id = home.new_place()
-            directory = self._place / f"{number}_{play_id}"
-            runtime = home.runtime(play_id)
+            play = self._plan(number, play_id, engine)
+            home.make_passable(play.directory)
             try:
-                return self._fill(directory, runtime, number, play_id, user, engine)
+                # Known before anything of it is there, so that c4 can delete it when this is cut off.
+                play.save()
+                return self._fill(play, Ground(user, engine, share_of_disk(play.directory, len(play.nodes))))
             except BaseException:
-                shutil.rmtree(directory, ignore_errors=True)
-                shutil.rmtree(runtime, ignore_errors=True)
+                home.clear_runtime(play.nodes)
+                with suppress(OSError):
+                    home.discard(play.directory)
                 raise
 
-    def _fill(
-        self, directory: Path, runtime: Path, number: int, play_id: str, user: str | None, engine: Installation
-    ) -> Made:
-        nodes = tuple(
-            PlayNode(node=seat.node, address=seat.address, root=directory / seat.name, runtime=runtime / seat.name)
-            for seat in self._settings.seats
-        )
-        home.make_passable(directory)
+    def _plan(self, number: int, play_id: str, engine: Installation) -> Play:
+        settings, runtime = self._settings, home.runtime(play_id)
+        directory = self._place / f"{number}_{play_id}"
+        return begin(Play(
+            number=number, id=play_id, created=time.time(), postgresql=engine.version, engine=Path(engine.prefix),
+            nodes=tuple(
+                PlayNode(node=seat.node, address=seat.address, root=directory / seat.name, runtime=runtime / seat.name)
+                for seat in settings.seats
+            ),
+            confd_port=settings.confd_port, db_port=settings.db_port,
+            database=settings.database if settings.with_db else None, active=settings.active_nodes,
+        ))  # fmt: skip
+
+    def _fill(self, play: Play, ground: Ground) -> Made:
         generated, settings = with_passwords(self._settings)
-        ground = Ground(user, engine, share_of_disk(directory, len(nodes)))
-        kits = make_kits(settings, cluster_name(number, play_id), engine.version)
-        for node, kit in zip(nodes, kits, strict=True):
+        kits = make_kits(settings, cluster_name(play.number, play.id), play.postgresql)
+        for node, kit in zip(play.nodes, kits, strict=True):
             make_node(kit, node, ground)
         if generated:
-            record.write_passwords(directory, generated)
-        play = Play(
-            number=number, id=play_id, created=time.time(), postgresql=engine.version, engine=Path(engine.prefix),
-            nodes=nodes, confd_port=settings.confd_port, db_port=settings.db_port,
-            database=settings.database if settings.with_db else None, active=settings.active_nodes,
-        )  # fmt: skip
-        play.save()
-        return Made(play, generated)
+            record.write_passwords(play.directory, generated)
+        made = play.with_progress(Progress.MADE)
+        made.save()
+        return Made(made, generated)
 
 
 def cluster_name(number: int, play_id: str) -> str:

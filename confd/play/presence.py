@@ -15,6 +15,7 @@ from confd.play.record import Play, PlayNode
 
 _REVISION: Final = re.compile(r"^\s*Revision = ([0-9]+)\s*$", re.MULTILINE)
 _NODE: Final = re.compile(r"^\[Node : ([0-9]+)\]\n((?:(?!\[).*\n)*)", re.MULTILINE)
+_DATABASE: Final = re.compile(r"^\[DB : ", re.MULTILINE)
 _PORT: Final = re.compile(r"^\s*XMLRPCPort = ([0-9]+)\s*$", re.MULTILINE)
 _ADDRESS: Final = re.compile(r"^\s*PrivateNet = ([0-9.]+)/", re.MULTILINE)
 
@@ -36,6 +37,11 @@ def confd_port(play: Play) -> int:
     """Return the port on which ConfD answers, once it is started again; general_settings may have changed it."""
     found = _PORT.search(_newest(play))
     return int(found[1]) if found else play.confd_port
+
+
+def has_database(play: Play) -> bool:
+    """Tell whether the cluster has any database, be it up or not."""
+    return _DATABASE.search(_newest(play)) is not None
 
 
 def _newest(play: Play) -> str:

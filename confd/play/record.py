@@ -16,8 +16,9 @@ PASSWORDS: Final = "passwords"
 
 
 class Progress(StrEnum):
-    """How far the making of a play came."""
+    """How far the making of a play came: its files are being made, are there, its daemons came up, or did not."""
 
+    MAKING = "making"
     MADE = "made"
     READY = "ready"
     FAILED = "failed"
@@ -51,9 +52,17 @@ class Ssh(msgspec.Struct, frozen=True, kw_only=True):
     program: tuple[str, ...] = ("c4",)
 
 
+class Maker(msgspec.Struct, frozen=True):
+    """The process that makes a play: its id, and when it began, in clock ticks since boot."""
+
+    pid: int
+    started: int | None
+
+
 class Play(msgspec.Struct, frozen=True, kw_only=True):
     """A play; ``postgresql`` is the version of its databases, installed at ``engine``.
 
+    ``maker`` is there until everything is made, the first database too: a play whose maker is dead stays as it is.
     With ``ssh`` its nodes are on other machines, where their paths are, and ``place`` is its directory here.
     """
 
@@ -68,6 +77,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None
     active: tuple[int, ...]
     progress: Progress = Progress.MADE
+    maker: Maker | None = None
     ssh: Ssh | None = None
     place: Path | None = None
 

@@ -5,7 +5,6 @@ Here lies only what c4 remembers of the play. A step that fails on one machine i
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -63,14 +62,15 @@ def make(settings: Settings, machines: Machines, say: Say) -> MadeRemote:
             parts = _make_parts(settings, machines, kits, play_id)
             play = _play(settings, directory, number, play_id, parts, facts[hosts[0]].postgresql)
             home.make_passable(directory)
+            play.save()
             if generated:
                 record.write_passwords(directory, generated)
-            play.save()
             say(f"play {number} ({play_id}): starting {', '.join(node.name for node in play.nodes)}")
             machines.tell([Told(host, "start", named) for host, named in ids.items()]).all()
         except BaseException as error:
             left = machines.tell([Told(host, "remove", named) for host, named in ids.items()]).errors
-            shutil.rmtree(directory, ignore_errors=True)
+            with suppress(OSError):
+                home.discard(directory)
             if isinstance(error, ConfDError):
                 error.message += _undone(left)
             raise
@@ -103,7 +103,7 @@ def stop(play: Play, machines: Machines, only: PlayNode | None = None) -> None:
 def remove(play: Play, machines: Machines) -> None:
     """Stop a play and delete everything of it; what c4 remembers goes last, so that it can be tried again."""
     _tell(play, machines, "remove").all()
-    shutil.rmtree(play.directory)
+    home.discard(play.directory)
 
 
 def remove_node(play: Play, node: PlayNode, machines: Machines) -> None:

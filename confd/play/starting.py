@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from confd.model.errors import ConfDError, NodeError, NotFound, TimedOut, WrongState, error_from
 from confd.model.sizes import format_exact
 from confd.play import home, processes
@@ -15,8 +17,9 @@ from confd.play.calls import is_ready, run_job, trouble
 from confd.play.firstconf import DEVICE, DISK
 from confd.play.holders import check_ports
 from confd.play.presence import confd_port, present
-from confd.play.record import FILE, Play, PlayNode, Progress
+from confd.play.record import FILE, Play, PlayNode, Progress, load
 from confd.play.settings import NODE_PORT, Settings
+from confd.play.unfinished import check_files
 from confd.services.storage.space import usable
 from confd.services.storage.superblock import read_superblock
 
@@ -44,14 +47,15 @@ class DatabaseGround(NamedTuple):
     sharing: int
 
 
-def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
+def start(play: Play, only: PlayNode | None = None, say: Say = lambda text: None) -> list[PlayNode]:
     """Start the daemons that do not run and wait until all nodes serve calls; return the nodes that were started.
 
     Nodes that were removed from the cluster are left alone. When one dies, those of a new play are stopped again; a
     play that ran before goes on without it.
 
     :param only: the node to start and wait for, instead of all.
-    :raises WrongState: that node was removed.
+    :param say: is told once of each node that something is in the way of, while it is waited for.
+    :raises WrongState: that node was removed, or the files of the play are not all made.
     :raises NodeError: a daemon died, with its last words.
     :raises TimedOut: a node does not get ready, or cannot serve clients; with the reason.
     :raises InUse: somebody took a port meanwhile.
@@ -59,6 +63,7 @@ def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
     with home.alone(play.directory):
         if not (play.directory / FILE).exists():
             raise NotFound(f"play {play.number} was deleted meanwhile")
+        check_files(play)
         nodes = _chosen(play, only)
         wanting = [node for node in nodes if processes.daemon(node) is None]
         home.make_runtime(wanting)
@@ -68,7 +73,7 @@ def start(play: Play, only: PlayNode | None = None) -> list[PlayNode]:
             check_ports(node.address, {**confd, "node": NODE_PORT})
         try:
             children = {node: processes.start(node) for node in wanting}
-            _wait_ready(nodes, children)
+            _wait_ready(nodes, children, say)
         except BaseException as error:
             if play.progress is Progress.READY and isinstance(error, NodeError | TimedOut):
                 error.message += _left_running(play)
@@ -89,13 +94,20 @@ def _chosen(play: Play, only: PlayNode | None) -> list[PlayNode]:
     return nodes
 
 
-def start_new(play: Play) -> None:
+def start_new(play: Play, say: Say) -> None:
     """Start a new play; remember it when it does not come up."""
     try:
-        start(play)
+        start(play, say=say)
     except BaseException:
-        play.with_progress(Progress.FAILED).save()
+        if (play.directory / FILE).exists():
+            play.with_progress(Progress.FAILED).save()
         raise
+
+
+def complete(play: Play) -> None:
+    """Remember that everything of a new play is made."""
+    with home.alone(play.directory):
+        msgspec.structs.replace(load(play.directory), maker=None).save()
 
 
 def make_database(settings: Settings, version: str, ground: DatabaseGround, run: RunJob, say: Say) -> None:
@@ -155,16 +167,19 @@ def in_the_way(known: Mapping[str, str]) -> str:
     return "".join([*told, "\nit goes on as soon as that is put right"] if told else [])
 
 
-def wait_stage(look: Callable[[], Mapping[str, str]], seconds: float, wanted: str) -> None:
+def wait_stage(look: Callable[[], Mapping[str, str]], seconds: float, wanted: str, say: Say) -> None:
     """Wait until all nodes are at a stage.
 
-    What a node says is in the way may be over already, since it tries again by itself: it is told at the end only.
+    What a node says is in the way may be over already, since it tries again by itself: it is waited for all the same.
 
     :param look: returns the nodes that are not there yet, with their troubles.
+    :param say: is told once of each node with a trouble.
     :raises TimedOut: they did not get there; says what is in the way.
     """
     until = time.monotonic() + seconds
+    told: set[str] = set()
     while short := look():
+        _tell_new(short, told, say)
         if time.monotonic() > until:
             raise TimedOut(
                 f"{wanted} was not reached within {seconds:g} s; c4 ps shows how far it is{in_the_way(short)}"
@@ -172,13 +187,21 @@ def wait_stage(look: Callable[[], Mapping[str, str]], seconds: float, wanted: st
         time.sleep(_LOOK)
 
 
+def _tell_new(troubles: Mapping[str, str], told: set[str], say: Say) -> None:
+    for node, why in troubles.items():
+        if why and node not in told:
+            told.add(node)
+            say(f"waiting for {node}, which runs, but serves no clients: {why}")
+
+
 def _left_running(play: Play) -> str:
     names = _names(node.node for node in play.nodes if processes.daemon(node) is not None)
     return f"\n{names} of play {play.number} were left running; c4 ps shows them" if names else ""
 
 
-def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]]) -> None:
+def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]], say: Say) -> None:
     until = time.monotonic() + _PATIENCE
+    told: set[str] = set()
     waiting = list(nodes)
     while waiting:
         for node, child in children.items():
@@ -188,6 +211,7 @@ def _wait_ready(nodes: Iterable[PlayNode], children: dict[PlayNode, Popen[bytes]
                     f"{processes.last_words(node)}\nits log is {node.root / 'logs/logd/ConfD.log'}"
                 )
         waiting = [node for node in waiting if not is_ready(node.socket)]
+        _tell_new({node.name: trouble(node.socket) for node in waiting if node.name not in told}, told, say)
         if waiting and time.monotonic() > until:
             troubles = {node.name: trouble(node.socket) for node in waiting}
             # A node that says what is in the way has told everything.

@@ -36,13 +36,13 @@ def stop_databases(play: Play) -> None:
 
 
 def remove(play: Play) -> None:
-    """Stop a play and delete everything of it."""
+    """Stop a play and delete everything of it; when that is cut off, it can be tried again."""
     with home.alone(), home.alone(play.directory):
         processes.stop(play.nodes)
         if processes.remains(play.nodes):
             raise InUse(f"processes of play {play.number} still run; nothing was deleted")
         home.clear_runtime(play.nodes)
-        shutil.rmtree(play.directory)
+        home.discard(play.directory)
 
 
 def remove_node(play: Play, node: PlayNode) -> None:
@@ -66,8 +66,9 @@ def discard_node(play: Play, node: PlayNode) -> None:
     with home.alone(), home.alone(play.directory):
         processes.stop([node])
         home.clear_runtime([node])
+        if node.root.exists():
+            shutil.rmtree(node.root)
         play.without(node).save()
-        shutil.rmtree(node.root)
 
 
 def _not_started_again(node: PlayNode) -> list[str]:

@@ -100,16 +100,25 @@ def test_a_port_that_somebody_took_can_be_given_up() -> None:
         with socket.create_server((made.addresses[11], port)):
             made.c4("stop", "-t", "1")
             holder = f"XMLRPCPort: port {port} on {made.addresses[11]} is taken by process {os.getpid()} ("
-            with ThreadPoolExecutor(1) as pool:
-                starting = pool.submit(made.c4, "start", "-t", "1", check=False)
-                until(lambda: f"n11 serves no clients: [Global] {holder}" in made.c4("ps"), "the port is missed")
+            starting = subprocess.Popen(
+                [sys.executable, "-m", "confd.cli.c4", "start", "-t", "1"],
+                env=made.env,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            with starting, ThreadPoolExecutor(1) as pool:
+                assert starting.stdout
+                # It says so at once, while it waits on.
+                heard = pool.submit(starting.stdout.readline).result(60)
+                assert f"waiting for n11, which runs, but serves no clients: [Global] {holder}" in heard
+                assert f"n11 serves no clients: [Global] {holder}" in made.c4("ps")
                 said = made.c4("wait", "-t", "1", "--timeout", "1", check=False)
                 assert f"n11 runs, but serves no clients: [Global] {holder}" in said
                 assert holder in " ".join(made.confd_client("node_info", "nid: 11").stdout.split())
-                assert not starting.done(), starting.result()
+                assert starting.poll() is None
                 done = made.confd_client("general_settings", "changes: {Global: {XMLRPCPort: 20003}}")
                 assert done.returncode == 0, done.stdout + done.stderr
-                assert "started n11" in starting.result()
+                assert starting.stdout.read() == "play 1: started n11\n"
         assert made.run("settings_list", sections={"Global": ["XMLRPCPort"]}) == {"Global": {"XMLRPCPort": 20003}}
 
 

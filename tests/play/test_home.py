@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from confd.model.errors import InvalidParameter, NodeError, NotFound
+from confd.model.errors import InvalidParameter, NodeError, NotFound, WrongState
 from confd.play import home as place
 from confd.play.home import Target
-from confd.play.record import FILE, PlayNode, Progress, load
+from confd.play.record import FILE, PlayNode, Progress, Ssh, load
 from tests.play.conftest import make_play
 
 
@@ -52,6 +54,41 @@ def test_damaged_file(home: Path):
     (play.directory / FILE).write_text("{")
     with pytest.raises(NodeError, match="damaged"):
         place.plays()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_play_elsewhere_than_it_was_made(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool):
+    """Its nodes know their paths, so moved or copied it is refused with both places, and good again at the old one."""
+    play = make_play(home)
+    there = tmp_path / "there"
+    (shutil.copytree if copied else shutil.move)(home, there)
+    monkeypatch.setenv("CCC_HOME", str(there))
+    for act in (place.plays, lambda: place.find("1"), place.new_place):
+        with pytest.raises(WrongState, match=f"made in {play.directory} and is in {there}/1_0a1b2c3d now; move it"):
+            act()
+    assert home.exists() is copied
+    monkeypatch.setenv("CCC_HOME", str(home))
+    if not copied:
+        there.rename(home)
+    assert place.plays() == [play]
+
+
+def test_another_name_of_the_same_place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A place is the same by a link."""
+    play = make_play(home)
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setenv("CCC_HOME", str(tmp_path / "link"))
+    assert place.plays() == [play]
+
+
+def test_a_play_on_other_machines_can_be_moved(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What c4 remembers of it is all that is here: it is good wherever it lies."""
+    play = make_play(home)
+    msgspec.structs.replace(play, ssh=Ssh(user="root"), place=play.directory).save()
+    home.rename(tmp_path / "there")
+    monkeypatch.setenv("CCC_HOME", str(tmp_path / "there"))
+    (moved,) = place.plays()
+    assert moved.directory == tmp_path / "there/1_0a1b2c3d"
 
 
 @pytest.mark.parametrize(

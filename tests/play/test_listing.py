@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from confd.exaconf import Global, Node, render
-from confd.model.errors import InvalidParameter
+from confd.exaconf import Database, Global, Node, render
+from confd.model.errors import InvalidParameter, WrongState
 from confd.play import listing
 from confd.play.listing import NodeStatus, State
-from confd.play.record import Progress
+from confd.play.record import Maker, Progress
+from confd.play.unfinished import begin, check_files, check_stage
 from tests.play.conftest import make_play
 
 
@@ -48,6 +51,41 @@ def test_what_does_not_run_is_stopped_or_failed(home: Path):
     play = make_play(home)
     assert {status.state for status in listing.look(play)} == {State.STOPPED}
     assert {status.state for status in listing.look(play.with_progress(Progress.FAILED))} == {State.FAILED}
+
+
+def test_a_play_that_is_made_is_starting(home: Path):
+    """While its maker lives a play is on its way and nothing is missing; then it has failed, with what to do."""
+    play = begin(make_play(home))
+    assert {status.state for status in listing.look(play)} == {State.STARTING}
+    assert listing.gaps([play]) == ""
+    with pytest.raises(WrongState, match="being made; c4 wait -t 1 waits for it"):
+        check_files(play)
+    check_stage(play, "d")
+    play = msgspec.structs.replace(play, maker=Maker(os.getpid(), 1))
+    assert {status.state for status in listing.look(play)} == {State.FAILED}
+    assert "made all its files; delete the play (c4 rm -t 1)" in listing.gaps([play])
+    for refused in (lambda: check_files(play), lambda: check_stage(play, "c")):
+        with pytest.raises(WrongState, match="made all its files"):
+            refused()
+
+
+def test_a_database_that_nobody_makes(home: Path):
+    """It is missing until there is one in EXAConf, by whomever; what was completed once misses nothing."""
+    play = msgspec.structs.replace(make_play(home), maker=Maker(os.getpid(), 1), progress=Progress.READY)
+    assert "before it had made database Exasol; make one with jobs" in listing.gaps([play])
+    check_stage(play, "c")
+    with pytest.raises(WrongState, match="database Exasol"):
+        check_stage(play, "d")
+    assert listing.gaps([msgspec.structs.replace(play, maker=None)]) == ""
+    assert listing.gaps([msgspec.structs.replace(play, database=None)]) == ""
+    path = play.nodes[1].root / "etc/EXAConf"
+    path.parent.mkdir(parents=True)
+    database = Database(
+        name="Other", id="1", version="18.4", mem_size=1 << 30, nodes=(11,), num_active_nodes=1, data_volume="Data"
+    )  # fmt: skip
+    sections = [Global(cluster_name="c", platform="Host"), database]
+    path.write_text(render({section.key: section for section in sections}, 3))
+    assert listing.gaps([play]) == ""
 
 
 def test_access_node_ends_at_c(home: Path):

@@ -21,10 +21,12 @@ from confd.cluster.identity import NodeFiles
 from confd.model.errors import NodeError
 from confd.play import home as place
 from confd.play import processes, starting, stopping
+from confd.play.firstconf import DEVICE
 from confd.play.making import Workshop
 from confd.play.parameters import merge
-from confd.play.record import Play, PlayNode, Progress
+from confd.play.record import PASSWORDS, Play, PlayNode, Progress
 from confd.play.settings import settle
+from tests.play.killing import killed_at
 
 NET = f"127.{random.randrange(10, 250)}.{random.randrange(250)}"
 
@@ -48,7 +50,7 @@ class Terminal:
     def ps(self) -> list[tuple[str, str, str]]:
         """Node, stage and state of all nodes."""
         rows = [line.split() for line in self.c4("ps").splitlines()[1:]]
-        return [(row[2], row[8], row[9]) for row in rows]
+        return [(row[2], row[8], row[9]) for row in rows if row[0].isdigit()]
 
 
 @pytest.fixture
@@ -136,19 +138,49 @@ def test_taken_addresses(terminal: Terminal):
 
 
 def test_daemon_that_dies_while_starting(terminal: Terminal):
-    """When a daemon dies at the start, its last words are shown, nothing runs, and the files stay for a look."""
+    """When a daemon dies at the start, its last words are shown, nothing runs, and the files stay for a look.
+
+    Once it is started c4 says that nobody makes the database that it was to have, and does not wait for that.
+    """
     settings = settle(merge({"CCC_HOST_ADDRS": f"{NET}.31 {NET}.32"}))
-    play = Workshop(settings).make().play
+    assert not killed_at(Workshop(settings).make, lambda path: False)
+    play = the_play()
     key = (play.nodes[1].root / "etc/cluster/node.key").read_bytes()
     (play.nodes[1].root / "etc/cluster/node.key").unlink()
     with pytest.raises(NodeError, match=r"the daemon of n12 ended with status 1; it last said\n(.*\n)*.*No such file"):
-        starting.start_new(play)
+        starting.start_new(play, print)
     assert processes.remains(play.nodes) == []
     assert the_play().progress is Progress.FAILED
     assert terminal.ps() == [("11", "b1", "failed"), ("12", "b1", "failed")]
     (play.nodes[1].root / "etc/cluster/node.key").write_bytes(key)
-    terminal.c4("start", "-t", "1")
+    unfinished = "play 1 is unfinished: c4 was ended before it had made database Exasol; make one with jobs"
+    said = terminal.c4("start", "-t", "1")
+    assert "started n11, n12" in said
+    assert unfinished in said
     assert the_play().progress is Progress.READY
+    assert unfinished in terminal.c4("ps")
+    terminal.c4("wait", "-t", "1", "--stage", "c", "--timeout", "30")
+    assert unfinished in terminal.c4("wait", "-t", "1", status=1)
+
+
+@pytest.mark.parametrize("where", ["n11", "node.key", DEVICE, PASSWORDS])
+def test_a_making_that_is_killed_leaves_a_play_that_is_known(terminal: Terminal, where: str):
+    """It is shown as failed, with what to do; it is not started, not waited for, and deleted with all that is there."""
+    settings = settle(merge({"CCC_HOST_ADDRS": f"{NET}.42"}))
+    assert killed_at(Workshop(settings).make, lambda path: where in path.name)
+    play = the_play()
+    assert play.progress is Progress.MAKING
+    if where == PASSWORDS:
+        unfinished = "play 1 is unfinished: c4 was ended before it had made all its files; delete the play (c4 rm -t 1)"
+        assert unfinished in terminal.c4("ps")
+        assert terminal.ps() == [("11", "b1", "failed")]
+        assert unfinished in terminal.c4("start", "-t", "1", status=1)
+        assert unfinished in terminal.c4("wait", "-t", "1", "--stage", "c", status=1)
+        terminal.c4("rm", "-t", "1")
+    else:
+        stopping.remove(play)
+    assert not play.directory.exists()
+    assert not play.nodes[0].runtime.parent.exists()
 
 
 def test_failure_leaves_no_files(terminal: Terminal, monkeypatch: pytest.MonkeyPatch):
