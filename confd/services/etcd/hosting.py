@@ -1,0 +1,57 @@
+"""Whether a node could run a member of etcd: it has the program, and the ports are free."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from confd.cluster.host import Host
+from confd.cluster.operations import operation
+from confd.cluster.ports import hindrance
+from confd.model.errors import InUse, Unsupported
+from confd.services.etcd.binary import find_binary, if_there
+from confd.services.etcd.minder import server_at
+from confd.services.etcd.plan import load_plan
+
+
+@operation("etcd.check_member", planned=lambda binary, port: binary)
+def check_member(host: Host, binary: str, port: int) -> str:
+    """Find out whether a node could run a member: the path of its etcd.
+
+    :raises Unsupported: it has no etcd that will do.
+    :raises InUse: somebody else listens on one of the ports.
+    """
+    try:
+        found = find_binary(binary)
+    except Unsupported as error:
+        raise Unsupported(f"{host.name}: {error.message}") from None
+    try:
+        check_ports(host.root, host.address, port)
+    except InUse as error:
+        raise InUse(f"{error.message}, or give another port") from None
+    return found
+
+
+@operation("etcd.check_further_member")
+def check_further_member(host: Host, binary: str, port: int) -> None:
+    """Find out whether a node could run a further member; a program that is not there is looked for elsewhere.
+
+    :raises Unsupported: it has no etcd that will do.
+    :raises InUse: somebody else listens on one of the ports.
+    """
+    find_binary(if_there(binary))
+    check_ports(host.root, host.address, port)
+
+
+def check_ports(root: Path, address: str, port: int) -> None:
+    """Refuse a client port, and the members' port above it, that a node cannot listen on.
+
+    A server that an earlier try left is no hindrance: it ends first.
+
+    :raises InUse: says which one.
+    """
+    plan = load_plan(root) if server_at(root).pid() is not None else None
+    for wanted in {port, port + 1} - ({plan.port, plan.port + 1} if plan else set()):
+        if (error := hindrance(address, wanted)) is not None:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            raise InUse(f"port {wanted} on {address}, wanted for etcd, {why}; free it")
