@@ -54,7 +54,7 @@ def node_state(ctx: Context) -> dict[str, Any]:
 def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
     """Describe a node as it is now; of one that is not online, what is known without asking it, and why under 'info'.
 
-    There it also says when the node is short of storage, or cannot run a member of etcd that it should run.
+    There it also says when the node is short of storage, or does not run the member of etcd that it should run.
 
     :param nid: Id of the node.
 

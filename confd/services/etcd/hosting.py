@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any, Final
 
-from confd.cluster.host import Host
+from confd.cluster.host import Host, reporter
 from confd.cluster.operations import operation
 from confd.cluster.ports import hindrance
 from confd.model.errors import InUse, Unsupported
 from confd.services.etcd.binary import find_binary, if_there
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.plan import load_plan
+
+REPORT: Final = "etcd"
+"""What each node says of its member: ``{"trouble": why it does not run though it should}``."""
+
+
+@reporter(REPORT)
+def report(host: Host) -> Any:
+    """Report what hinders the member of this node."""
+    return {"trouble": server_at(host.root).trouble}
 
 
 @operation("etcd.check_member", planned=lambda binary, port: binary)

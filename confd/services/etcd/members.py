@@ -14,7 +14,7 @@ from confd.model.errors import ConfDError
 from confd.model.states import NodeState
 from confd.services.etcd.access import with_client
 from confd.services.etcd.binary import find_binary, if_there
-from confd.services.etcd.hosting import check_further_member
+from confd.services.etcd.hosting import REPORT, check_further_member
 from confd.services.etcd.layout import Add, Member, Promote, Remove, Step, host_of, next_step
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.passwords import give_passwords, passwords, passwords_mark
@@ -133,9 +133,11 @@ class EtcdMembers:
         self._rounds.close()
 
     def trouble(self, node: int) -> str:
-        """Return why a node that is to run a member cannot; empty when it can, or need not."""
-        why = self._unfit.get(node)
-        return f"it cannot run a member of etcd: {why}" if why else ""
+        """Return why a node does not run the member that it should run; empty when it does, or need not."""
+        if why := self._unfit.get(node):
+            return f"it cannot run a member of etcd: {why}"
+        told = self._cluster.status(node, REPORT) or {}
+        return str(told.get("trouble", ""))
 
     def _look(self) -> None:
         known = self._cluster.record(RECORD)
