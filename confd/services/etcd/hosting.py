@@ -15,13 +15,20 @@ from confd.services.etcd.minder import server_at
 from confd.services.etcd.plan import load_plan
 
 REPORT: Final = "etcd"
-"""What each node says of its member: ``{"trouble": why it does not run though it should}``."""
+"""What each node says of its member: ``{"trouble": why it does not run though it should, "lost": it never can}``."""
 
 
 @reporter(REPORT)
 def report(host: Host) -> Any:
-    """Report what hinders the member of this node."""
-    return {"trouble": server_at(host.root).trouble}
+    """Report what hinders the member of this node, and whether it has none, or has lost its data."""
+    server = server_at(host.root)
+    return {"trouble": server.trouble, "lost": server.lost}
+
+
+@operation("etcd.has_lost_member")
+def has_lost_member(host: Host) -> bool:
+    """Find out whether a member that etcd lists as started on this node has lost its plan or its data."""
+    return server_at(host.root).lost
 
 
 @operation("etcd.check_member", planned=lambda binary, port: binary)

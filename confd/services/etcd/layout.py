@@ -69,6 +69,7 @@ def next_step(
     states: Mapping[int, NodeState],
     data_nodes: Sequence[int],
     unfit: Container[int] = (),
+    lost: Container[int] = (),
 ) -> Step | None:
     """Return what to do next, None when all is as it should be.
 
@@ -80,11 +81,13 @@ def next_step(
     :param states: of the configured nodes.
     :param data_nodes: nodes that may run a member, preferred ones first.
     :param unfit: nodes that are known to be unable to run one now.
+    :param lost: nodes that are there and have not what their member that was started kept: it is made anew.
     """
     there = [one for one in members if one.node in states]
     voters = [one for one in members if one.started and not one.learner]
-    if gone := [one for one in members if one not in there and [one] != voters]:
-        return Remove(gone[0].id)
+    spent = [one for one in members if one not in there or (one.started and one.node in lost)]
+    if over := [one for one in spent if [one] != voters]:
+        return Remove(over[0].id)
     if coming := [one for one in there if one.learner or not one.started]:
         return _bring_up(coming[0], states, unfit)
     taken = {one.node for one in members}

@@ -14,11 +14,11 @@ from confd.model.errors import ConfDError
 from confd.model.states import NodeState
 from confd.services.etcd.access import with_client
 from confd.services.etcd.binary import find_binary, if_there
-from confd.services.etcd.hosting import REPORT, check_further_member
+from confd.services.etcd.hosting import REPORT, check_further_member, has_lost_member
 from confd.services.etcd.layout import Add, Member, Promote, Remove, Step, host_of, next_step
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.passwords import give_passwords, passwords, passwords_mark
-from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
+from confd.services.etcd.plan import MemberPlan, nearest_first, peer_url, save_choice
 from confd.services.rounds import Rounds
 from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
@@ -50,14 +50,14 @@ def list_members(host: Host) -> list[MemberRow]:
 
 
 @operation("etcd.add_member")
-def add_member(host: Host, url: str) -> None:
-    """Announce a member by its peer URL, without a vote; one that is announced already is fine."""
+def add_member(host: Host, url: str) -> int:
+    """Announce a member by its peer URL, without a vote; its number. One that is announced already is fine."""
 
-    def add(client: EtcdClient) -> None:
-        if all(url not in row.peers for row in client.member_list()):
-            client.member_add([url], learner=True)
+    def add(client: EtcdClient) -> int:
+        known = next((row for row in client.member_list() if url in row.peers), None)
+        return (known or client.member_add([url], learner=True)).id
 
-    with_client(host, add)
+    return with_client(host, add)
 
 
 @operation("etcd.promote_member")
@@ -88,11 +88,12 @@ def remove_member(host: Host, member: int) -> None:
 
 
 @operation("etcd.run_member")
-def run_member(host: Host, members: Members, initial: dict[str, str]) -> None:
+def run_member(host: Host, members: Members, initial: dict[str, str], number: int) -> None:
     """Run a new member on this node, which is announced already; one that has run is left as it is."""
     plan = MemberPlan(
         binary=find_binary(if_there(members.binary)), name=host.name, address=host.address,
         port=members.port, initial=initial, token=members.token, joining=True,
+        number=number,
     )  # fmt: skip
     server_at(host.root).join(plan)
 
@@ -100,8 +101,7 @@ def run_member(host: Host, members: Members, initial: dict[str, str]) -> None:
 @operation("etcd.end_member")
 def end_member(host: Host) -> None:
     """Run no member here any more."""
-    if load_plan(host.root) is not None:
-        server_at(host.root).leave()
+    server_at(host.root).leave()
 
 
 @operation("etcd.know_endpoints")
@@ -123,6 +123,7 @@ class EtcdMembers:
         self._told: dict[int, tuple[tuple[str, ...], str]] = {}
         self._cleared: set[int] = set()
         self._unfit: dict[int, str] = {}
+        self._lost: set[int] = set()
 
     def start(self) -> None:
         """Begin."""
@@ -136,6 +137,8 @@ class EtcdMembers:
         """Return why a node does not run the member that it should run; empty when it does, or need not."""
         if why := self._unfit.get(node):
             return f"it cannot run a member of etcd: {why}"
+        if node in self._lost:
+            return "its member of etcd has lost its data and is made anew"
         told = self._cluster.status(node, REPORT) or {}
         return str(told.get("trouble", ""))
 
@@ -173,8 +176,11 @@ class EtcdMembers:
         """Return the next step that can be taken: the nodes that it needs a member on have been asked."""
         unfit: dict[int, str] = {}
         data_nodes = _data_nodes(self._cluster.conf())
+        self._lost = {
+            one.node for one in present if one.node is not None and one.started and self._has_lost(one.node, states)
+        }
         while True:
-            step = next_step(present, states, data_nodes, unfit)
+            step = next_step(present, states, data_nodes, unfit, self._lost)
             node = host_of(step)
             if node is None or not (why := self._hindrance(node, members)):
                 break
@@ -183,6 +189,12 @@ class EtcdMembers:
             log.warning("etcd_member_impossible", node=node, why=unfit[node])
         self._unfit = unfit
         return step
+
+    def _has_lost(self, node: int, states: dict[int, NodeState]) -> bool:
+        """Tell whether the member of a node is lost; asked again when the node said so, which may be out of date."""
+        if states.get(node) is not NodeState.ONLINE or not (self._cluster.status(node, REPORT) or {}).get("lost"):
+            return False
+        return bool(self._call(has_lost_member.on(node)))
 
     def _hindrance(self, node: int, members: Members) -> str:
         try:
@@ -195,9 +207,9 @@ class EtcdMembers:
         conf = self._cluster.conf()
         url = peer_url(conf.require_node(node).private_ip, members.port)
         log.info("etcd_member_added", node=node)
-        self._call(add_member.on(through, url=url))
+        number = self._call(add_member.on(through, url=url))
         initial = {row.name or f"n{_node_of(row, conf, members.port)}": row.peers[0] for row in rows}
-        self._call(run_member.on(node, members=members, initial={**initial, f"n{node}": url}))
+        self._call(run_member.on(node, members=members, initial={**initial, f"n{node}": url}, number=number))
 
     def _remove(self, through: int, step: Remove, nodes: dict[int, int | None], states: dict[int, NodeState]) -> None:
         node = nodes[step.member]

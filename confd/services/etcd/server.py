@@ -63,6 +63,16 @@ class EtcdServer:
             return f"its member of etcd cannot be started: {self._hindrance}"
         return "its member of etcd ends again and again, see logs/logd/etcd.log" if self._failures > 1 else ""
 
+    @property
+    def lost(self) -> bool:
+        """True when no member that was begun here can run any more: its plan or its data is gone."""
+        try:
+            plan = load_plan(self._files.root)
+        except ValueError:
+            # Somebody has to look at it; the data is there.
+            return False
+        return plan is None or (plan.begun and not self._has_data())
+
     def pid(self) -> int | None:
         """Return the process id of the running server."""
         # Asked twice a second: all processes are gone through only when the known one is not it any more.
@@ -71,12 +81,20 @@ class EtcdServer:
         return self._known
 
     def join(self, plan: MemberPlan) -> None:
-        """Run a new member; what an earlier one left is deleted. One that has this plan already stays."""
+        """Run a new member; what an earlier one left is deleted. One that has this plan and its data stays."""
         with self._lock:
-            if load_plan(self._files.root) != plan:
+            if self.lost or self._present() != plan:
                 self.leave()
                 save_plan(self._files.root, plan)
             self._start_unless_running()
+
+    def _present(self) -> MemberPlan | None:
+        """Return the plan as it was given."""
+        try:
+            plan = load_plan(self._files.root)
+        except ValueError:
+            return None
+        return None if plan is None else msgspec.structs.replace(plan, begun=False)
 
     def leave(self) -> None:
         """Run no member any more, and delete what it kept."""
@@ -125,7 +143,8 @@ class EtcdServer:
 
     def _look(self) -> bool:
         with self._lock:
-            wanted = load_plan(self._files.root) is not None
+            plan = load_plan(self._files.root)
+            wanted = plan is not None
             if wanted and self.pid() is None and time.monotonic() >= self._try_at:
                 self._note_failure()
                 self._start_unless_running()
@@ -133,7 +152,12 @@ class EtcdServer:
             runs = wanted and self.pid() is not None
             if not wanted or (runs and self._has_proven()):
                 self._failures = 0
+            if runs and plan is not None and not plan.begun and self._has_data():
+                save_plan(self._files.root, msgspec.structs.replace(plan, begun=True))
             return runs
+
+    def _has_data(self) -> bool:
+        return any((self.directory / "member" / "wal").glob("*.wal"))
 
     def _has_proven(self) -> bool:
         return time.monotonic() - self._started > _PROVEN_SECONDS
@@ -154,8 +178,11 @@ class EtcdServer:
 
     def _start_unless_running(self) -> None:
         plan = load_plan(self._files.root)
-        if plan is not None and self.pid() is None:
-            self._start(plan)
+        if plan is None or self.pid() is not None:
+            return
+        if self.lost:
+            raise NodeError(f"its data is gone from {self.directory}; it is made anew while most other members run")
+        self._start(plan)
 
     def _start(self, plan: MemberPlan, extra: Iterable[str] = ()) -> None:
         if not if_there(plan.binary):

@@ -75,6 +75,14 @@ def test_a_cluster_that_grows() -> None:
     assert next_step(two, states, [11, 12, 13]) == Add(13)
 
 
+def test_a_member_that_lost_its_data() -> None:
+    """It is taken out and made anew, unless it is the last one; one that has not begun has nothing to lose."""
+    assert next_step(THREE, ALL, [11, 12, 13], lost={13}) == Remove(13)
+    assert next_step(THREE[:2], ALL, [11, 12, 13], lost={13}) == Add(13)
+    assert next_step([*THREE[:2], Member(13, 13, started=False, learner=True)], ALL, [11, 12, 13], lost={13}) == Add(13)
+    assert next_step(THREE[:1], {11: ON}, [11], lost={11}) is None
+
+
 MEMBERS = st.lists(
     st.builds(Member, st.just(0), st.integers(11, 19), started=st.booleans(), learner=st.booleans()),
     unique_by=lambda one: one.node,
@@ -86,26 +94,29 @@ MEMBERS = st.lists(
     MEMBERS,
     st.dictionaries(st.integers(11, 19), st.sampled_from(NodeState), min_size=1),
     st.sets(st.integers(11, 19)),
+    st.sets(st.integers(11, 19)),
     st.data(),
 )
 def test_steps_come_to_an_end(
-    members: list[Member], states: dict[int, NodeState], broken: set[int], data: st.DataObject
+    members: list[Member], states: dict[int, NodeState], broken: set[int], lost: set[int], data: st.DataObject
 ) -> None:
     """Whatever is there: some steps later nothing is left to do. The last voter is never taken out.
 
-    No node that cannot run a member is given one, or costs another one its place.
+    No node that cannot run a member is given one, or costs another one its place. No member without data stays.
     """
     data_nodes = sorted(states)
+    lost = {node for node in lost if states.get(node) is ON}
     members = [Member(1, None, started=True), *members]
     unfit: set[int] = set()
     tried: set[int] = set()
     for _ in range(60):
-        step = next_step(members, states, data_nodes, unfit)
+        step = next_step(members, states, data_nodes, unfit, lost)
         if (asked := host_of(step)) is not None and asked in broken:
             assert asked not in unfit
             unfit.add(asked)
             continue
         if step is None:
+            assert len(members) == 1 or not any(one.started and one.node in lost for one in members)
             break
         if isinstance(step, Remove):
             assert any(one.started and not one.learner for one in members if one.id != step.member)
@@ -119,6 +130,8 @@ def test_steps_come_to_an_end(
                 assert all(one.started and not one.learner for one in members)
             started = step.node in tried or data.draw(st.booleans())
             tried.add(step.node)
+            if started:
+                lost.discard(step.node)
             members = [*others, Member(step.node, step.node, started=started, learner=True)]
         unfit.clear()
     else:

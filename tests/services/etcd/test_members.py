@@ -1,4 +1,4 @@
-"""The master's service for members of etcd, with real members: none is added that cannot run."""
+"""The master's service for members of etcd, with real members: lost ones are made anew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from confd.cluster.host import Host, reports
+from confd.cluster.host import Host
 from confd.cluster.identity import NodeFiles, write_private
 from confd.exaconf import Conf, Disk, Node
 from confd.model.errors import ConfDError
@@ -19,7 +19,7 @@ from confd.model.states import NodeState
 from confd.services.etcd.access import secure
 from confd.services.etcd.members import EtcdMembers, Members
 from confd.services.etcd.minder import server_at
-from confd.services.etcd.plan import save_plan
+from confd.services.etcd.plan import DATA, PLAN_FILE, save_plan
 from confd.services.etcd.process import server_of
 from tests.services.etcd.test_server import Pair, answers, client_of, plan, until
 
@@ -42,10 +42,6 @@ class Trio(Pair):
         }
         self.service = EtcdMembers(self)  # type: ignore[arg-type]
 
-    def status(self, node: int, service: str) -> Any:
-        """Return what a node says of itself at this moment."""
-        return reports(self.hosts[node]).get(service)
-
     def address(self, node: int) -> str:
         """Return the address of a node."""
         return self.hosts[node].address
@@ -55,7 +51,9 @@ class Trio(Pair):
         return self.hosts[node].root
 
     def round(self) -> None:
-        """Make one round, as the service does: what fails is tried again."""
+        """Make one round, as the service and the nodes do: what fails is tried again."""
+        for node in NODES:
+            server_at(self.root(node)).look()
         try:
             self.service.work(MEMBERS)
         except (ConfDError, OSError) as error:
@@ -116,6 +114,28 @@ def test_a_member_that_does_not_come_up_costs_nothing(trio: Trio) -> None:
     assert names(trio) == ["n11"]
     hindrance.unlink()
     until(lambda: (trio.round(), names(trio) == ["n11", "n12", "n13"])[1])
+    assert_answers(client)
+
+
+@pytest.mark.parametrize("gone", [(PLAN_FILE, DATA), (DATA,), (PLAN_FILE,)])
+def test_a_member_that_lost_what_it_kept_is_made_anew(trio: Trio, gone: tuple[str, ...]) -> None:
+    """It never runs without its data under its old number, which promises what it has forgotten."""
+    client = client_of(NodeFiles(trio.root(11)))
+    until(lambda: (trio.round(), names(trio) == ["n11", "n12", "n13"])[1])
+    server = server_at(trio.root(13))
+    until(server.look)
+    before = {row.id for row in client.member_list()}
+    server.stop()
+    for name in gone:
+        path = trio.root(13) / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert not server.look()
+    assert trio.running() == {11, 12}
+    until(lambda: (trio.round(), trio.service.trouble(13))[1])
+    assert "made anew" in trio.service.trouble(13)
+    until(lambda: (trio.round(), names(trio) == ["n11", "n12", "n13"] and trio.running() == {*NODES})[1])
+    assert len(before & {row.id for row in client.member_list()}) == 2
+    assert trio.service.trouble(13) == ""
     assert_answers(client)
 
 

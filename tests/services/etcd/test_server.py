@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from confd.cluster.certificates import new_member
-from confd.cluster.host import Host
+from confd.cluster.host import Host, reports
 from confd.cluster.identity import NodeFiles, write_private
 from confd.exaconf import Conf, Node
 from confd.model.errors import NodeError, Unsupported
@@ -285,6 +285,10 @@ class Pair:
     def record(self, key: str) -> object:
         """Say that there are members of etcd."""
         return {"key": key}
+
+    def status(self, node: int, service: str) -> Any:
+        """Return what a node says of itself at this moment."""
+        return reports(self.hosts[node]).get(service)
 
     def call(self, command: Any, timeout: float = 60.0) -> Any:
         """Run a command where it belongs; nobody calls a node that is not there."""
