@@ -25,7 +25,6 @@ from confd.model.errors import NodeError, WrongState
 from confd.services.etcd.founding import found_alone
 from confd.services.etcd.members import RECORD, Members
 from confd.services.etcd.minder import server_at
-from confd.services.etcd.plan import load_plan
 from confd.services.etcd.regaining import regain
 from confd.store.etcd.candidate import Next
 from confd.store.etcd.errors import EtcdDenied, EtcdError
@@ -97,7 +96,7 @@ class Recovery:
 
     def _stand_alone(self) -> None:
         """Have etcd be one member here: the one that survived, or a new one where the cluster ran none."""
-        if load_plan(self._root) is not None:
+        if not server_at(self._root).lost:
             log.warning("etcd_forced", node=self._node)
             server_at(self._root).force_new_cluster()
             return

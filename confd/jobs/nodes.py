@@ -17,6 +17,7 @@ from confd.model.errors import NodeOffline
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.scheduler.registry import READ, Allow, job
+from confd.services.etcd.members import EtcdMembers
 from confd.services.nodes.machine import Machine, machine
 from confd.services.storage.shortage import shortage
 from confd.services.storage.space import DeviceStatus
@@ -53,7 +54,7 @@ def node_state(ctx: Context) -> dict[str, Any]:
 def node_info(ctx: Context, nid: NodeId) -> dict[str, Any]:
     """Describe a node as it is now; of one that is not online, what is known without asking it, and why under 'info'.
 
-    There it also says when the node is short of storage.
+    There it also says when the node is short of storage, or does not run the member of etcd that it should run.
 
     :param nid: Id of the node.
 
@@ -84,7 +85,12 @@ def _troubles(ctx: Context, node: int) -> Iterator[str]:
     """Give what is wrong with a node: as the master sees it, as the node says itself, and what it is short of."""
     storage = msgspec.convert(ctx.cluster.status(node, "storage") or [], list[DeviceStatus])
     told = ctx.cluster.status(node, "nodes") or {}
-    found = (ctx.cluster.status(node, TROUBLE), told.get("trouble"), shortage(ctx.committed, node, storage))
+    found = (
+        ctx.cluster.status(node, TROUBLE),
+        told.get("trouble"),
+        ctx.service(EtcdMembers).trouble(node),
+        shortage(ctx.committed, node, storage),
+    )
     return (trouble for trouble in found if trouble)
 
 

@@ -17,13 +17,13 @@ from confd.model.secret import Secret
 from confd.model.states import NodeState
 from confd.scheduler.context import Context
 from confd.services.etcd.founding import (
-    check_member,
     end_founded,
     found_member,
     give_access,
     open_members,
     take_back,
 )
+from confd.services.etcd.hosting import check_member
 from confd.services.etcd.layout import first_members
 from confd.services.etcd.members import RECORD, Members
 from confd.services.etcd.plan import Access, MemberPlan, own_choice, peer_url

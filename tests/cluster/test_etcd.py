@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from confd.cluster.identity import NodeFiles
 from confd.daemon.belonging import secrets_of
+from confd.services.etcd.plan import DATA, PLAN_FILE
 from confd.services.etcd.process import server_of
 from confd.store.choice import StoreChoice, load_choice
 from confd.store.etcd.access import EtcdAccess
@@ -23,6 +25,7 @@ from confd.store.etcd.errors import EtcdDenied
 from tests.cluster.documented import blocks, with_places
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import NAME, Writer, comes_back_removed, kill_node
+from tests.cluster.test_joining import join
 from tests.cluster.test_mastership import Callers, agree_on, master
 from tests.servers import ETCD, etcd, require
 from tests.torture import long
@@ -114,6 +117,44 @@ def test_members_follow_nodes() -> None:
         until(lambda: server_of(made.root(13)) is None, "the returned node runs no member")
         made.wait_same()
         removed_while_it_was_down(made)
+
+
+@long
+def test_members_that_cannot_run() -> None:
+    """A cluster grows past a node whose port is taken; then a member loses what it kept. Calls go on all the while."""
+    require(ETCD)
+    with cluster("CCC_PLAY_STORE=etcd", "CCC_PLAY_WITH_DB=false", nodes=1) as made:
+        with socket.create_server((f"{made.net}.12", 2379)):
+            assert [join(made, last) for last in (12, 13)] == [12, 13]
+            until(lambda: members(made, 11) == {11, 13}, "n13 runs a member")
+            taken = f"port 2379 on {made.addresses[12]}, wanted for etcd, is taken"
+            until(lambda: taken in str(made.run("node_info", nid=12)), "n12 says why not")
+            made.run("group_create", groupname="x", groupid=61_000)
+        until(lambda: members(made, 11) == {11, 12, 13}, "n12 runs a member, too")
+        for number, gone in enumerate(((PLAN_FILE, DATA), (DATA,))):
+            before = members_of(made)
+            made.c4("stop", "-t", "1.13")
+            for path in (made.root(13) / name for name in gone):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            made.start()
+            until(lambda before=before: len(members_of(made) - before) == 1, "n13's member is made anew")
+            until(lambda: members(made, 11) == {11, 12, 13}, "it votes")
+            until(lambda: "info" not in made.run("node_info", nid=13), "nothing is wrong with n13")
+            made.run("group_create", groupname=f"x{number}", groupid=61_001 + number)
+        # It is the majority with one of the others.
+        made.c4("stop", "-t", "1.12")
+        until(lambda: made.try_run("group_create", groupname="y", groupid=61_010)["result_code"] == 0, "jobs go on")
+
+
+def members_of(made: Cluster) -> set[int]:
+    """Return the numbers of the members that vote, as etcd lists them."""
+    access = load_choice(made.root(11)).etcd
+    assert access is not None
+    client = EtcdClient(access)
+    try:
+        return {row.id for row in client.member_list() if not row.learner}
+    finally:
+        client.close()
 
 
 def shut_out(access: EtcdAccess) -> bool:

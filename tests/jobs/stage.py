@@ -28,6 +28,7 @@ from confd.scheduler.context import Context
 from confd.scheduler.registry import load
 from confd.scheduler.steps import PlannedSteps, Steps
 from confd.services.archive.upkeep import Upkeep
+from confd.services.etcd.members import EtcdMembers
 from confd.services.nodes.attendance import Attendance
 from confd.services.nodes.stores import Moving
 from confd.services.storage.devices import NewDevice, add_device
@@ -103,6 +104,7 @@ class Stage:
         self.states = dict.fromkeys(self.nodes, NodeState.ONLINE)
         cluster: Any = self
         self.services.setdefault(Upkeep, Upkeep(cluster))
+        self.services.setdefault(EtcdMembers, EtcdMembers(StageCluster(self)))
         self.services.setdefault(Moving, Moving(StoreKind.SQLITE, "", lambda *_: None))
         self.services.setdefault(Attendance, Attendance(StageCluster(self)))
         for node in self.nodes:

@@ -35,6 +35,11 @@ def find_binary(given: str = "") -> str:
     return str(Path(found).absolute())
 
 
+def if_there(program: str) -> str:
+    """Return the path of a program as ``find_binary`` takes it: nothing when it is not on this machine."""
+    return program if program and Path(program).is_file() else ""
+
+
 @functools.cache
 def any_peer(program: str) -> tuple[str, ...]:
     """Return the options by which members accept each other from any address, as long as their certificate is right.

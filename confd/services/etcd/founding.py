@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from pathlib import Path
@@ -13,10 +12,10 @@ import msgspec
 from confd.cluster.host import Host, Master
 from confd.cluster.identity import NodeFiles
 from confd.cluster.operations import master_operation, operation
-from confd.cluster.ports import hindrance
-from confd.model.errors import InUse, NodeError, Unsupported, WrongState
+from confd.model.errors import NodeError, WrongState
 from confd.services.etcd.access import secure
-from confd.services.etcd.binary import find_binary
+from confd.services.etcd.binary import find_binary, if_there
+from confd.services.etcd.hosting import check_ports
 from confd.services.etcd.members import Members
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.passwords import make_password
@@ -41,35 +40,6 @@ from confd.store.etcd.gateway import learn_endpoints
 _OPEN_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
 _REACH_SECONDS: Final = 1.0
-
-
-@operation("etcd.check_member", planned=lambda binary, port: binary)
-def check_member(host: Host, binary: str, port: int) -> str:
-    """Find out whether a node could run a member: the path of its etcd.
-
-    :raises Unsupported: it has no etcd that will do.
-    :raises InUse: somebody else listens on one of the ports.
-    """
-    try:
-        found = find_binary(binary)
-    except Unsupported as error:
-        raise Unsupported(f"{host.name}: {error.message}") from None
-    check_ports(host.root, host.address, port)
-    return found
-
-
-def check_ports(root: Path, address: str, port: int) -> None:
-    """Refuse a client port, and the members' port above it, that a node cannot listen on.
-
-    A server that an earlier try left is no hindrance: it ends first.
-
-    :raises InUse: says which one.
-    """
-    plan = load_plan(root) if server_at(root).pid() is not None else None
-    for wanted in {port, port + 1} - ({plan.port, plan.port + 1} if plan else set()):
-        if (error := hindrance(address, wanted)) is not None:
-            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise InUse(f"port {wanted} on {address}, wanted for etcd, {why}; give another one")
 
 
 @operation("etcd.give_access")
@@ -146,7 +116,7 @@ def found_alone(root: Path, name: str, address: str, members: Members | None) ->
             "(c4 store recover -t PLAY.NODE), or end it first"
         )
     members = members or Members("", before[0].port, "recovered")
-    binary = find_binary(members.binary if Path(members.binary).is_file() else "")
+    binary = find_binary(if_there(members.binary))
     check_ports(root, address, members.port)
     plan = MemberPlan(
         binary=binary, name=name, address=address, port=members.port, token=members.token,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,15 +13,16 @@ from confd.exaconf import Conf
 from confd.model.errors import ConfDError
 from confd.model.states import NodeState
 from confd.services.etcd.access import with_client
-from confd.services.etcd.binary import find_binary
-from confd.services.etcd.layout import Add, Member, Remove, next_step
+from confd.services.etcd.binary import find_binary, if_there
+from confd.services.etcd.hosting import REPORT, check_further_member, has_lost_member
+from confd.services.etcd.layout import Add, Member, Promote, Remove, Step, host_of, next_step
 from confd.services.etcd.minder import server_at
 from confd.services.etcd.passwords import give_passwords, passwords, passwords_mark
-from confd.services.etcd.plan import MemberPlan, load_plan, nearest_first, peer_url, save_choice
+from confd.services.etcd.plan import MemberPlan, nearest_first, peer_url, save_choice
 from confd.services.rounds import Rounds
 from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient, MemberRow
-from confd.store.etcd.errors import EtcdNotFound
+from confd.store.etcd.errors import EtcdNotFound, EtcdRefused
 from confd.store.etcd.gateway import learn_endpoints
 
 log = structlog.get_logger("etcd")
@@ -30,6 +30,7 @@ log = structlog.get_logger("etcd")
 RECORD: Final = "cluster/etcd"
 """Runtime record of a cluster that runs its own etcd."""
 
+_LEARNING: Final = "in sync with leader"
 _LOOK_SECONDS: Final = 2.0
 _ASK_SECONDS: Final = 30.0
 
@@ -49,14 +50,28 @@ def list_members(host: Host) -> list[MemberRow]:
 
 
 @operation("etcd.add_member")
-def add_member(host: Host, url: str) -> None:
-    """Announce a member by its peer URL; one that is announced already is fine."""
+def add_member(host: Host, url: str) -> int:
+    """Announce a member by its peer URL, without a vote; its number. One that is announced already is fine."""
 
-    def add(client: EtcdClient) -> None:
-        if all(url not in row.peers for row in client.member_list()):
-            client.member_add([url])
+    def add(client: EtcdClient) -> int:
+        known = next((row for row in client.member_list() if url in row.peers), None)
+        return (known or client.member_add([url], learner=True)).id
 
-    with_client(host, add)
+    return with_client(host, add)
+
+
+@operation("etcd.promote_member")
+def promote_member(host: Host, member: int) -> None:
+    """Give a member a vote, unless it has not all that the others have yet."""
+
+    def promote(client: EtcdClient) -> None:
+        try:
+            client.member_promote(member)
+        except EtcdRefused as error:
+            if _LEARNING not in str(error):
+                raise
+
+    with_client(host, promote)
 
 
 @operation("etcd.remove_member")
@@ -73,11 +88,12 @@ def remove_member(host: Host, member: int) -> None:
 
 
 @operation("etcd.run_member")
-def run_member(host: Host, members: Members, initial: dict[str, str]) -> None:
+def run_member(host: Host, members: Members, initial: dict[str, str], number: int) -> None:
     """Run a new member on this node, which is announced already; one that has run is left as it is."""
     plan = MemberPlan(
-        binary=find_binary(members.binary if _exists(members.binary) else ""), name=host.name, address=host.address,
+        binary=find_binary(if_there(members.binary)), name=host.name, address=host.address,
         port=members.port, initial=initial, token=members.token, joining=True,
+        number=number,
     )  # fmt: skip
     server_at(host.root).join(plan)
 
@@ -85,8 +101,7 @@ def run_member(host: Host, members: Members, initial: dict[str, str]) -> None:
 @operation("etcd.end_member")
 def end_member(host: Host) -> None:
     """Run no member here any more."""
-    if load_plan(host.root) is not None:
-        server_at(host.root).leave()
+    server_at(host.root).leave()
 
 
 @operation("etcd.know_endpoints")
@@ -107,6 +122,8 @@ class EtcdMembers:
         self._rounds = Rounds("etcd-members", self._look, every=0.0, pause=_LOOK_SECONDS)
         self._told: dict[int, tuple[tuple[str, ...], str]] = {}
         self._cleared: set[int] = set()
+        self._unfit: dict[int, str] = {}
+        self._lost: set[int] = set()
 
     def start(self) -> None:
         """Begin."""
@@ -115,6 +132,15 @@ class EtcdMembers:
     def close(self) -> None:
         """End; members stay as they are."""
         self._rounds.close()
+
+    def trouble(self, node: int) -> str:
+        """Return why a node does not run the member that it should run; empty when it does, or need not."""
+        if why := self._unfit.get(node):
+            return f"it cannot run a member of etcd: {why}"
+        if node in self._lost:
+            return "its member of etcd has lost its data and is made anew"
+        told = self._cluster.status(node, REPORT) or {}
+        return str(told.get("trouble", ""))
 
     def _look(self) -> None:
         known = self._cluster.record(RECORD)
@@ -134,23 +160,56 @@ class EtcdMembers:
         # The master is certainly in the etcd that made it master; one that returns may still be in a former one.
         through = self._cluster.node
         rows = self._call(list_members.on(through))
-        present = [Member(row.id, _node_of(row, conf, members.port), bool(row.name)) for row in rows]
+        present = [Member(row.id, _node_of(row, conf, members.port), bool(row.name), row.learner) for row in rows]
         self._tell(rows, states, members.port)
-        step = next_step(present, states, _data_nodes(conf))
+        step = self._next_step(present, states, members)
         if isinstance(step, Remove):
             self._remove(through, step, {one.id: one.node for one in present}, states)
         elif isinstance(step, Add):
             self._add(through, step.node, members, rows)
+        elif isinstance(step, Promote):
+            self._call(promote_member.on(through, member=step.member))
         else:
             self._end_left_overs(present, states)
+
+    def _next_step(self, present: list[Member], states: dict[int, NodeState], members: Members) -> Step | None:
+        """Return the next step that can be taken: the nodes that it needs a member on have been asked."""
+        unfit: dict[int, str] = {}
+        data_nodes = _data_nodes(self._cluster.conf())
+        self._lost = {
+            one.node for one in present if one.node is not None and one.started and self._has_lost(one.node, states)
+        }
+        while True:
+            step = next_step(present, states, data_nodes, unfit, self._lost)
+            node = host_of(step)
+            if node is None or not (why := self._hindrance(node, members)):
+                break
+            unfit[node] = why
+        for node in unfit.keys() - self._unfit.keys():
+            log.warning("etcd_member_impossible", node=node, why=unfit[node])
+        self._unfit = unfit
+        return step
+
+    def _has_lost(self, node: int, states: dict[int, NodeState]) -> bool:
+        """Tell whether the member of a node is lost; asked again when the node said so, which may be out of date."""
+        if states.get(node) is not NodeState.ONLINE or not (self._cluster.status(node, REPORT) or {}).get("lost"):
+            return False
+        return bool(self._call(has_lost_member.on(node)))
+
+    def _hindrance(self, node: int, members: Members) -> str:
+        try:
+            self._call(check_further_member.on(node, binary=members.binary, port=members.port))
+        except ConfDError as error:
+            return error.message
+        return ""
 
     def _add(self, through: int, node: int, members: Members, rows: list[MemberRow]) -> None:
         conf = self._cluster.conf()
         url = peer_url(conf.require_node(node).private_ip, members.port)
         log.info("etcd_member_added", node=node)
-        self._call(add_member.on(through, url=url))
+        number = self._call(add_member.on(through, url=url))
         initial = {row.name or f"n{_node_of(row, conf, members.port)}": row.peers[0] for row in rows}
-        self._call(run_member.on(node, members=members, initial={**initial, f"n{node}": url}))
+        self._call(run_member.on(node, members=members, initial={**initial, f"n{node}": url}, number=number))
 
     def _remove(self, through: int, step: Remove, nodes: dict[int, int | None], states: dict[int, NodeState]) -> None:
         node = nodes[step.member]
@@ -171,7 +230,8 @@ class EtcdMembers:
 
     def _tell(self, rows: list[MemberRow], states: dict[int, NodeState], port: int) -> None:
         """Tell nodes what they need to reach etcd: each that comes, and all when it changes."""
-        endpoints = tuple(sorted(url for row in rows for url in row.clients))
+        # One that learns answers no clients.
+        endpoints = tuple(sorted(url for row in rows if not row.learner for url in row.clients))
         # A node may miss a renewal, and be back before anybody saw that it was away.
         mark = self._call(passwords_mark.on(self._cluster.node))
         for node, state in states.items():
@@ -197,7 +257,3 @@ def _node_of(row: MemberRow, conf: Conf, port: int) -> int | None:
 
 def _data_nodes(conf: Conf) -> list[int]:
     return sorted(node.id for node in conf.nodes.values() if node.disks)
-
-
-def _exists(path: str) -> bool:
-    return bool(path) and Path(path).exists()

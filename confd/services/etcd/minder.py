@@ -37,7 +37,7 @@ class Minder:
         self._thread = threading.Thread(target=self._mind, name="etcd", daemon=True)
 
     def start(self) -> None:
-        """Begin; the member has been started when this returns, it need not answer yet."""
+        """Begin; the member has been started when this returns, unless that fails; it need not answer yet."""
         self._server.look()
         self._thread.start()
 

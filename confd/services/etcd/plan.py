@@ -42,6 +42,8 @@ class MemberPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``initial`` are the peer URLs of all members by name, at the time it joins. ``joining`` says that the others run
     already. ``token`` tells members of one cluster from those of another. ``quota`` is how large its data may get.
+    ``number`` is etcd's for one that joins, so that one that is announced anew is another one. ``begun`` says that it
+    has had its data: without it, it must not be started, for it would have forgotten what it promised the others.
     """
 
     binary: str
@@ -52,6 +54,8 @@ class MemberPlan(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     joining: bool = False
     quota: int = 2 * _GIB
+    number: int = 0
+    begun: bool = False
 
     @property
     def client_url(self) -> str:

@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 import structlog
 
 from confd.cluster.identity import NodeFiles
-from confd.model.errors import NodeError
+from confd.model.errors import ConfDError, NodeError
 from confd.services.database.keeper.processes import works_in
-from confd.services.etcd.binary import any_peer
+from confd.services.etcd.binary import any_peer, find_binary, if_there
 from confd.services.etcd.plan import DATA, LOG, PLAN_FILE, MemberPlan, load_plan, save_plan
 from confd.services.etcd.process import last_words, server_of, stop_server
 
@@ -53,6 +54,24 @@ class EtcdServer:
         self._child: subprocess.Popen[bytes] | None = None
         self._failures, self._try_at, self._started = 0, 0.0, 0.0
         self._known: int | None = None
+        self._hindrance = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the member that is wanted here does not run; empty when it does, or none is wanted."""
+        if self._hindrance:
+            return f"its member of etcd cannot be started: {self._hindrance}"
+        return "its member of etcd ends again and again, see logs/logd/etcd.log" if self._failures > 1 else ""
+
+    @property
+    def lost(self) -> bool:
+        """True when no member that was begun here can run any more: its plan or its data is gone."""
+        try:
+            plan = load_plan(self._files.root)
+        except ValueError:
+            # Somebody has to look at it; the data is there.
+            return False
+        return plan is None or (plan.begun and not self._has_data())
 
     def pid(self) -> int | None:
         """Return the process id of the running server."""
@@ -62,12 +81,20 @@ class EtcdServer:
         return self._known
 
     def join(self, plan: MemberPlan) -> None:
-        """Run a new member; what an earlier one left is deleted. One that has this plan already stays."""
+        """Run a new member; what an earlier one left is deleted. One that has this plan and its data stays."""
         with self._lock:
-            if load_plan(self._files.root) != plan:
+            if self.lost or self._present() != plan:
                 self.leave()
                 save_plan(self._files.root, plan)
             self._start_unless_running()
+
+    def _present(self) -> MemberPlan | None:
+        """Return the plan as it was given."""
+        try:
+            plan = load_plan(self._files.root)
+        except ValueError:
+            return None
+        return None if plan is None else msgspec.structs.replace(plan, begun=False)
 
     def leave(self) -> None:
         """Run no member any more, and delete what it kept."""
@@ -104,22 +131,43 @@ class EtcdServer:
             self._start(plan, extra)
 
     def look(self) -> bool:
-        """Bring what runs in line with the plan; True when a member runs here."""
+        """Bring what runs in line with the plan; True when a member runs here. ``trouble`` says what is in the way."""
+        try:
+            runs, hindrance = self._look(), ""
+        except (ConfDError, OSError, ValueError) as error:
+            runs, hindrance = False, str(error)
+        if hindrance and hindrance != self._hindrance:
+            log.error("etcd_not_started", error=hindrance)
+        self._hindrance = hindrance
+        return runs
+
+    def _look(self) -> bool:
         with self._lock:
-            wanted = load_plan(self._files.root) is not None
+            plan = load_plan(self._files.root)
+            wanted = plan is not None
             if wanted and self.pid() is None and time.monotonic() >= self._try_at:
                 self._note_failure()
                 self._start_unless_running()
             self._reap_ended(wanted)
-            return wanted and self.pid() is not None
+            runs = wanted and self.pid() is not None
+            if not wanted or (runs and self._has_proven()):
+                self._failures = 0
+            if runs and plan is not None and not plan.begun and self._has_data():
+                save_plan(self._files.root, msgspec.structs.replace(plan, begun=True))
+            return runs
+
+    def _has_data(self) -> bool:
+        return any((self.directory / "member" / "wal").glob("*.wal"))
+
+    def _has_proven(self) -> bool:
+        return time.monotonic() - self._started > _PROVEN_SECONDS
 
     def _note_failure(self) -> None:
         """Let time pass between starts of a server that does not stay."""
         if self._child is None or (status := self._child.poll()) is None:
             return
         self._child = None
-        lasted = time.monotonic() - self._started > _PROVEN_SECONDS
-        self._failures = 0 if lasted else self._failures + 1
+        self._failures = 0 if self._has_proven() else self._failures + 1
         self._try_at = time.monotonic() + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
         log.error("etcd_ended", status=status, last_words=last_words(self._files.root))
 
@@ -130,10 +178,16 @@ class EtcdServer:
 
     def _start_unless_running(self) -> None:
         plan = load_plan(self._files.root)
-        if plan is not None and self.pid() is None:
-            self._start(plan)
+        if plan is None or self.pid() is not None:
+            return
+        if self.lost:
+            raise NodeError(f"its data is gone from {self.directory}; it is made anew while most other members run")
+        self._start(plan)
 
     def _start(self, plan: MemberPlan, extra: Iterable[str] = ()) -> None:
+        if not if_there(plan.binary):
+            # An upgrade of the machine may have moved it.
+            plan = msgspec.structs.replace(plan, binary=find_binary())
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         path = self._files.root / LOG

@@ -7,12 +7,14 @@ are int. Every method takes ``timeout`` seconds in all and raises EtcdError, whi
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from confd.store.etcd.access import EtcdAccess
+from confd.store.etcd.errors import EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.gateway import CALL_SECONDS, Gateway
 
 _DEFRAGMENT_SECONDS: Final = 60.0
@@ -38,12 +40,13 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class MemberRow(msgspec.Struct, frozen=True):
-    """A member of the etcd cluster; the name is empty until it was started once."""
+    """A member of the etcd cluster; the name is empty until it was started once. A learner has no vote yet."""
 
     id: int
     name: str
     peers: tuple[str, ...]
     clients: tuple[str, ...]
+    learner: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -193,10 +196,16 @@ class EtcdClient:
         answer = self.gateway.call("/v3/cluster/member/list", {}, timeout=timeout)
         return [_member(one) for one in answer.get("members", ())]
 
-    def member_add(self, peers: Sequence[str], timeout: float = CALL_SECONDS) -> MemberRow:
-        """Announce a member by its peer URLs, before it is started."""
-        body = {"peerURLs": list(peers)}
+    def member_add(self, peers: Sequence[str], *, learner: bool = False, timeout: float = CALL_SECONDS) -> MemberRow:
+        """Announce a member by its peer URLs, before it is started; a learner does not count for the majority."""
+        body = {"peerURLs": list(peers), "isLearner": learner}
         return _member(self.gateway.call("/v3/cluster/member/add", body, changes=True, timeout=timeout)["member"])
+
+    def member_promote(self, member: int, timeout: float = CALL_SECONDS) -> None:
+        """Give a learner a vote; refused until it has what the others have."""
+        # Others than the leader pass it on, and etcd 3.4 may do so without end.
+        body, leader = {"ID": str(member)}, self._leader(timeout)
+        self.gateway.call("/v3/cluster/member/promote", body, changes=True, timeout=timeout, at=leader)
 
     def member_remove(self, member: int, timeout: float = CALL_SECONDS) -> None:
         """Take a member out."""
@@ -265,6 +274,15 @@ class EtcdClient:
             body = {"action": "DEACTIVATE", **alarm}
             self.gateway.call("/v3/maintenance/alarm", body, changes=True, timeout=timeout)
 
+    def _leader(self, timeout: float) -> int | None:
+        """Return the number of the endpoint that leads, None when it does not answer."""
+        for place in range(len(self.gateway.endpoints)):
+            with contextlib.suppress(EtcdUnreachable, EtcdUncertain):
+                told = self.status(place, timeout)
+                if told.leader == told.member:
+                    return place
+        return None
+
     def _alarms(self, timeout: float) -> list[dict[str, Any]]:
         answer = self.gateway.call("/v3/maintenance/alarm", {"action": "GET"}, timeout=timeout)
         return [{"memberID": one["memberID"], "alarm": one["alarm"]} for one in answer.get("alarms", ())]
@@ -296,7 +314,7 @@ def _event(row: dict[str, Any]) -> Event:
 
 def _member(row: dict[str, Any]) -> MemberRow:
     peers, clients = tuple(row.get("peerURLs", ())), tuple(row.get("clientURLs", ()))
-    return MemberRow(int(row["ID"]), row.get("name", ""), peers, clients)
+    return MemberRow(int(row["ID"]), row.get("name", ""), peers, clients, row.get("isLearner", False))
 
 
 def _revision(answer: dict[str, Any]) -> int:

@@ -14,7 +14,8 @@ from confd.cluster.identity import NodeFiles, write_private
 from confd.exaconf import Conf
 from confd.model.errors import InUse, Unsupported, WrongState
 from confd.model.secret import Secret, Vault
-from confd.services.etcd.founding import check_member, end_founded, found_alone, give_access
+from confd.services.etcd.founding import end_founded, found_alone, give_access
+from confd.services.etcd.hosting import check_member
 from confd.services.etcd.plan import (
     KEY,
     PASSWORD_FILE,

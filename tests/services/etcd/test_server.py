@@ -9,15 +9,15 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from confd.cluster.certificates import new_authority, new_member, new_nameless_client
-from confd.cluster.host import Host
+from confd.cluster.certificates import new_member
+from confd.cluster.host import Host, reports
 from confd.cluster.identity import NodeFiles, write_private
 from confd.exaconf import Conf, Node
 from confd.model.errors import NodeError, Unsupported
@@ -31,7 +31,6 @@ from confd.services.etcd.members import EtcdMembers, Members
 from confd.services.etcd.minder import Minder, server_at
 from confd.services.etcd.passwords import change_password, give_passwords, new_password, passwords
 from confd.services.etcd.plan import (
-    CERTIFICATE,
     DATA,
     KEY,
     LOG,
@@ -40,7 +39,6 @@ from confd.services.etcd.plan import (
     MemberPlan,
     load_passwords,
     nearest_first,
-    own_choice,
     peer_url,
     save_choice,
     save_plan,
@@ -53,10 +51,9 @@ from confd.store.choice import load_choice
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient
 from confd.store.etcd.errors import EtcdDenied, EtcdError
-from tests.servers import ETCD, require
+from tests.services.etcd.conftest import AUTHORITY
 
 PATIENCE = 30.0
-AUTHORITY = new_authority("test")
 
 
 def until(promise: Callable[[], object]) -> None:
@@ -65,23 +62,6 @@ def until(promise: Callable[[], object]) -> None:
     while not promise():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-@pytest.fixture
-def node(tmp_path: Path, free_address: str) -> Iterator[NodeFiles]:
-    """Give a node with certificates and the plan of a cluster of one member."""
-    require(ETCD)
-    files, authority = NodeFiles(tmp_path / "n11"), AUTHORITY
-    member, client = new_member(authority, "U11", [free_address]), new_nameless_client(authority)
-    for path, content in (
-        (files.ca, authority.certificate_pem), (files.certificate, member.certificate_pem), (files.key, member.key_pem),
-        (files.root / CERTIFICATE, client.certificate_pem), (files.root / KEY, client.key_pem),
-        (files.root / PASSWORD_FILE, b"secret\n"),
-    ):  # fmt: skip
-        write_private(path, content)
-    save_choice(files.root, own_choice(files, free_address, [free_address], 2379))
-    yield files
-    server_at(files.root).leave()
 
 
 def plan(files: NodeFiles, token: str = "test") -> MemberPlan:
@@ -305,6 +285,10 @@ class Pair:
     def record(self, key: str) -> object:
         """Say that there are members of etcd."""
         return {"key": key}
+
+    def status(self, node: int, service: str) -> Any:
+        """Return what a node says of itself at this moment."""
+        return reports(self.hosts[node]).get(service)
 
     def call(self, command: Any, timeout: float = 60.0) -> Any:
         """Run a command where it belongs; nobody calls a node that is not there."""
