@@ -157,8 +157,11 @@ class Authority:
         return None if row is None else msgspec.json.decode(self.value(row))
 
     def trim(self, upto: int) -> int:
-        """Forget log records up to a number, but not the last append; how many keys went."""
-        upto = min(upto, self._head.n - 1)
+        """Forget log records before one that every node has; how many keys went.
+
+        That one stays: a node whose journal ends there compares it with its own.
+        """
+        upto = min(upto, self._head.n) - 1
         steps = [delete(self.keys.logs, self.keys.log(upto + 1))]
         before = large.everything(self.client, self.keys.logs, self.keys.log(upto + 1), keys_only=True)
         if before and self._sure([value_is(self.keys.term, self._term)], steps).held:
