@@ -57,7 +57,8 @@ class Mover:
         :raises WrongState: other jobs do not end; nothing has changed.
         :raises NoMaster: this node has resigned; always, when it was tried.
         """
-        asyncio.run_coroutine_threadsafe(self._move(Moved(choice, "", sealed), job), self._loop).result()
+        wanted = Moved(msgspec.structs.replace(choice, move=job), "", sealed)
+        asyncio.run_coroutine_threadsafe(self._move(wanted, job), self._loop).result()
         raise NoMaster(f"the store moves to {choice.kind}; the master of it goes on with job {job}")
 
     async def _move(self, wanted: Moved, job: str) -> None:

@@ -24,6 +24,7 @@ from confd.store.etcd.keys import Keys
 from confd.store.protocol import Kind
 from confd.store.sqlite import SqliteStore
 from tests.servers import ETCD, Etcd, etcd, require
+from tests.store.etcd.conftest import server  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -41,9 +42,9 @@ def full() -> Iterator[Etcd]:
         yield running
 
 
-def choice_of(server: Etcd) -> StoreChoice:
+def choice_of(running: Etcd) -> StoreChoice:
     """Return it as the store of a node."""
-    return StoreChoice(kind=StoreKind.ETCD, etcd=EtcdAccess(endpoints=(server.url,)))
+    return StoreChoice(kind=StoreKind.ETCD, etcd=EtcdAccess(endpoints=(running.url,)))
 
 
 class Sitting:
@@ -51,7 +52,7 @@ class Sitting:
 
     def __init__(self, term: int) -> None:
         self.term = term
-        self.mastership = self.scheduler = self.gate = self
+        self.mastership = self.scheduler = self.gate = self.leader = self
         self.leads_again = asyncio.Event()
 
     def close(self) -> None:
@@ -60,6 +61,10 @@ class Sitting:
     def wait_idle(self, seconds: float, but: str) -> Sequence[str]:
         """Have no jobs."""
         return ()
+
+    def progress(self) -> dict[int, int]:
+        """Have no followers."""
+        return {}
 
     async def retire(self) -> None:
         """Order nothing more."""
@@ -73,29 +78,54 @@ class Sitting:
         self.leads_again.set()
 
 
-def test_an_etcd_that_is_full_is_left_alone(full: Etcd, tmp_path: Path) -> None:
-    """The master leads on in the store of before, and nothing waits for room in another one."""
-    store = SqliteStore(tmp_path / "journal.db")
-    store.lead(1, 11)
-    store.append(Kind.RUNTIME, "k", 1).result()
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    """Give the store of a master."""
+    made = SqliteStore(tmp_path / "journal.db")
+    made.lead(1, 11)
+    made.append(Kind.RUNTIME, "k", 1).result()
+    yield made
+    made.close()
+
+
+def move(store: SqliteStore, into: Etcd, job: str) -> bool:
+    """Move into an etcd for a job; whether the cluster has moved then, and not gone back."""
 
     def authority(choice: StoreChoice) -> Authority:
         assert choice.etcd is not None
         return Authority(EtcdClient(choice.etcd), Keys(choice.prefix), "c")
 
-    async def move() -> None:
-        sitting: Any = Sitting(1)
-        mover = Mover(11, store, sitting, authority, Path, lambda: None)
+    async def moved() -> bool:
+        sitting, ended = Sitting(1), asyncio.Event()
+        seat: Any = sitting
+        mover = Mover(11, store, seat, authority, Path, ended.set)
         with pytest.raises(NoMaster):
-            await asyncio.to_thread(mover.move, choice_of(full), "", "11.1")
-        await sitting.leads_again.wait()
+            await asyncio.to_thread(mover.move, choice_of(into), "", job)
+        waiting = [asyncio.ensure_future(event.wait()) for event in (ended, sitting.leads_again)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
+        return ended.is_set()
 
-    asyncio.run(move())
+    return asyncio.run(moved())
+
+
+def test_a_move_is_told_from_others_by_its_job(server: Etcd, store: SqliteStore) -> None:  # noqa: F811 - the fixture
+    """The record that is the switch names it; both stores hold that record then."""
+    assert move(store, server, "11.1")
+    assert store.runtime()[RECORD]["choice"]["move"] == "11.1"
+    client = EtcdClient(EtcdAccess(endpoints=(server.url,)))
+    assert Authority(client, Keys(), "c").record(RECORD) == store.runtime()[RECORD]
+    client.close()
+
+
+def test_an_etcd_that_is_full_is_left_alone(full: Etcd, store: SqliteStore) -> None:
+    """The master leads on in the store of before, and nothing waits for room in another one."""
+    assert not move(store, full, "11.1")
     failed = store.runtime()[FAILED]
     assert (failed["job"], "out of space" in failed["reason"], "etcdctl" in failed["reason"]) == ("11.1", True, True)
     assert RECORD not in store.runtime()
     assert store.append(Kind.RUNTIME, "on", 1).result().term == 1
-    store.close()
 
 
 def test_a_full_etcd_is_refused_before_a_move(full: Etcd, tmp_path: Path) -> None:

@@ -104,10 +104,14 @@ def move_store(master: Master, choice: StoreChoice, job: str, sealed: str) -> st
     return ""
 
 
-def recorded(runtime: dict[str, Any]) -> Moved | None:
-    """Return the store that the runtime records name, None when it never moved."""
+def moved_on(runtime: dict[str, Any], present: StoreChoice) -> Moved | None:
+    """Return the store that the cluster moved to, as the runtime records name it; None when a node uses that one.
+
+    A node that was away may have missed several moves: the same kind of store is not the same store.
+    """
     told = runtime.get(RECORD)
-    return None if told is None else msgspec.convert(told, Moved)
+    moved = None if told is None else msgspec.convert(told, Moved)
+    return None if moved is None or moved.choice.is_same(present) else moved
 
 
 def adopt(host: Host, moved: Moved) -> None:
