@@ -26,8 +26,8 @@ from confd.exaconf import Conf
 from confd.model.errors import ConfDError, NodeError, NoMaster, WrongState
 from confd.model.failpoints import Failpoint, reach
 from confd.services.nodes.mastership import affinities
-from confd.services.nodes.stores import recorded
-from confd.store.choice import StoreKind
+from confd.services.nodes.stores import moved_on
+from confd.store.choice import StoreChoice
 from confd.store.etcd.candidate import Candidate
 from confd.store.etcd.errors import EtcdError, EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.store import EtcdStore, WentBack
@@ -58,16 +58,17 @@ class Candidacy:
     :param candidate: makes the candidate that tells this object what happens.
     :param recovery: goes on after the loss of etcd's majority.
     :param retired: whether etcd says that this node was removed; blocks.
+    :param present: the store that this node uses.
     """
 
     def __init__(
         self, node: int, store: EtcdStore, follower: Follower, connector: Connector, conf: Callable[[], Conf],
         seat: Seat, first: Callable[[], None], candidate: Callable[[Candidacy], Candidate], recovery: Recovery,
-        retired: Callable[[], bool],
+        retired: Callable[[], bool], present: StoreChoice,
     ) -> None:  # fmt: skip
         self._node, self._store, self._follower, self._connector = node, store, follower, connector
         self._conf, self._seat, self._first, self._recovery = conf, seat, first, recovery
-        self._retired = retired
+        self._retired, self._present = retired, present
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._candidate = candidate(self)
@@ -165,8 +166,7 @@ class Candidacy:
 
     def _has_left(self) -> bool:
         """Tell whether the cluster has left etcd: who led it here would take jobs that are lost."""
-        moved = recorded(self._store.runtime())
-        return moved is not None and moved.choice.kind is not StoreKind.ETCD
+        return moved_on(self._store.runtime(), self._present) is not None
 
     def own_term(self) -> int:
         """Return the highest term that is known here."""

@@ -1,8 +1,8 @@
 """Bringing a node's journal up to etcd's head, before the node leads.
 
 What it lacks is in etcd's log; where that does not reach back so far, in the journals of other nodes. Where nobody has
-it, the journal is made anew from etcd's state. The other nodes are asked in any case: one that has more than etcd shows
-that etcd went back.
+it, or the journal here went another way, it is kept in a file and made anew from etcd's state. The other
+nodes are asked in any case: one that has more than etcd shows that etcd went back.
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ async def _fetched(store: EtcdStore, connector: Connector, conf: Conf, known: Se
 
 
 def _rebuild(store: EtcdStore) -> None:
-    """Make this node's journal anew from etcd's state; the history of jobs that are over is then lost here."""
-    state = read_state(store.authority)
+    """Make this node's journal anew from etcd's state; the history of jobs that are over is then in a file only."""
+    state, head = read_state(store.authority), store.head()
+    if head.n:
+        log.error("journal_set_aside", kept=str(store.set_aside()), n=head.n, term=head.term)
     store.restore(journal_of(state))
     log.warning("journal_rebuilt", n=store.head().n, fingerprint=str(state.fingerprint()))
 

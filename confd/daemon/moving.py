@@ -18,7 +18,7 @@ from confd.daemon.elections import Seat
 from confd.daemon.mastership import Mastership
 from confd.model.errors import NoMaster, WrongState
 from confd.model.failpoints import Failpoint, reach
-from confd.services.nodes.stores import FAILED, RECORD, Moved, resolve
+from confd.services.nodes.stores import FAILED, NO_ROOM, RECORD, Moved, resolve
 from confd.store.choice import StoreChoice
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.state import Fingerprint, State, read_state, state_of, write
@@ -57,7 +57,8 @@ class Mover:
         :raises WrongState: other jobs do not end; nothing has changed.
         :raises NoMaster: this node has resigned; always, when it was tried.
         """
-        asyncio.run_coroutine_threadsafe(self._move(Moved(choice, "", sealed), job), self._loop).result()
+        wanted = Moved(msgspec.structs.replace(choice, move=job), "", sealed)
+        asyncio.run_coroutine_threadsafe(self._move(wanted, job), self._loop).result()
         raise NoMaster(f"the store moves to {choice.kind}; the master of it goes on with job {job}")
 
     async def _move(self, wanted: Moved, job: str) -> None:
@@ -124,11 +125,17 @@ class Mover:
 
     def _fill(self, choice: StoreChoice, state: State, term: int) -> None:
         authority = self._authority(resolve(choice, self._path))
+        # A master waits for room; here the cluster would, without one, though its own store has not changed.
+        authority.need_room()
         try:
             known, _ = authority.read_head()
             authority.begin(next_term(max(known.term, term), self._node), self._node)
             write(authority, state)
             _compare(state.fingerprint(), read_state(authority).fingerprint())
+        except StoreFailed:
+            if authority.full:
+                raise StoreFailed(NO_ROOM) from None
+            raise
         finally:
             authority.client.close()
 

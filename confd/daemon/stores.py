@@ -71,4 +71,4 @@ def open_elections(
         return Candidate(client, keys, node, candidacy, __version__)
 
     recovery = Recovery(node, files.root, store, connector, conf)
-    return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate, recovery, retired)
+    return Candidacy(node, store, follower, connector, conf, seat, first_in_etcd, candidate, recovery, retired, choice)

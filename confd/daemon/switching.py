@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from confd.model.failpoints import Failpoint, reach
-from confd.services.nodes.stores import RECORD, Moved, recorded
+from confd.services.nodes.stores import RECORD, Moved, moved_on
 from confd.store.choice import StoreChoice
 from confd.store.protocol import Kind, Record, Store
 
@@ -51,11 +51,11 @@ class Switch:
                     await self._news.wait()
 
     def check(self) -> bool:
-        """Switch when the journal names another kind of store; whether it does."""
-        wanted = recorded(self._store.runtime())
-        if wanted is None or wanted.choice.kind is self._present.kind:
+        """Switch when the journal names another store; whether it does."""
+        wanted = moved_on(self._store.runtime(), self._present)
+        if wanted is None:
             return False
-        log.warning("store_switched", kind=str(wanted.choice.kind))
+        log.warning("store_switched", kind=str(wanted.choice.kind), job=wanted.choice.move)
         self._adopt(wanted)
         reach(Failpoint.ADOPTED)
         self._restart()

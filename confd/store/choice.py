@@ -22,12 +22,18 @@ class StoreKind(StrEnum):
 class StoreChoice(msgspec.Struct, frozen=True, kw_only=True):
     """The store of a node; ``etcd`` says how etcd is reached and is there exactly when ``kind`` is ``etcd``.
 
-    ``prefix`` is what all keys of the cluster begin with.
+    ``prefix`` is what all keys of the cluster begin with. ``move`` is the job that moved the cluster there; empty where
+    the cluster began.
     """
 
     kind: StoreKind = StoreKind.SQLITE
     etcd: EtcdAccess | None = None
     prefix: str = DEFAULT_PREFIX
+    move: str = ""
+
+    def is_same(self, other: StoreChoice) -> bool:
+        """Tell whether two nodes use the same store; paths and order are each one's own, and members change."""
+        return (self.kind, self.move) == (other.kind, other.move)
 
 
 def load_choice(root: Path) -> StoreChoice:

@@ -211,8 +211,11 @@ class Store(Protocol):
     def export(self) -> Iterable[bytes]:
         """Give the whole state as chunks for ``restore`` on a node that is far behind."""
 
-    def save(self, path: Path) -> None:
-        """Write a copy of the whole state to a new file, for people to look into; fine when it is there already."""
+    def set_aside(self) -> Path:
+        """Keep a copy of the whole state in a file of its own, for people to look into; fine when it is there already.
+
+        It lies beside the journal as ``journal-<term>-<n>.db``, by the last record.
+        """
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by an exported state; atomic."""

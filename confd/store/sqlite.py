@@ -145,16 +145,17 @@ class SqliteStore(History):
         """Call back, in the writing thread and in order, with records that became durable."""
         self._watchers.append(durable)
 
-    def save(self, path: Path) -> None:
-        """Write a copy of the whole state to a new file."""
-        if path.exists():
-            return
-        fresh = path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
+    def set_aside(self) -> Path:
+        """Keep a copy of the whole state in a file of its own, beside the journal."""
         with self._write_lock:
-            self._connection.execute("VACUUM INTO ?", (str(fresh),))
-        fresh.chmod(0o600)
-        fresh.rename(path)
+            kept = self._path.with_name(f"journal-{self._head.term}-{self._head.n}.db")
+            if not kept.exists():
+                fresh = kept.with_suffix(".new")
+                fresh.unlink(missing_ok=True)
+                self._connection.execute("VACUUM INTO ?", (str(fresh),))
+                fresh.chmod(0o600)
+                fresh.rename(kept)
+        return kept
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by an exported state; atomic."""

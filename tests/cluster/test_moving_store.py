@@ -61,6 +61,26 @@ def kind(made: Cluster, node: int) -> str:
     return str(json.loads(path.read_text())["kind"]) if path.exists() else "sqlite"
 
 
+def endpoints(made: Cluster, node: int) -> list[str]:
+    """Return where a node's file says that etcd is."""
+    told = json.loads((made.root(node) / "etc/cluster/store.json").read_text())["etcd"]
+    return [] if told is None else list(told["endpoints"])
+
+
+def miss_two_moves(made: Cluster, node: int) -> None:
+    """Move to the embedded store and into another etcd while a node is away: it comes after, and the cluster moves back."""
+    made.kill(node)
+    until(lambda: made.run("node_state")[str(node)] != "online", f"the master misses n{node}")
+    assert "the store is sqlite now" in made.c4("store", "sqlite", "-t", "1")
+    with etcd() as other:
+        assert "the store is etcd now" in made.c4("store", "etcd", "-t", "1", "--endpoint", other.url)
+        made.start()
+        until(lambda: endpoints(made, node) == [other.url], f"n{node} uses the other etcd")
+        until(lambda: made.run("node_state")[str(node)] == "online", f"n{node} is there again")
+        made.run("group_create", node=node, groupname="in_other_etcd", groupid=6150)
+        assert "the store is sqlite now" in made.c4("store", "sqlite", "-t", "1.13")
+
+
 def history(made: Cluster, node: int) -> list[tuple[str, str]]:
     """Return the modify jobs of the history."""
     rows = made.run("job_history", node=node, limit=1000)
@@ -87,7 +107,7 @@ def restore_old_backup(made: Cluster, server: Etcd) -> None:
 
 
 @long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_a_cluster_moves_to_etcd_and_back(tmp_path: Path) -> None:
     """With its history, on every node, also one that was away; what goes wrong before the switch changes nothing."""
     require(ETCD)
@@ -124,12 +144,12 @@ def test_a_cluster_moves_to_etcd_and_back(tmp_path: Path) -> None:
         made.run("group_create", node, groupname="joined", groupid=6105)
         restore_old_backup(made, server)
 
-        assert "the store is sqlite now" in made.c4("store", "sqlite", "-t", "1.13")
+        miss_two_moves(made, 13)
         until(lambda: {kind(made, node) for node in made.addresses} == {"sqlite"}, "all nodes use the embedded store")
         made.run("group_create", node=12, groupname="after", groupid=6200)
         made.wait_same()
         assert [row for row in history(made, 12) if row in known] == known
         groups = made.run("group_list", node=13)
-        assert {"before0", "before4", "in_etcd", "in_etcd_too", "after"} <= set(groups)
+        assert {"before0", "before4", "in_etcd", "in_etcd_too", "in_other_etcd", "after"} <= set(groups)
         server.stop()
         made.run("group_create", node=11, groupname="without", groupid=6201)

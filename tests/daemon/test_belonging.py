@@ -21,6 +21,7 @@ from confd.exaconf import Conf, Global, Node
 from confd.model.errors import WrongState
 from confd.services.etcd.plan import own_choice, save_choice
 from confd.services.nodes.naming import RETIRED
+from confd.store.choice import StoreChoice
 from confd.store.etcd.errors import EtcdUnreachable
 from tests.nodes.conftest import free_port
 
@@ -240,7 +241,17 @@ async def candidacy(seat: Seat) -> Candidacy:
     """Return the part of n11 in elections."""
     some: Any = seat
     return Candidacy(
-        11, some, some, some, lambda: Conf(0, {}), some, lambda: None, lambda made: some, some, seat.retired
+        11,
+        some,
+        some,
+        some,
+        lambda: Conf(0, {}),
+        some,
+        lambda: None,
+        lambda made: some,
+        some,
+        seat.retired,
+        StoreChoice(),
     )
 
 

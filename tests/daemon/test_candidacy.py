@@ -10,6 +10,7 @@ import pytest
 from confd import __version__
 from confd.daemon.candidacy import Candidacy, what_to_do
 from confd.exaconf import Conf, Node
+from confd.store.choice import StoreChoice
 from confd.store.etcd.errors import EtcdDenied, EtcdError, EtcdUncertain, EtcdUnreachable, error_from
 
 
@@ -73,7 +74,9 @@ def candidacy(master: Master, votes: Votes) -> Candidacy:
     """Return the part of n11 in elections."""
     some: Any = votes
     seat: Any = master
-    made = Candidacy(11, some, some, some, conf, seat, lambda: None, lambda made: some, some, lambda: False)
+    made = Candidacy(
+        11, some, some, some, conf, seat, lambda: None, lambda made: some, some, lambda: False, StoreChoice()
+    )
     made._ready = True
     return made
 

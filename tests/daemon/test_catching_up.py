@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from confd.cluster.leading.tail import Tail
@@ -15,7 +16,8 @@ from confd.exaconf import Conf, Global, Node, Section
 from confd.model.errors import NodeOffline
 from confd.store.etcd.state import state_of
 from confd.store.etcd.store import EtcdStore, WentBack
-from confd.store.protocol import Kind
+from confd.store.protocol import Kind, Position, Record
+from confd.store.sqlite import SqliteStore
 from tests.servers import Etcd
 from tests.store.etcd.conftest import server  # noqa: F401 - a fixture
 from tests.store.etcd.test_store import Nodes, numbers, some_jobs
@@ -91,6 +93,33 @@ def test_what_no_node_has_is_made_from_the_state(nodes: Nodes) -> None:
     assert late.head() == first.head()
     assert state_of(late).fingerprint() == state_of(first).fingerprint()
     assert len(numbers(late)) < len(numbers(first))
+
+
+@pytest.mark.parametrize("only_here", [1, 9])
+def test_a_journal_that_went_another_way_is_set_aside(nodes: Nodes, tmp_path: Path, only_here: int) -> None:
+    """In a file, whole; the node's journal is made from etcd's state then, whoever else has the other records, too."""
+    first, late = led(nodes), nodes.open(12)
+    late.catch_up()
+    fork = [
+        Record(2, late.head().n + 1 + n, Kind.RUNTIME, f"only here {n}", 0.0, msgspec.Raw(b"1"))
+        for n in range(only_here)
+    ]
+    late.copy(fork)
+    before = numbers(late)
+    first.lead(3, 11)
+    for number in range(3):
+        first.append(Kind.RUNTIME, f"later{number}", number).result()
+    others = Others()
+    others.stores["127.0.0.11"] = first
+    catch_up_with(others, late)
+    assert late.head() == first.head()
+    assert state_of(late).fingerprint() == state_of(first).fingerprint()
+    (kept,) = tmp_path.glob(f"journal-2-{fork[-1].n}.db")
+    aside = SqliteStore(kept)
+    assert [(record.term, record.n, record.key) for record in aside.read(Position(), 10_000)] == before
+    aside.close()
+    late.lead(4, 12)
+    assert late.append(Kind.RUNTIME, "on", 1).result().n == first.head().n + 2
 
 
 def test_an_etcd_that_knows_less_than_a_node_is_not_followed(nodes: Nodes) -> None:

@@ -245,8 +245,7 @@ class Follower:
         """Keep this node's journal in a file of its own, before another one takes its place."""
         self._hear(body)
         head = self._store.head()
-        kept = self._host.path(f"/exa/metadata/confd/journal-{head.term}-{head.n}.db")
-        await self._loop.run_in_executor(None, self._store.save, kept)
+        kept = await self._loop.run_in_executor(None, self._store.set_aside)
         log.error("journal_set_aside", kept=str(kept), n=head.n, term=head.term)
         return self._position()
 

@@ -16,7 +16,7 @@ from confd.services.etcd.plan import Access, drop_access, is_own, keep_access, n
 from confd.store.choice import StoreChoice, StoreKind, encode_choice, load_choice
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.client import EtcdClient
-from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.errors import EtcdError, EtcdFull
 from confd.store.etcd.keys import Keys
 from confd.store.protocol import StoreFailed
 
@@ -26,8 +26,15 @@ RECORD: Final = "cluster/store"
 FAILED: Final = "cluster/store_not_moved"
 """Runtime record: why the last move was given up, and by which job."""
 
+NO_ROOM: Final = (
+    "etcd is out of space (alarm NOSPACE): have its administrator make room (etcdctl compact, etcdctl defrag, "
+    "etcdctl alarm disarm)"
+)
+"""Why the cluster does not move into an etcd that it does not use yet, so that c4 store compact is of no use."""
+
 _VIEW: Final = "/exa/"
 _PROBE_SECONDS: Final = 3.0
+_LEASE_SECONDS: Final = 5
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -57,7 +64,7 @@ class Moving:
 
 @operation("nodes.probe_store")
 def probe_store(host: Host, choice: StoreChoice, cluster: str) -> None:
-    """Find out whether a node reaches etcd.
+    """Find out whether a node reaches etcd, and etcd takes changes.
 
     :raises NodeError: says why it does not.
     """
@@ -68,10 +75,14 @@ def probe_store(host: Host, choice: StoreChoice, cluster: str) -> None:
         client = EtcdClient(local.etcd)
         try:
             Authority(client, Keys(local.prefix), cluster).read_head(_PROBE_SECONDS)
+            # The first thing that a node needs, and without a trace.
+            lease, _ = client.lease_grant(_LEASE_SECONDS, _PROBE_SECONDS)
+            client.lease_revoke(lease, _PROBE_SECONDS)
         finally:
             client.close()
     except (EtcdError, StoreFailed, ValueError) as error:
-        raise NodeError(f"{host.name} cannot use this store: {error}") from None
+        why = NO_ROOM if isinstance(error, EtcdFull) else error
+        raise NodeError(f"{host.name} cannot use this store: {why}") from None
 
 
 @master_operation("nodes.move_store", planned=lambda choice, job, sealed: "")
@@ -93,10 +104,14 @@ def move_store(master: Master, choice: StoreChoice, job: str, sealed: str) -> st
     return ""
 
 
-def recorded(runtime: dict[str, Any]) -> Moved | None:
-    """Return the store that the runtime records name, None when it never moved."""
+def moved_on(runtime: dict[str, Any], present: StoreChoice) -> Moved | None:
+    """Return the store that the cluster moved to, as the runtime records name it; None when a node uses that one.
+
+    A node that was away may have missed several moves: the same kind of store is not the same store.
+    """
     told = runtime.get(RECORD)
-    return None if told is None else msgspec.convert(told, Moved)
+    moved = None if told is None else msgspec.convert(told, Moved)
+    return None if moved is None or moved.choice.is_same(present) else moved
 
 
 def adopt(host: Host, moved: Moved) -> None:

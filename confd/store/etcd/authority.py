@@ -7,6 +7,7 @@ is sent again until etcd answers, before anything else is.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -58,8 +59,8 @@ class Authority:
     ) -> None:  # fmt: skip
         self.client, self.keys = client, keys
         self._cluster, self._patience, self._clock = cluster, patience, clock
+        self._full_patience = math.inf
         self._given_up = threading.Event()
-        self._hurried = False
         self._leading, self._term = 0, b""
         self._head, self._head_at = Head(0, 0, "", 0), 0
         self._jobs = Jobs()
@@ -133,7 +134,11 @@ class Authority:
 
     def hurry(self) -> None:
         """Try only for a moment more: the store is to be closed."""
-        self._patience, self._hurried = min(self._patience, _LAST_SECONDS), True
+        self._patience, self._full_patience = min(self._patience, _LAST_SECONDS), _LAST_SECONDS
+
+    def need_room(self) -> None:
+        """Fail at once when etcd is out of space: nobody depends on what is appended yet."""
+        self._full_patience = 0.0
 
     def give_up(self) -> None:
         """Stop trying: appends under way end with StoreFailed."""
@@ -157,8 +162,11 @@ class Authority:
         return None if row is None else msgspec.json.decode(self.value(row))
 
     def trim(self, upto: int) -> int:
-        """Forget log records up to a number, but not the last append; how many keys went."""
-        upto = min(upto, self._head.n - 1)
+        """Forget log records before one that every node has; how many keys went.
+
+        That one stays: a node whose journal ends there compares it with its own.
+        """
+        upto = min(upto, self._head.n) - 1
         steps = [delete(self.keys.logs, self.keys.log(upto + 1))]
         before = large.everything(self.client, self.keys.logs, self.keys.log(upto + 1), keys_only=True)
         if before and self._sure([value_is(self.keys.term, self._term)], steps).held:
@@ -238,6 +246,8 @@ class Authority:
                 self._set_full("")
                 return answer
             if self._is_enough(started, trouble) or self._given_up.wait(_RETRY_SECONDS):
+                if isinstance(trouble, EtcdFull):
+                    raise StoreFailed(str(trouble)) from trouble
                 raise StoreFailed(f"it is not known whether etcd took the last records: {trouble}") from trouble
 
     def _set_full(self, full: str) -> None:
@@ -248,8 +258,8 @@ class Authority:
 
     def _is_enough(self, started: float, trouble: EtcdError) -> bool:
         # Without space nobody else could write either: who waits loses nothing, and goes on once there is some.
-        endless = isinstance(trouble, EtcdFull) and not self._hurried
-        return not endless and self._clock() - started >= self._patience
+        patience = self._full_patience if isinstance(trouble, EtcdFull) else self._patience
+        return self._clock() - started >= patience
 
     def _spread(self) -> None:
         """Bring changes that were too many for their own transaction to their keys."""

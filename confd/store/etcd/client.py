@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from confd.store.etcd.access import EtcdAccess
-from confd.store.etcd.errors import EtcdUncertain, EtcdUnreachable
+from confd.store.etcd.errors import EtcdRefused, EtcdUncertain, EtcdUnreachable
 from confd.store.etcd.gateway import CALL_SECONDS, Gateway
 
 _DEFRAGMENT_SECONDS: Final = 60.0
@@ -256,9 +256,13 @@ class EtcdClient:
         )  # fmt: skip
 
     def compact(self, revision: int, timeout: float = CALL_SECONDS) -> None:
-        """Forget what keys were before a revision; their space is free when this returns."""
+        """Forget what keys were before a revision, unless that is so; their space is free when this returns."""
         body = {"revision": str(revision), "physical": True}
-        self.gateway.call("/v3/kv/compaction", body, changes=True, timeout=timeout)
+        try:
+            self.gateway.call("/v3/kv/compaction", body, changes=True, timeout=timeout)
+        except EtcdRefused as error:
+            if "has been compacted" not in str(error):
+                raise
 
     def defragment(self, at: int, timeout: float = _DEFRAGMENT_SECONDS) -> None:
         """Give free space of one server, by the number of its endpoint, back to its disk; it answers nothing then."""

@@ -8,7 +8,7 @@ import msgspec
 
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient
-from confd.store.etcd.errors import EtcdUnreachable
+from confd.store.etcd.errors import EtcdUncertain, EtcdUnreachable
 
 _ANY: Final = b"\0"
 
@@ -24,7 +24,8 @@ class Room(msgspec.Struct, frozen=True):
 def make_room(access: EtcdAccess) -> tuple[list[Room], list[str]]:
     """Compact, defragment the members one after the other, and take back alarms; also the members left out, and why.
 
-    A member answers nothing while it defragments, some seconds for each GiB.
+    A member answers nothing while it defragments, some seconds for each GiB. May be repeated, also when an earlier
+    try broke off.
 
     :raises EtcdError: etcd does not answer, or this user may not.
     """
@@ -38,7 +39,7 @@ def make_room(access: EtcdAccess) -> tuple[list[Room], list[str]]:
                 before = client.status(at).size
                 client.defragment(at)
                 made.append(Room(endpoint, before, client.status(at).size))
-            except EtcdUnreachable as error:
+            except (EtcdUnreachable, EtcdUncertain) as error:
                 missed.append(f"{endpoint} was left out: {error}")
         client.disarm()
         return made, missed

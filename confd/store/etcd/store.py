@@ -51,7 +51,7 @@ class EtcdStore(SqliteStore):
         """Become the writer under a term, which is raised in etcd; the local file ends where etcd's records do.
 
         :raises StaleTerm: a higher term is known.
-        :raises Gap: etcd's log does not reach back to where the local file ends; see ``catch_up``.
+        :raises Gap: etcd's log does not go on from where the local file ends; see ``catch_up``.
         :raises WentBack: etcd knows less than this node.
         :raises StoreFailed: etcd does not answer, or not as it should.
         """
@@ -71,17 +71,22 @@ class EtcdStore(SqliteStore):
     def catch_up(self) -> None:
         """Take in what etcd's log has and the local file lacks.
 
-        :raises Gap: the log does not reach back that far.
+        :raises Gap: the log does not reach back that far, or has another record where the local file ends.
         :raises WentBack: etcd knows less than this node.
         """
         _, head = self.authority.read_head()
         end = Position(head.term, head.n)
         self._check_not_back(end)
-        while self.head().n < end.n:
-            records = self.authority.records_after(self.head().n)
-            if not records or records[0].n != self.head().n + 1:
-                raise Gap(f"etcd's log does not reach back to record {self.head().n}, where the journal here ends")
-            self.copy(records)
+        while (own := self.head()) < end:
+            # The last one that is here already, too: it has to be the same one there.
+            records = self.authority.records_after(max(own.n - 1, 0))
+            fresh = [record for record in records if record.n > own.n]
+            parted = own.n > 0 and (not records or records[0].position != own)
+            if parted or not fresh or fresh[0].n != own.n + 1:
+                raise Gap(
+                    f"etcd's log does not have record {own.n} of term {own.term}, with which the journal here ends"
+                )
+            self.copy(fresh)
 
     def abandon(self) -> None:
         """Be the writer no longer, at once: what etcd has not confirmed fails, though it may have happened."""
@@ -109,7 +114,7 @@ class EtcdStore(SqliteStore):
         super().flush()
 
     def trim(self, upto: int) -> int:
-        """Forget records of etcd's log that every node has; how many keys went.
+        """Forget records of etcd's log before one that every node has; how many keys went.
 
         :raises StoreFailed: etcd does not answer, or there is a newer master.
         """
@@ -124,9 +129,8 @@ class EtcdStore(SqliteStore):
         super().close()
 
     def _check_not_back(self, end: Position) -> None:
-        own = self.head()
-        there = self.read(Position(0, end.n - 1), 1)
-        if own.n > end.n or (there and there[0].n == end.n and there[0].term != end.term):
+        # By the term first: more records of an older one are some that nobody else got, not what etcd has lost.
+        if (own := self.head()) > end:
             raise WentBack(
                 f"etcd's records end at {end.n} of term {end.term}, this node's at {own.n} of term {own.term}: an old "
                 "backup of etcd was restored, or it is the wrong one; nothing was changed. Have the node with the "

@@ -311,6 +311,37 @@ def test_behind_a_trimmed_log_the_journal_is_made_from_the_state(nodes: Nodes) -
     assert late.unfinished() == []
 
 
+@pytest.mark.parametrize("only_here", [1, 2, 5])
+def test_a_journal_that_went_another_way_is_not_continued(nodes: Nodes, only_here: int) -> None:
+    """Whether it is shorter than etcd's log, as long or longer: its last record is not etcd's, and nothing is changed."""
+    first, other = nodes.open(11), nodes.open(12)
+    first.lead(1, 11)
+    first.append(Kind.RUNTIME, "both", 1).result()
+    other.catch_up()
+    other.copy([Record(2, 3 + n, Kind.RUNTIME, f"only here {n}", NOW, msgspec.Raw(b"1")) for n in range(only_here)])
+    before = numbers(other)
+    first.lead(3, 11)
+    first.append(Kind.RUNTIME, "later", 1).result()
+    assert first.head().n == 4
+    with pytest.raises(Gap, match=f"does not have record {other.head().n} of term 2"):
+        other.lead(4, 12)
+    assert numbers(other) == before
+    assert first.append(Kind.RUNTIME, "on", 1).result() == Position(3, 5)
+
+
+def test_a_journal_that_ends_where_the_log_was_trimmed_goes_on(nodes: Nodes) -> None:
+    """The last record that every node has stays in the log, to be compared with theirs."""
+    first, other = nodes.open(11), nodes.open(12)
+    first.lead(1, 11)
+    first.append(Kind.RUNTIME, "both", 1).result()
+    other.catch_up()
+    for number in range(3):
+        first.append(Kind.RUNTIME, f"k{number}", number).result()
+    assert first.trim(other.head().n) == 1
+    other.lead(2, 12)
+    assert numbers(other)[:-1] == numbers(first)
+
+
 def keys_of(store: EtcdStore) -> list[KeyValue]:
     """Return everything that etcd holds of the cluster."""
     keys = store.authority.keys
