@@ -169,9 +169,7 @@ def test_another_machine(plain: Cluster) -> None:
         assert plain.run("exaconf_log", limit=1) == revision
 
         token = new_token(plain, node)
-        with socket.socket() as taken:
-            taken.bind((plain.addresses[node], NODE_PORT))
-            taken.listen()
+        with socket.create_server((plain.addresses[node], NODE_PORT)):
             assert f"the node port 3250 on {plain.addresses[node]} is taken by process {os.getpid()}" in c4(
                 "host", "join", token
             )
