@@ -47,7 +47,7 @@ def plan_promotion(now: Situation, chosen: Instance) -> Plan:
         return Plan(blocked=no_lease(chosen.node), offline=True)
     if chosen.detached:
         promote = Promote(chosen.node, _first_quorum(now, chosen.node), lease_of(chosen))
-        return Plan((promote,) if now.free(chosen.node) else ())
+        return Plan((promote,) if now.free(chosen.node) and not now.contested(chosen.node) else ())
     return Plan(tuple(_reading(now, [chosen])))
 
 

@@ -170,7 +170,7 @@ def _upgrade(now: Situation, primary: int) -> Plan:
 
 
 def _start_primary(now: Situation, primary: int) -> Plan:
-    if any(one.running and one.role is not Role.STANDBY for _, one in now.others(primary)) or not now.free(primary):
+    if now.contested(primary) or not now.free(primary):
         return Plan()
     if now.awaits_lease(now.seen[primary]):
         return Plan(blocked=no_lease(primary), offline=True)

@@ -129,6 +129,10 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         """Return what is seen of the database's nodes except for the primary."""
         return ((node, self.seen[node]) for node in self.spec.nodes if node != primary and node in self.seen)
 
+    def contested(self, primary: int) -> bool:
+        """Whether another instance may take writes, on whatever node: it is stopped before this one may."""
+        return any(one.running and one.role is not Role.STANDBY for node, one in self.seen.items() if node != primary)
+
     def missing(self) -> list[int]:
         """Return the database's nodes that are not seen."""
         return [node for node in self.spec.nodes if node not in self.seen]

@@ -827,6 +827,21 @@ def test_second_writable_instance_is_stopped_before_anything_starts() -> None:
     assert [type(action) for action in plan(now).actions] == [StopInstance]
 
 
+@pytest.mark.parametrize("suspended", [(), (12,)])
+def test_nothing_takes_writes_while_another_instance_is_being_stopped(suspended: tuple[int, ...]) -> None:
+    """Also where that one, which somebody promoted by hand, is on a node that the database has left."""
+    nodes = tuple(node for node in NODES if node not in suspended)
+    stray = instance(12, InstanceState.READY)
+    for copy in (instance(11), instance(11, InstanceState.READY, Role.STANDBY, detached=True)):
+        now = situation(msgspec.structs.replace(RUNNING, suspended=suspended), copy, stray, nodes=nodes)
+        now = msgspec.structs.replace(now, nodes=now.nodes | {12: NodeState.ONLINE})
+        (stop,) = plan(now).actions
+        assert isinstance(stop, StopInstance)
+        assert stop.node == 12
+        assert plan(msgspec.structs.replace(now, busy={12: stop})).actions == ()
+        assert plan(msgspec.structs.replace(now, seen={11: copy})).actions != ()
+
+
 def test_foreign_data_blocks() -> None:
     """Data of another database is named, not replaced."""
     record = Record(wanted=Wanted.RUNNING, next_generation="n", volume="V1")
