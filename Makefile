@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # More workers than cores: much of what tests do is waiting for servers. Each file stays with one worker.
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
 
 # Tests start hundreds of daemons: without bytecode on disk each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE

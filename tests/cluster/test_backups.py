@@ -172,6 +172,7 @@ def test_a_restore_is_aborted_and_not_stopped(saved: Saved) -> None:
     saved.sql("DROP TABLE later")
 
 
+@long
 def test_a_daemon_that_dies_in_mid_restore(saved: Saved) -> None:
     """Master and node die while the data is made: the old data is whole; the restore goes on, or is undone."""
     full = saved.take(0)

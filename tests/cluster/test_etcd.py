@@ -98,6 +98,7 @@ def test_a_daemon_finds_its_member_again(running: Cluster) -> None:
     until(lambda: server_of(running.root(12)) not in (None, before), "etcd runs again")
 
 
+@long
 def test_members_follow_nodes() -> None:
     """A node that is lost and given up loses its member, another one gets it; the lost one returns without."""
     require(ETCD)

@@ -89,6 +89,7 @@ def take_over(running: Cluster, node: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=running.env)
 
 
+@long
 def test_what_only_the_lost_master_knew_is_kept(running: Cluster) -> None:
     """A survivor leads on; the old master, whose journal went another way, follows it and keeps its own in a file."""
     until(lambda: whole(running), "the cluster is whole")

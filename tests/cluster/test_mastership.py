@@ -21,7 +21,7 @@ from tests.cluster.documented import blocks, follow
 from tests.cluster.harness import Cluster, cluster, until
 from tests.cluster.mayhem import comes_back_removed, processes_of
 from tests.cluster.test_kill import Writer
-from tests.torture import TORTURE
+from tests.torture import TORTURE, long
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,7 @@ def test_a_candidate_that_does_not_answer(running: Cluster) -> None:
     running.wait_same()
 
 
+@long
 def test_the_old_master_is_killed_while_it_gives_its_place_away(running: Cluster) -> None:
     """Whatever moment it is: the job says who leads now, one node does, nothing that was answered is lost."""
     with Callers(running, 12, 13) as callers:
@@ -202,6 +203,7 @@ def test_loss_of_the_master(running: Cluster) -> None:
     agree_on(running, 11)
 
 
+@long
 def test_a_node_that_was_stopped_does_not_take_over_from_a_master_that_answers(running: Cluster) -> None:
     """It says who is master, and that is all that happens."""
     running.kill(13)

@@ -13,7 +13,7 @@ from tests.cluster.harness import Cluster, until
 from tests.cluster.mayhem import kill_node
 from tests.cluster.saving import Saved
 from tests.services.backup.holding import held
-from tests.torture import TORTURE, long
+from tests.torture import long
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_the_volume_follows_a_dead_node(moved: Saved) -> None:
     until(lambda: rows(moved, 13) == 1001, "n13 has all rows")
 
 
-@pytest.mark.parametrize("victims", [(11, 13), *([(11,), (13,)] if TORTURE else [])])
+@long
+@pytest.mark.parametrize("victims", [(11, 13), (11,), (13,)])
 def test_daemons_that_die_in_mid_move(moved: Saved, victims: tuple[int, ...]) -> None:
     """n11 has master and primary, n13 gets the copy. While it is made: the move is finished afterwards, or undone without a trace; no row is lost."""
     client: Any = moved.cluster.client(12)

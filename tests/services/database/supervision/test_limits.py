@@ -12,6 +12,7 @@ from confd.services.database.record import Wanted
 from tests.servers import POSTGRESQL, require
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.waiting import until
+from tests.torture import long
 
 LIMITS = {
     "max_connections": (300, 100),
@@ -59,6 +60,7 @@ def test_lowered_limits(make_rig: Callable[..., Rig], version: str) -> None:
     assert [limits(rig, node) for node in (11, 12)] == [lowered, lowered]
 
 
+@long
 def test_a_primary_with_higher_limits(make_rig: Callable[..., Rig]) -> None:
     """A running standby replays nothing of it any more, and could not take over: it is started anew."""
     rig = make_rig(11, 12)
