@@ -25,6 +25,7 @@ from confd.model.errors import NodeError, WrongState
 from confd.services.etcd.founding import found_alone
 from confd.services.etcd.members import RECORD, Members
 from confd.services.etcd.minder import server_at
+from confd.services.etcd.plan import votes
 from confd.services.etcd.regaining import regain
 from confd.store.etcd.candidate import Next
 from confd.store.etcd.errors import EtcdDenied, EtcdError
@@ -95,8 +96,8 @@ class Recovery:
         return next_term(term + ROUNDS * NODES, self._node)
 
     def _stand_alone(self) -> None:
-        """Have etcd be one member here: the one that survived, or a new one where the cluster ran none."""
-        if not server_at(self._root).lost:
+        """Have etcd be one member here: the one that survived, or a new one where none was that voted."""
+        if not server_at(self._root).lost and votes(self._root):
             log.warning("etcd_forced", node=self._node)
             server_at(self._root).force_new_cluster()
             return

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from confd.cluster.identity import NodeFiles, write_private
-from confd.store.choice import STORE_FILE, StoreChoice, StoreKind, encode_choice
+from confd.store.choice import STORE_FILE, StoreChoice, StoreKind, encode_choice, load_choice
 from confd.store.etcd.access import EtcdAccess
 
 PLAN_FILE: Final = "etc/cluster/etcd.json"
@@ -148,6 +148,15 @@ def drop_access(root: Path) -> None:
     """Delete the files that let a node in."""
     for name in SHARED:
         (root / name).unlink(missing_ok=True)
+
+
+def votes(root: Path) -> bool:
+    """Tell whether a node knows that its member of etcd votes: one that only learns is told to nobody as an endpoint.
+
+    It may lack a part of what the others have, and cannot go on alone.
+    """
+    plan, choice = load_plan(root), load_choice(root)
+    return plan is not None and choice.etcd is not None and plan.client_url in choice.etcd.endpoints
 
 
 def save_choice(root: Path, choice: StoreChoice) -> None:

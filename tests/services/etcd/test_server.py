@@ -42,6 +42,7 @@ from confd.services.etcd.plan import (
     peer_url,
     save_choice,
     save_plan,
+    votes,
 )
 from confd.services.etcd.process import last_words, server_of
 from confd.services.etcd.regaining import regain
@@ -324,6 +325,18 @@ def test_a_node_that_nobody_saw_away(node: NodeFiles, tmp_path: Path) -> None:
     written = (other.root / PASSWORD_FILE).stat().st_mtime_ns
     service.work(members)
     assert (other.root / PASSWORD_FILE).stat().st_mtime_ns == written
+
+
+def test_who_votes(node: NodeFiles) -> None:
+    """Who runs a member and was told of its endpoint: of those that learn nobody is told."""
+    assert not votes(node.root)
+    save_plan(node.root, plan(node))
+    assert votes(node.root)
+    choice = load_choice(node.root)
+    assert choice.etcd is not None
+    others = msgspec.structs.replace(choice.etcd, endpoints=("https://127.0.0.2:2379",))
+    save_choice(node.root, msgspec.structs.replace(choice, etcd=others))
+    assert not votes(node.root)
 
 
 def test_a_change_that_broke_off(node: NodeFiles, tmp_path: Path) -> None:
