@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from confd.store.choice import StoreChoice, StoreKind
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.authority import Authority
 from confd.store.etcd.client import EtcdClient
-from confd.store.etcd.errors import EtcdFull
 from confd.store.etcd.keys import Keys
 from confd.store.protocol import Kind
 from confd.store.sqlite import SqliteStore
-from tests.servers import ETCD, Etcd, etcd, require
-from tests.store.etcd.conftest import server  # noqa: F401 - a fixture
+from tests.servers import Etcd
+from tests.store.etcd.conftest import full_etcd, server  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,13 +30,7 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture
 def full() -> Iterator[Etcd]:
     """Give an etcd without room."""
-    require(ETCD)
-    with etcd("--quota-backend-bytes", "4194304") as running:
-        client = EtcdClient(EtcdAccess(endpoints=(running.url,)))
-        with contextlib.suppress(EtcdFull):
-            while True:
-                client.put(b"/others/big", b"x" * 500_000)
-        client.close()
+    with full_etcd(b"/others/big") as (running, _):
         yield running
 
 

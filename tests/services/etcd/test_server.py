@@ -91,6 +91,16 @@ def answers(client: EtcdClient) -> bool:
     return True
 
 
+def begun(files: NodeFiles) -> EtcdClient:
+    """Run the node's member, which lets in only who has the password; a client that does."""
+    save_plan(files.root, plan(files))
+    server_at(files.root).look()
+    client = client_of(files)
+    until(lambda: answers(client))
+    secure(client, "secret")
+    return client
+
+
 def test_life_of_a_member(node: NodeFiles) -> None:
     """Started by its plan, found again by the next daemon, started again after it died, gone with all it kept."""
     save_plan(node.root, plan(node))
@@ -216,11 +226,7 @@ def test_each_node_asks_its_own_member_first() -> None:
 
 def test_a_password_is_changed_under_way(node: NodeFiles) -> None:
     """Clients that know both go on through it without an error; who knows only the former is shut out at once."""
-    save_plan(node.root, plan(node))
-    server_at(node.root).look()
-    client = client_of(node)
-    until(lambda: answers(client))
-    secure(client, "secret")
+    client = begun(node)
     write_private(node.root / "former", b"secret\n")
     removed, troubles, ended = client_of(node, password_file=str(node.root / "former")), [], threading.Event()
     assert answers(removed)
@@ -299,11 +305,7 @@ class Pair:
 
 def test_a_node_that_nobody_saw_away(node: NodeFiles, tmp_path: Path) -> None:
     """It was away while the password was renewed only, between two looks of the service, and gets in all the same."""
-    save_plan(node.root, plan(node))
-    server_at(node.root).look()
-    client = client_of(node)
-    until(lambda: answers(client))
-    secure(client, "secret")
+    begun(node)
     write_private(node.data_key, Vault.new_key())
     other = NodeFiles(tmp_path / "n12")
     write_private(other.data_key, node.data_key.read_bytes())
@@ -410,11 +412,7 @@ def access_of(files: NodeFiles, other: NodeFiles) -> EtcdAccess:
 
 def test_a_certificate_that_names_the_user_needs_the_password(node: NodeFiles, tmp_path: Path) -> None:
     """Whoever has the key of the authority can make one, as from the disk of a node that was removed."""
-    save_plan(node.root, plan(node))
-    server_at(node.root).look()
-    client = client_of(node)
-    until(lambda: answers(client))
-    secure(client, "secret")
+    client = begun(node)
     forged = new_member(AUTHORITY, USER, [])
     for name, content in (
         ("crt", forged.certificate_pem), ("key", forged.key_pem), ("get", b"\0\0\0\0\x03\x0a\x01k"),

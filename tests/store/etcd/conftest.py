@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient
+from confd.store.etcd.errors import EtcdFull
 from tests.servers import ETCD, Etcd, etcd, require
 
 _prefixes = itertools.count()
@@ -34,6 +36,19 @@ def client(server: Etcd) -> Iterator[EtcdClient]:
 def key(request: pytest.FixtureRequest) -> bytes:
     """Give a prefix that no other test uses."""
     return request.node.name.encode() + b"/"
+
+
+@contextlib.contextmanager
+def full_etcd(key: bytes) -> Iterator[tuple[Etcd, EtcdClient]]:
+    """Run an etcd without room: one key takes it all. It comes with a client."""
+    require(ETCD)
+    with etcd("--quota-backend-bytes", "4194304") as running:
+        client = EtcdClient(EtcdAccess(endpoints=(running.url,)))
+        with contextlib.suppress(EtcdFull):
+            while True:
+                client.put(key, b"x" * 500_000)
+        yield running, client
+        client.close()
 
 
 def fresh_prefix() -> str:

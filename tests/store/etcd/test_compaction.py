@@ -13,8 +13,8 @@ import pytest
 from confd.store.etcd.access import EtcdAccess
 from confd.store.etcd.client import EtcdClient
 from confd.store.etcd.compaction import make_room
-from confd.store.etcd.errors import EtcdFull
-from tests.servers import ETCD, Etcd, etcd, require
+from tests.servers import Etcd
+from tests.store.etcd.conftest import full_etcd
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -22,15 +22,9 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture
 def full() -> Iterator[Etcd]:
     """Give an etcd that is full of what was deleted."""
-    require(ETCD)
-    with etcd("--quota-backend-bytes", "4194304") as running:
-        client = EtcdClient(EtcdAccess(endpoints=(running.url,)))
-        with contextlib.suppress(EtcdFull):
-            while True:
-                client.put(b"big", b"x" * 500_000)
+    with full_etcd(b"big") as (running, client):
         client.delete(b"big")
         assert client.alarms() == ["NOSPACE"]
-        client.close()
         yield running
 
 
