@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from confd.cluster.certificates import check_member
+from confd.cluster.exchanging import put_in_place
 from confd.model.secret import Vault
 from confd.store.choice import STORE_FILE
 
@@ -142,7 +143,10 @@ def replace_private(path: Path, content: bytes, *, durable: bool = False) -> Non
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        if durable:
+            temporary.replace(path)
+        else:
+            put_in_place(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

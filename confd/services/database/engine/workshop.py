@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -14,14 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
+from confd.cluster.exchanging import exchange
 from confd.model.errors import NodeError
 from confd.services.database.engine.data import remove, sync_directory
 from confd.services.database.engine.layout import Account, DataPlace, make_directory
 from confd.services.database.keeper.processes import clear, send_group, start_time
 
 _LAST_LINES: Final = 12
-_HERE, _EXCHANGE = -100, 2
-_renameat2 = ctypes.CDLL(None).renameat2
 _PIPE: Final = 1 << 20
 
 
@@ -180,10 +178,10 @@ class Workshop:
         """Give the data its name; what was there has the unfinished name then, at no moment there is neither."""
         sync_directory(self.place.unfinished)
         self._vacate()
-        if not self.place.data.exists():
-            self.place.unfinished.rename(self.place.data)
-        elif _renameat2(_HERE, bytes(self.place.unfinished), _HERE, bytes(self.place.data), _EXCHANGE):
-            # A file system that cannot exchange names.
+        try:
+            exchange(self.place.unfinished, self.place.data)
+        except OSError:
+            # There were none, or this file system cannot exchange names.
             remove(self.place.data)
             self.place.unfinished.rename(self.place.data)
         sync_directory(self.place.segment)
