@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -27,6 +28,8 @@ from confd.store.protocol import Kind, Record, Store
 from confd.store.records import Finished
 
 log = structlog.get_logger("replica")
+
+_Mark = tuple[int, int, int]
 
 _RETRY_SECONDS: Final = 1.0
 _SYNC_SECONDS: Final = 0.5
@@ -47,6 +50,7 @@ class Replica:
         self._renderer = Renderer()
         self._changed = threading.Condition()
         self._written, self._digest, self._closing = 0, b"", False
+        self._mark: _Mark | None = None
         self._writing = threading.Lock()
         self._held = 0
         self._sync_at: float | None = None
@@ -167,7 +171,7 @@ class Replica:
             reach(Failpoint.EXACONF_DUE)
             # Synced a moment later: it is made anew from the store at the next start, whatever a power failure left.
             replace_private(self._files.exaconf, content)
-            self._digest = hashlib.sha256(content).digest()
+            self._digest, self._mark = hashlib.sha256(content).digest(), _mark(self._files.exaconf)
             reach(Failpoint.EXACONF_WRITTEN)
         except Exception as error:
             # The node stays behind, and says so by not confirming the revision; the next one is tried again.
@@ -182,6 +186,8 @@ class Replica:
         return True
 
     def _keep_edited(self, content: bytes) -> None:
+        if self._mark is not None and self._mark == _mark(self._files.exaconf):
+            return
         try:
             present = self._files.exaconf.read_bytes()
         except FileNotFoundError:
@@ -192,6 +198,15 @@ class Replica:
             shutil.copy2(self._files.exaconf, kept)
             kept.chmod(0o600)
             log.warning("edited_file_replaced", kept=str(kept))
+
+
+def _mark(path: Path) -> _Mark | None:
+    """Return what changes when somebody writes to a file or replaces it; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _edited(content: bytes) -> bool:
