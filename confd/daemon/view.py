@@ -96,9 +96,9 @@ class ClusterView:
             return self._agent.run(key, command.name, command.arguments, self._host.with_output)
         return self._leader.send(key, command)
 
-    def written(self, revision: int) -> list[int]:
-        """Wait until live nodes have written a revision; return those that did not in time."""
-        return self._leader.written(revision).result()
+    def written(self, revision: int) -> Future[list[int]]:
+        """Complete, in the thread of the network, when live nodes have written a revision; with those that are late."""
+        return self._leader.written(revision)
 
     def share(self) -> None:
         """Return once another node knows what is durable here, so that it can undo what this one has begun."""

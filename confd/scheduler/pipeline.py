@@ -46,8 +46,8 @@ class Dispatch(Protocol):
     def send(self, job_id: str, number: int, command: Command[Any]) -> Future[Reply]:
         """Run a command on its node under a key; the reply, also for errors."""
 
-    def written(self, revision: int) -> list[int]:
-        """Wait until live nodes have written a revision; return those that did not in time."""
+    def written(self, revision: int) -> Future[list[int]]:
+        """Complete when live nodes have written a revision; with those that did not in time."""
 
     def share(self) -> None:
         """Return once another node knows what is durable here, so that it can undo what this one has begun.
@@ -97,7 +97,7 @@ class _Failed(Exception):
 
 
 class Pipeline:
-    """Takes one granted job to its end. Blocking: runs in a worker thread."""
+    """Takes one granted job to its end. Runs in a worker thread, up to where only a revision has to reach all nodes."""
 
     def __init__(self, around: Surroundings, ticket: Ticket, reached: Callable[[Ticket, Stage], None]) -> None:
         assert ticket.job is not None
@@ -105,15 +105,8 @@ class Pipeline:
         self._job: Job = ticket.job
         self._store, self._head = around.store, around.head
 
-    def run(self, locks: list[str], past: JobFile | None = None) -> Outcome:
-        """Run the job, or go on where an earlier master stopped."""
-        outcome = self._run(locks, past)
-        if not self._job.answers_secret:
-            return outcome
-        # Only who waits for the job is told; its record keeps the secret sealed.
-        return msgspec.structs.replace(outcome, output=unseal(outcome.output, self._around.vault))
-
-    def _run(self, locks: list[str], past: JobFile | None) -> Outcome:
+    def run(self, locks: list[str], past: JobFile | None = None) -> Future[Outcome]:
+        """Run the job, or go on where an earlier master stopped; what is returned is done when the job has ended."""
         if past is not None and past.finished is not None:
             return self._settle(past.finished, past.finished.revision)
         if past is not None and past.scheduled is not None:
@@ -125,7 +118,7 @@ class Pipeline:
         reach(Failpoint.SCHEDULED)
         return self._prepare(conf, {})
 
-    def _resume(self, past: JobFile, scheduled: Scheduled) -> Outcome:
+    def _resume(self, past: JobFile, scheduled: Scheduled) -> Future[Outcome]:
         if past.going_back is not None:
             return self._go_back(past.steps, Outcome(past.going_back.code, past.going_back.message))
         if scheduled.software != self._around.software:
@@ -138,7 +131,7 @@ class Pipeline:
         dispatch = self._around.dispatch
         return JournalledSteps(self._ticket.id, self._store, dispatch.send, past, dispatch.share)
 
-    def _prepare(self, conf: Any, past: dict[int, PastStep]) -> Outcome:
+    def _prepare(self, conf: Any, past: dict[int, PastStep]) -> Future[Outcome]:
         steps = self._steps(past)
         ctx = self._around.context(self._ticket, conf, steps)
         try:
@@ -204,14 +197,28 @@ class Pipeline:
 
         return finish
 
-    def _settle(self, finished: Finished, revision: int | None) -> Outcome:
-        warnings: list[str] = []
-        if revision is not None:
-            warnings += [
-                f"node n{node} has not taken in revision {revision} yet; it will catch up when it answers"
-                for node in self._around.dispatch.written(revision)
-            ]
-            reach(Failpoint.DISTRIBUTED)
+    def _settle(self, finished: Finished, revision: int | None) -> Future[Outcome]:
+        if revision is None:
+            return _ended(self._close(finished, []))
+        written = self._around.dispatch.written(revision)
+        if finished.settle:
+            # Destroying commands are waited for, which is what this thread is for.
+            return _ended(self._close(finished, _late(revision, written)))
+        ended: Future[Outcome] = Future()
+
+        def close(written: Future[list[int]]) -> None:
+            # In the thread that tells: to wake up this one would take longer than what is left to do.
+            try:
+                ended.set_result(self._close(finished, _late(revision, written)))
+            except Exception as error:
+                ended.set_exception(error)
+
+        written.add_done_callback(close)
+        return ended
+
+    def _close(self, finished: Finished, warnings: list[str]) -> Outcome:
+        """End a job whose revision, if any, is where it can be; blocks only when commands are left."""
+        reach(Failpoint.DISTRIBUTED)
         for number, step in enumerate(finished.settle):
             warnings += self._pay(debt_key(self._ticket.id, number), step)
         reach(Failpoint.SETTLED)
@@ -219,7 +226,11 @@ class Pipeline:
         self._store.append(Kind.COMMITTED, self._ticket.id, Committed(warnings), lazy=True)
         reach(Failpoint.COMMITTED)
         self._reached(self._ticket, Stage.COMMITTED)
-        return outcome_of(finished, warnings)
+        outcome = outcome_of(finished, warnings)
+        if not self._job.answers_secret:
+            return outcome
+        # Only who waits for the job is told; its record keeps the secret sealed.
+        return msgspec.structs.replace(outcome, output=unseal(outcome.output, self._around.vault))
 
     def _pay(self, debt: str, step: Step) -> list[str]:
         if debt not in self._head.records:
@@ -232,7 +243,7 @@ class Pipeline:
         self._head.put_record(debt, None)
         return []
 
-    def _go_back(self, past: dict[int, PastStep], outcome: Outcome, warnings: tuple[str, ...] = ()) -> Outcome:
+    def _go_back(self, past: dict[int, PastStep], outcome: Outcome, warnings: tuple[str, ...] = ()) -> Future[Outcome]:
         steps = self._steps(past)
         undos = steps.undo()
         reach(Failpoint.GOING_BACK)
@@ -253,7 +264,7 @@ class Pipeline:
         reach(Failpoint.UNDONE)
         finished = Finished(outcome.code, outcome.message, warnings=[*warnings, *left])
         self._finish_failed(finished, debts | _spent_numbers(past))
-        return outcome_of(finished)
+        return _ended(outcome_of(finished))
 
     def _finish_failed(self, finished: Finished, records: dict[str, Any]) -> None:
         for key, value in records.items():
@@ -263,6 +274,20 @@ class Pipeline:
         self._store.append(Kind.COMMITTED, self._ticket.id, Committed(), lazy=True)
         self._reached(self._ticket, Stage.FINISHED)
         self._reached(self._ticket, Stage.COMMITTED)
+
+
+def _ended(outcome: Outcome) -> Future[Outcome]:
+    ended: Future[Outcome] = Future()
+    ended.set_result(outcome)
+    return ended
+
+
+def _late(revision: int, written: Future[list[int]]) -> list[str]:
+    """Return a warning for each node that has not written a revision, once they all have or took too long."""
+    return [
+        f"node n{node} has not taken in revision {revision} yet; it will catch up when it answers"
+        for node in written.result()
+    ]
 
 
 def _interrupted(text: str) -> Outcome:

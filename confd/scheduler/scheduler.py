@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -261,15 +261,22 @@ class Scheduler:
 
     def _run_modify(self, ticket: Ticket, locks: list[str], past: JobFile | None) -> None:
         try:
-            outcome = Pipeline(self._around, ticket, self._reached).run(locks, past)
+            ended = Pipeline(self._around, ticket, self._reached).run(locks, past)
         except Exception as error:
+            ended = Future()
+            ended.set_exception(error)
+        ended.add_done_callback(lambda ended: self._end_modify(ticket, ended))
+
+    def _end_modify(self, ticket: Ticket, ended: Future[Outcome]) -> None:
+        """Have a job give its locks back, then tell who waits for it; does not block."""
+        self.gate.ended(ticket.id)
+        self._release(ticket)
+        error = ended.exception()
+        if error is None:
+            self._end(ticket, ended.result())
+        else:
             # Only the loss of the journal or of mastership gets here: the job stays for the next master.
             ticket.leave(error)
-            return
-        finally:
-            self.gate.ended(ticket.id)
-            self._release(ticket)
-        self._end(ticket, outcome)
 
     def _release(self, ticket: Ticket) -> None:
         with self._mutex:

@@ -51,7 +51,7 @@ class Ticket:
         with suppress(InvalidStateError):
             self.answer.set_result(self.refused or failure(LimitExceeded(text)))
 
-    def leave(self, why: Exception | None = None) -> None:
+    def leave(self, why: BaseException | None = None) -> None:
         """Tell whoever waits that this master does not go on with the job; fine when it ended already.
 
         :param why: what came in between, for the log.

@@ -192,10 +192,12 @@ class Master:
         """Return at once: the next life of the master has the same journal."""
         self.life.check()
 
-    def written(self, revision: int) -> list[int]:
-        """Return the nodes that are late."""
+    def written(self, revision: int) -> Future[list[int]]:
+        """Complete at once, with the nodes that are late."""
         self.life.check()
-        return list(self.world.late)
+        written: Future[list[int]] = Future()
+        written.set_result(list(self.world.late))
+        return written
 
     def node_states(self) -> dict[int, NodeState]:
         """Return the state of every node."""
