@@ -36,6 +36,12 @@ class History:
         )
         return [_record(row) for row in rows]
 
+    def term_at(self, n: int) -> int:
+        """Return the term of a record, also of one that was pruned; 0 when this journal does not know it."""
+        # The record with which a term begins is never pruned, so the last one that is left before is of the same term.
+        rows = self._ask("SELECT term FROM records WHERE n <= ? ORDER BY n DESC LIMIT 1", n)
+        return rows[0][0] if rows else 0
+
     def pruned(self) -> int:
         """Return the highest ``n`` that pruning removed."""
         return self._meta("pruned")

@@ -166,6 +166,9 @@ class Store(Protocol):
     def read(self, after: Position, limit: int = 1_000) -> list[Record]:
         """Return the records that follow a position, oldest first."""
 
+    def term_at(self, n: int) -> int:
+        """Return the term of a record up to the last one, also of one that was pruned; 0 when it is not known here."""
+
     def pruned(self) -> int:
         """Return the highest ``n`` that pruning removed; a copy behind it needs a snapshot."""
 

@@ -572,6 +572,18 @@ class StoreContract(ABC):
         finally:
             again.close()
 
+    def test_the_term_of_a_record_is_known_when_it_is_pruned(self, tmp_path: Path) -> None:
+        """All that records ever had."""
+        own = self.open(tmp_path / "own", lambda: NOW + 1_000 * DAY)
+        for term in (1, 2, 4):
+            own.lead(term, 11)
+            read_job(own, f"11.{term}")
+            read_job(own, f"12.{term}")
+            own.flush()
+        assert own.prune(EVERYTHING) == 5
+        assert [own.term_at(n) for n in range(10)] == [0, 1, 1, 1, 2, 2, 2, 4, 4, 4]
+        own.close()
+
     # snapshots
 
     def test_a_snapshot_is_equal_in_everything(self, store: Store, other: Store) -> None:

@@ -407,22 +407,33 @@ def test_a_node_that_is_ahead_is_not_overwritten(files: Files) -> None:
     run(test())
 
 
-def test_what_only_a_deposed_node_knows_is_kept_in_a_file(files: Files) -> None:
-    """A node with records of an earlier term that nobody else got keeps them aside and follows the newer master."""
+@pytest.mark.parametrize("pruned", [False, True])
+def test_what_only_a_deposed_node_knows_is_kept_in_a_file(files: Files, *, pruned: bool) -> None:
+    """A node with records of an earlier term that nobody else got keeps them aside and follows the newer master.
+
+    Also when the master has forgotten what was recorded there instead.
+    """
 
     async def test() -> None:
         async with cluster_of(files, 12, lead=False) as cluster:
             store = cluster.members[12].store
             store.lead(1, 12)
-            store.append(Kind.RUNTIME, "k", "only here").result()
+            for number in range(3):
+                store.append(Kind.RUNTIME, f"k{number}", "only here").result()
             store.resign()
             before = records(store)
+            await cluster.down(12)
             await cluster.lead(term=2)
             for number in range(20):
-                cluster.store.append(Kind.RUNTIME, f"k{number}", number)
+                body = ReadJob("db_list", "u", 1, {}, {}, 1.0, 1, 0, "", None)
+                cluster.store.append(Kind.READ, f"11.{number}", body, 1.0)
+            cluster.store.append(Kind.RUNTIME, "k", 1).result()
+            if pruned:
+                assert cluster.store.prune(Retention(read_count=0)) == 20
+            await cluster.up(12)
             await cluster.up(13)
             await cluster.same(12, 13)
-            (kept,) = cluster.members[12].files.root.glob("metadata/confd/journal-1-2.db")
+            (kept,) = cluster.members[12].files.root.glob("metadata/confd/journal-1-4.db")
             aside = SqliteStore(kept)
             assert records(aside) == before
             aside.close()

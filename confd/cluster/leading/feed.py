@@ -15,7 +15,7 @@ from confd.cluster.leading.tail import Tail
 from confd.cluster.transport.nodeport import Connector
 from confd.model.errors import ConfDError, Conflict, NodeOffline, TimedOut, WrongState
 from confd.model.failpoints import Failpoint, reach
-from confd.store.protocol import Position, Store
+from confd.store.protocol import Store
 
 log = structlog.get_logger("leader")
 
@@ -113,8 +113,7 @@ class Feed:
 
     def _went_another_way(self, answer: dict[str, Any]) -> bool:
         """Tell whether a node's last record is another one than the one with this number here."""
-        own = self._store.read(Position(0, answer["n"] - 1), 1)
-        return bool(own) and own[0].n == answer["n"] and own[0].term != answer["term"]
+        return self._store.term_at(answer["n"]) not in (0, answer["term"])
 
     async def _send_everything(self, member: Member) -> dict[str, Any]:
         log.info("node_restored", node=member.node, n=member.n)
