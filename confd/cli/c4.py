@@ -74,7 +74,8 @@ def ps() -> None:
 
     seen = [(known, _look(known)) for known in home.plays()]
     troubles = "".join(listing.troubles(nodes) for _, nodes in seen)
-    print(listing.table(seen) + troubles + listing.gaps(known for known, _ in seen))
+    gaps = listing.gaps(known for known, _ in seen)
+    print(listing.table(seen) + troubles + gaps + "".join(f"\n{lost.error.message}" for lost in home.unusable()))
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -7,14 +7,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from confd.model.errors import InvalidParameter, NotFound, Unsupported, WrongState
+from confd.model.errors import ConfDError, InvalidParameter, NotFound, Unsupported, WrongState
 from confd.play.parameters import HOME
 from confd.play.record import FILE, Play, PlayNode, load
 
@@ -33,6 +33,17 @@ class Target(NamedTuple):
     play: str
     node: int | None
     subsystem: str | None
+
+
+class Unusable(NamedTuple):
+    """A play that cannot be used, by the name of its directory; ``error`` says why and what to do."""
+
+    number: int
+    id: str
+    error: ConfDError
+
+
+P = TypeVar("P", Play, Unusable)
 
 
 def home() -> Path:
@@ -90,14 +101,34 @@ def discard(directory: Path) -> None:
 
 
 def plays() -> list[Play]:
-    """Return all plays by number.
+    """Return all plays that can be used, by number."""
+    return _known()[0]
 
-    :raises NodeError: the file of one is damaged.
-    :raises WrongState: one is not where it was made.
-    """
+
+def unusable() -> list[Unusable]:
+    """Return the plays that cannot be used: their file is damaged, or they are not where they were made."""
+    return _known()[1]
+
+
+def ids() -> set[str]:
+    """Return the ids of all plays, also of those that cannot be used."""
+    good, bad = _known()
+    return {play.id for play in good} | {lost.id for lost in bad}
+
+
+def _known() -> tuple[list[Play], list[Unusable]]:
     place = home()
-    found = [path for path in place.iterdir() if _DIRECTORY.fullmatch(path.name)] if place.is_dir() else []
-    return sorted((_load_at(path) for path in found if (path / FILE).exists()), key=lambda play: play.number)
+    paths = [path for path in place.iterdir() if _DIRECTORY.fullmatch(path.name)] if place.is_dir() else []
+    good: list[Play] = []
+    bad: list[Unusable] = []
+    for path in paths:
+        try:
+            if (path / FILE).exists():
+                good.append(_load_at(path))
+        except ConfDError as error:
+            number, _, play_id = path.name.partition("_")
+            bad.append(Unusable(int(number), play_id, error))
+    return sorted(good, key=lambda play: play.number), sorted(bad, key=lambda play: play.number)
 
 
 def _load_at(path: Path) -> Play:
@@ -117,16 +148,24 @@ def find(name: str) -> Play:
     """Return the play with a number or an id; the beginning of an id is enough.
 
     :raises NotFound: there is none; names those that are there.
+    :raises ConfDError: it cannot be used, and why.
     """
-    known = plays()
+    good, bad = _known()
+    if (found := _called(name, good)) is not None:
+        return found
+    if (lost := _called(name, bad)) is not None:
+        raise lost.error
+    known: list[Play | Unusable] = [*good, *bad]
+    there = ", ".join(f"{play.number} ({play.id})" for play in known)
+    raise NotFound(f"there is no play {name}; " + (f"there is {there}" if there else "c4 host play makes one"))
+
+
+def _called(name: str, known: Sequence[P]) -> P | None:
     for play in known:
         if name in (str(play.number), play.id):
             return play
     begun = [play for play in known if len(name) >= 3 and play.id.startswith(name.lower())]
-    if len(begun) == 1:
-        return begun[0]
-    there = ", ".join(f"{play.number} ({play.id})" for play in known)
-    raise NotFound(f"there is no play {name}; " + (f"there is {there}" if there else "c4 host play makes one"))
+    return begun[0] if len(begun) == 1 else None
 
 
 def parse_target(text: str) -> Target:
@@ -165,7 +204,9 @@ def alone(directory: Path | None = None) -> Iterator[None]:
 
 def new_place() -> tuple[int, str]:
     """Return number and id for a new play; the number is the lowest free one."""
-    taken = {play.number for play in plays()}
+    good, bad = _known()
+    # Also those that cannot be used now: put right they need their number again.
+    taken = {play.number for play in good} | {lost.number for lost in bad}
     number = next(candidate for candidate in range(1, len(taken) + 2) if candidate not in taken)
     return number, secrets.token_hex(4)
 

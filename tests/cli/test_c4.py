@@ -51,6 +51,20 @@ def test_ps_without_plays(c4):
     assert c4("ps").output.startswith("N  PLAY_ID")
 
 
+def test_a_play_that_cannot_be_used_is_listed_with_what_to_do(c4, tmp_path: Path):
+    """The others are listed as ever."""
+    damaged = tmp_path / "home/3_0a1b2c3d"
+    damaged.mkdir(parents=True)
+    (damaged / "play.json").write_text("{")
+    shown = c4("ps")
+    assert shown.exit_code == 0
+    assert shown.output.startswith("N  PLAY_ID")
+    assert f"restore it, or end its daemons and delete {damaged}\n" in shown.output
+    refused = c4("rm", "-t", "3")
+    assert refused.exit_code == 1
+    assert "is damaged" in refused.output
+
+
 def test_parameters_without_effect_say_so(c4):
     """A parameter that does nothing yet says so in one line, and the rest goes on."""
     ended = c4("host", "play", "CCC_PLAY_LICENSE=x", "CCC_HOST_ADDRS=10.0.0.1")

@@ -48,12 +48,20 @@ def test_numbers_are_the_lowest_free_ones(home: Path):
     assert place.new_place()[0] == 2
 
 
-def test_damaged_file(home: Path):
-    """A damaged play is named, not skipped."""
-    play = make_play(home)
-    (play.directory / FILE).write_text("{")
-    with pytest.raises(NodeError, match="damaged"):
-        place.plays()
+def test_a_damaged_file(home: Path):
+    """Its play is told apart with what to do, and keeps its number; others are as good as ever."""
+    other = make_play(home, 2, "00000002")
+    (make_play(home).directory / FILE).write_text("{")
+    assert place.plays() == [other]
+    (lost,) = place.unusable()
+    assert (lost.number, lost.id) == (1, "0a1b2c3d")
+    for name in ("1", "0a1b2c3d", "0a1b"):
+        with pytest.raises(NodeError, match=r"play.json is damaged .*restore it"):
+            place.find(name)
+    with pytest.raises(NotFound, match=r"there is 2 \(00000002\), 1 \(0a1b2c3d\)"):
+        place.find("3")
+    assert place.find("2") == other
+    assert place.new_place()[0] == 3
 
 
 @pytest.mark.parametrize("copied", [False, True])
@@ -63,14 +71,19 @@ def test_a_play_elsewhere_than_it_was_made(home: Path, tmp_path: Path, monkeypat
     there = tmp_path / "there"
     (shutil.copytree if copied else shutil.move)(home, there)
     monkeypatch.setenv("CCC_HOME", str(there))
-    for act in (place.plays, lambda: place.find("1"), place.new_place):
-        with pytest.raises(WrongState, match=f"made in {play.directory} and is in {there}/1_0a1b2c3d now; move it"):
-            act()
+    other = make_play(there, 2, "00000002")
+    with pytest.raises(WrongState, match=f"made in {play.directory} and is in {there}/1_0a1b2c3d now; move it"):
+        place.find("1")
+    assert place.plays() == [other]
+    assert [lost.number for lost in place.unusable()] == [1]
+    assert place.new_place()[0] == 3
     assert home.exists() is copied
+    shutil.rmtree(other.directory)
     monkeypatch.setenv("CCC_HOME", str(home))
     if not copied:
         there.rename(home)
     assert place.plays() == [play]
+    assert place.unusable() == []
 
 
 def test_another_name_of_the_same_place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
