@@ -23,7 +23,7 @@ from confd.model.naming import names
 from confd.services.database.observed import Instance, InstanceState, Role, lsn
 from confd.services.database.planning.actions import Detach, NodeAction, Promote, Remember, StartStandby
 from confd.services.database.planning.quorum import asked_for
-from confd.services.database.planning.situation import Plan, Situation, lease_of, may_follow, no_lease
+from confd.services.database.planning.situation import Plan, Situation, holds, lease_of, may_follow, no_lease
 from confd.services.database.record import Quorum, Record
 
 
@@ -122,13 +122,11 @@ def _reading(now: Situation, copies: list[Instance]) -> Iterator[NodeAction]:
 def _elected(now: Situation, chosen: Instance) -> Record:
     """Return the record that names the next primary.
 
-    What is acknowledged is on it and on one member less of the others. A primary whose promotion was not seen to be
-    done may have begun a history under the same number as the next one will: its data is not to be trusted.
+    What is acknowledged is on it and on one member less of the others.
     """
     record, old = now.record, now.record.quorum
     rest = tuple(node for node in old.standbys if node != chosen.node)
     quorum = Quorum(rest, old.acks - 1) if old.acks > 1 and len(rest) < len(old.standbys) else Quorum()
-    rebuild = {*record.rebuild, *([record.primary] if record.promoting and record.primary is not None else [])}
     return msgspec.structs.replace(
         record,
         primary=chosen.node,
@@ -136,10 +134,26 @@ def _elected(now: Situation, chosen: Instance) -> Record:
         quorum=quorum,
         promoting=True,
         place=chosen.place,
-        rebuild=tuple(sorted(rebuild - {chosen.node})),
+        rebuild=tuple(sorted({*record.rebuild, *_ambiguous(now, chosen)} - {chosen.node})),
         accept_loss=False,
         moves=record.moves + 1,
     )
+
+
+def _ambiguous(now: Situation, chosen: Instance) -> Iterator[int]:
+    """Give the nodes whose data may have a history under the same number as the next one: it is not to be trusted.
+
+    That of a primary whose promotion was not seen to be done; and where the chosen one knows less than the record, that
+    of all who are not seen to know as little: it begins the number anew that they have already.
+    """
+    record = now.record
+    if record.promoting and record.primary is not None:
+        yield record.primary
+    if chosen.timeline < record.timeline:
+        for node in {*now.spec.nodes, *record.quorum.standbys, *record.copies, *record.suspended, record.primary or 0}:
+            one = now.seen.get(node)
+            if node and (one is None or not holds(record, one) or one.timeline > chosen.timeline):
+                yield node
 
 
 def _first_quorum(now: Situation, primary: int) -> Quorum:
