@@ -152,7 +152,7 @@ def start(target: str | None, play_id: str | None) -> None:
     else:
         from confd.play import remote
 
-        started = remote.start(found, machines_of(found), only)
+        started = remote.start(found, machines_of(found), only, say)
     names = ", ".join(node.name for node in started)
     what = f"play {found.number}" if only is None else f"{only.name} of play {found.number}"
     say(f"play {found.number}: started {names}" if started else f"{what} runs already")

@@ -80,8 +80,9 @@ def make(settings: Settings, machines: Machines, say: Say) -> MadeRemote:
     return MadeRemote(Made(ready, generated), room, min(fact.memory for fact in facts.values()))
 
 
-def start(play: Play, machines: Machines, only: PlayNode | None = None) -> list[PlayNode]:
+def start(play: Play, machines: Machines, only: PlayNode | None = None, say: Say = lambda text: None) -> list[PlayNode]:
     """Start what does not run, everywhere or of one node; return the nodes that were started."""
+    say(f"waiting for {', '.join(f'{node.name} ({node.address})' for node in ([only] if only else play.nodes))}")
     if only is not None:
         named = machine.Named(play.id, only.node, alone=True)
         return [only] if decode(machines.tell([Told(only.address, "start", named)]).all(), bool)[only.address] else []

@@ -111,7 +111,9 @@ def test_life_of_a_play_on_two_machines(control: Control) -> None:
     control.c4("connect", "-t", "1.11/cos", "--", "exit 7", status=7)
     assert "n12 of play 1 is stopped" in control.c4("stop", "-t", "1.12")
     assert [line.split()[9] for line in control.c4("ps").splitlines()[1:]] == ["running", "stopped"]
-    assert "started n12" in control.c4("start", "-t", "1.12")
+    said = control.c4("start", "-t", "1.12")
+    assert f"waiting for n12 ({HOSTS[1]})" in said
+    assert "started n12" in said
     assert "n12 of play 1 runs already" in control.c4("start", "-t", "1.12")
     # The store of the cluster is that of its machines: this one has nothing of it.
     said = control.c4("store", "compact", "-t", "1.12", status=1)
