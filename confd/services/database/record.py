@@ -58,9 +58,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     it in place of whatever the volume holds. ``settled``: all instances were up once since the
     database was wanted running, so a missing one does not make it starting again. ``flushed`` is the last WAL
     position (hexadecimal ``X/Y``) seen on the primary, a hint only. ``moves`` counts changes of the primary.
-    ``promoting``: the primary is still to become writable. ``place``: where the primary's processes are. ``rebuild``:
-    nodes whose copy may have gone another way and is made anew. ``suspended``: nodes that an administrator took from
-    the database; of ``vouched`` ones, which did not answer then and have not since, he answers that nothing runs there.
+    ``promoting``: the primary is still to become writable, with ``timeline``. ``place``: where its processes are.
+    ``suspended``: nodes that an administrator took from the database; of ``vouched`` ones, which did not answer then
+    and have not since, he answers that nothing runs there.
     ``accept_loss``: he accepts that rows which only absent nodes have are lost.
     While segments move, ``guests`` get a copy beyond what the configuration says, and nothing relies any more on the
     copies of ``leaving`` nodes.
@@ -84,7 +84,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     quorum: Quorum = Quorum()
     flushed: str = ""
     copies: tuple[int, ...] = ()
-    rebuild: tuple[int, ...] = ()
     temporary_volume: int | None = None
     operation: str = ""
     promoting: bool = False

@@ -102,7 +102,6 @@ def without_node(record: Record, nodes: Collection[int]) -> Record:
     return msgspec.structs.replace(
         resuming(record, nodes),
         copies=tuple(node for node in record.copies if node not in nodes),
-        rebuild=tuple(node for node in record.rebuild if node not in nodes),
         moving=tuple(move for move in record.moving if not {move.source, move.target} & set(nodes)),
     )
 

@@ -109,8 +109,6 @@ def test_users_are_named() -> None:
 
 def test_records_forget_nodes() -> None:
     """Nothing in the record of a database names a node that is gone, but for what commits were promised."""
-    record = Record(
-        copies=(11, 12), rebuild=(12,), suspended=(12, 13), moving=(Move(12, 13, 0.0),), quorum=Quorum((12, 13), 1)
-    )
+    record = Record(copies=(11, 12), suspended=(12, 13), moving=(Move(12, 13, 0.0),), quorum=Quorum((12, 13), 1))
     after = without_node(record, [12])
     assert after == Record(copies=(11,), suspended=(13,), quorum=Quorum((12, 13), 1))

@@ -16,6 +16,7 @@ from confd.services.database.engine import making, refreshing, straying
 from confd.services.database.engine.data import Content, read_content, remove, used
 from confd.services.database.engine.keytab import keytab_path
 from confd.services.database.engine.layout import layout
+from confd.services.database.engine.numbering import skip_numbers
 from confd.services.database.engine.server import Server
 from confd.services.database.engine.workshop import recover
 from confd.services.database.instance import turns
@@ -107,16 +108,20 @@ def detach(host: Host, database: str, wait: float) -> None:
 
 
 @operation("database.promote")
-def promote(host: Host, database: str, quorum: Quorum, maintenance: bool = False, lease: str = "") -> None:
+def promote(
+    host: Host, database: str, quorum: Quorum, maintenance: bool = False, lease: str = "", timeline: int = 0
+) -> None:
     """Make the detached standby writable, with a quorum in force; fine when it is writable already.
 
     :param lease: hold of the node's lease as the master knows it; under a later one the order is void.
+    :param timeline: number of the timeline that it begins.
     """
     server = Server(host, database)
     with turns.turn(server.place.data):
         server.bind(Role.PRIMARY, lease)
         server.keeper.elevate(lease)
         server.write_role(server.primary_file(quorum))
+        skip_numbers(server.place.data, timeline, server.layout.account)
         server.admin.promote(quorum)
 
 

@@ -66,11 +66,15 @@ class Detach(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
-    """Make a detached standby writable, with this quorum in force from the first moment, as for StartPrimary."""
+    """Make a detached standby writable, with this quorum in force from the first moment, as for StartPrimary.
+
+    ``timeline`` is the number of the timeline that it begins.
+    """
 
     node: int
     quorum: Quorum
     lease: str = ""
+    timeline: int = 0
 
 
 class Rewind(msgspec.Struct, frozen=True, tag=True):

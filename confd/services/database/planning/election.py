@@ -23,7 +23,7 @@ from confd.model.naming import names
 from confd.services.database.observed import Instance, InstanceState, Role, lsn
 from confd.services.database.planning.actions import Detach, NodeAction, Promote, Remember, StartStandby
 from confd.services.database.planning.quorum import asked_for
-from confd.services.database.planning.situation import Plan, Situation, holds, lease_of, may_follow, no_lease
+from confd.services.database.planning.situation import Plan, Situation, lease_of, may_follow, no_lease
 from confd.services.database.record import Quorum, Record
 
 
@@ -46,7 +46,7 @@ def plan_promotion(now: Situation, chosen: Instance) -> Plan:
     if now.awaits_lease(chosen):
         return Plan(blocked=no_lease(chosen.node), offline=True)
     if chosen.detached:
-        promote = Promote(chosen.node, _first_quorum(now, chosen.node), lease_of(chosen))
+        promote = Promote(chosen.node, _first_quorum(now, chosen.node), lease_of(chosen), now.record.timeline)
         return Plan((promote,) if now.free(chosen.node) and not now.contested(chosen.node) else ())
     return Plan(tuple(_reading(now, [chosen])))
 
@@ -122,7 +122,9 @@ def _reading(now: Situation, copies: list[Instance]) -> Iterator[NodeAction]:
 def _elected(now: Situation, chosen: Instance) -> Record:
     """Return the record that names the next primary.
 
-    What is acknowledged is on it and on one member less of the others.
+    What is acknowledged is on it and on one member less of the others. The timeline that it begins has a number that
+    none of this data ever had, also where the last one was not seen to be promoted, or the chosen one knows less than
+    the record.
     """
     record, old = now.record, now.record.quorum
     rest = tuple(node for node in old.standbys if node != chosen.node)
@@ -130,30 +132,13 @@ def _elected(now: Situation, chosen: Instance) -> Record:
     return msgspec.structs.replace(
         record,
         primary=chosen.node,
-        timeline=chosen.timeline + 1,
+        timeline=max(record.timeline, chosen.timeline) + 1,
         quorum=quorum,
         promoting=True,
         place=chosen.place,
-        rebuild=tuple(sorted({*record.rebuild, *_ambiguous(now, chosen)} - {chosen.node})),
         accept_loss=False,
         moves=record.moves + 1,
     )
-
-
-def _ambiguous(now: Situation, chosen: Instance) -> Iterator[int]:
-    """Give the nodes whose data may have a history under the same number as the next one: it is not to be trusted.
-
-    That of a primary whose promotion was not seen to be done; and where the chosen one knows less than the record, that
-    of all who are not seen to know as little: it begins the number anew that they have already.
-    """
-    record = now.record
-    if record.promoting and record.primary is not None:
-        yield record.primary
-    if chosen.timeline < record.timeline:
-        for node in {*now.spec.nodes, *record.quorum.standbys, *record.copies, *record.suspended, record.primary or 0}:
-            one = now.seen.get(node)
-            if node and (one is None or not holds(record, one) or one.timeline > chosen.timeline):
-                yield node
 
 
 def _first_quorum(now: Situation, primary: int) -> Quorum:

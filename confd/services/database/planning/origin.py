@@ -70,7 +70,6 @@ def _adopted(record: Record, node: int, instance: Instance) -> Record:
         quorum=Quorum(),
         promoting=False,
         place=instance.place,
-        rebuild=(),
         moves=record.moves + (record.primary != node),
     )
 

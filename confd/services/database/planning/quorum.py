@@ -49,11 +49,6 @@ def confirmed(record: Record, action: SetQuorum) -> Record:
     return msgspec.structs.replace(record, quorum=action.quorum) if record.quorum == action.recorded else record
 
 
-def cloned(record: Record, node: int) -> Record:
-    """Return the record after a node got a new copy of the primary's data."""
-    return msgspec.structs.replace(record, rebuild=tuple(one for one in record.rebuild if one != node))
-
-
 def target_quorum(now: Situation, primary: int, instance: Instance) -> Quorum:
     """Return those that follow now or soon again, with as many acknowledgements as redundancy asks for.
 

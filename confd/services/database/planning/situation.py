@@ -162,7 +162,7 @@ def holds(record: Record, instance: Instance) -> bool:
 
 def usable(record: Record, instance: Instance) -> bool:
     """Tell whether an instance holds this database's data, possibly an older state of it."""
-    return holds(record, instance) and instance.timeline <= record.timeline and instance.node not in record.rebuild
+    return holds(record, instance) and instance.timeline <= record.timeline
 
 
 def may_follow(record: Record, instance: Instance) -> bool:

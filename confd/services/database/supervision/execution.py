@@ -100,8 +100,8 @@ def _execute_on_copy(
             cluster.call(instance.follow.on(node, database, primary), timeout=_START)
         case Detach(node):
             cluster.call(instance.detach.on(node, database, _CATCH_UP), timeout=2 * _CATCH_UP)
-        case Promote(node, quorum, lease):
-            cluster.call(instance.promote.on(node, database, quorum, maintenance, lease), timeout=_START)
+        case Promote(node, quorum, lease, timeline):
+            cluster.call(instance.promote.on(node, database, quorum, maintenance, lease, timeline), timeout=_START)
 
 
 def _admit(cluster: Cluster, database: str, node: int, primary: int | None, maintenance: bool) -> None:

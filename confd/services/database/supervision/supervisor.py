@@ -35,7 +35,7 @@ from confd.services.database.planning.actions import (
 )
 from confd.services.database.planning.patience import Patience
 from confd.services.database.planning.planner import plan
-from confd.services.database.planning.quorum import cloned, confirmed
+from confd.services.database.planning.quorum import confirmed
 from confd.services.database.planning.seats import seats, with_guests
 from confd.services.database.planning.situation import Plan, Situation, Spec
 from confd.services.database.record import PREFIX, Record, read_record, write_record
@@ -282,8 +282,6 @@ class Supervisor:
             self._note(lambda record: confirmed(record, action))
         elif isinstance(action, Clone | Rewind):
             self._patience.remade(action.node)
-            if isinstance(action, Clone):
-                self._note(lambda record: cloned(record, action.node))
 
     def _note(self, edit: Callable[[Record], Record]) -> None:
         """Write what an action brought about; a record that was deleted meanwhile stays so."""

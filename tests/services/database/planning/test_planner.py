@@ -29,7 +29,7 @@ from confd.services.database.planning.actions import (
     StopInstance,
 )
 from confd.services.database.planning.planner import plan
-from confd.services.database.planning.quorum import cloned, confirmed, target_quorum, transition
+from confd.services.database.planning.quorum import confirmed, target_quorum, transition
 from confd.services.database.planning.seats import with_guests
 from confd.services.database.planning.situation import Plan, Situation, Spec
 from confd.services.database.record import Quorum, Record, Wanted, resuming, suspending
@@ -108,10 +108,12 @@ class Server:
     def history(self) -> History:
         return History(self.data.timeline, self.past)
 
-    def promoted(self) -> None:
+    def promoted(self, timeline: int = 0) -> None:
+        """Begin a timeline: the next one where no number is given, as somebody does it by hand."""
+        timeline = max(timeline, self.data.timeline + 1)
         self.past = (*self.past, self.end)
-        self.settled = Point(self.data.timeline + 1, self.end.position)
-        self.data = msgspec.structs.replace(self.data, role=Role.PRIMARY, timeline=self.data.timeline + 1, follows=None)
+        self.settled = Point(timeline, self.end.position)
+        self.data = msgspec.structs.replace(self.data, role=Role.PRIMARY, timeline=timeline, follows=None)
 
     def cut(self, history: History) -> None:
         """Lose the WAL that is not part of a history which knows the files."""
@@ -572,6 +574,7 @@ class Database(RuleBasedStateMachine):
                 assert node == self.record.primary
                 assert not writable
                 assert implies(quorum, self.record.quorum)
+                assert action.timeline == self.record.timeline > server.data.timeline
             case Initialise(_, generation, replace):
                 assert generation == self.record.next_generation
                 assert server.data.generation != generation
@@ -602,8 +605,6 @@ class Database(RuleBasedStateMachine):
                 self.record = confirmed(self.record, action)
             if isinstance(action, Clone | Rewind):
                 self.stuck.pop(action.node, None)
-            if isinstance(action, Clone) and self.servers[action.node].data.role is Role.STANDBY:
-                self.record = cloned(self.record, action.node)
 
     def holds(self, action: SetQuorum) -> bool:
         following = [one for one in action.quorum.standbys if one in self.followers(action.node)]
@@ -647,14 +648,14 @@ class Database(RuleBasedStateMachine):
                     self.admit(node, primary)
             case Detach(_):
                 server.data = change(server.data, follows=None)
-            case Promote(_, quorum):
+            case Promote(_, quorum, _, timeline):
                 if (
                     server.data.state is InstanceState.READY
                     and server.data.role is Role.STANDBY
                     and not server.data.paused
                 ):
                     server.quorum = quorum
-                    server.promoted()
+                    server.promoted(timeline)
             case Clone(node, source) | Rewind(node, source):
                 origin = self.servers[source]
                 if origin.data.state is InstanceState.READY and origin.online and not server.data.running:
@@ -692,8 +693,6 @@ class Database(RuleBasedStateMachine):
         if source.data.state is InstanceState.READY and source.writable:
             source.slots.add(node)
             server.heard = server.log != source.log[: len(server.log)]
-            # PostgreSQL would not see it: under the same number a history counts as the same one.
-            assert not server.heard or server.data.timeline != source.data.timeline or node in self.by_hand
         self.catch_up(node, primary)
 
     def catch_up(self, node: int, primary: int) -> None:
@@ -978,24 +977,23 @@ def test_nothing_takes_writes_without_a_lease() -> None:
     now = msgspec.structs.replace(situation(promoting, chosen), leased=True)
     assert "cannot renew its lease" in plan(now).blocked
     now = msgspec.structs.replace(now, seen={11: msgspec.structs.replace(chosen, place=leased("e/9"))})
-    assert plan(now).actions == (Promote(11, BOUND.quorum, "e/9"),)
+    assert plan(now).actions == (Promote(11, BOUND.quorum, "e/9", BOUND.timeline),)
 
 
-def test_a_number_that_lost_rows_bear_is_not_trusted() -> None:
-    """A copy that never knew the last primary begins its timeline's number anew: who may know it is made anew."""
+def test_no_number_is_begun_twice() -> None:
+    """A copy that never knew the last timeline begins one that nobody had: what is lost is seen to have parted."""
     chosen = instance(13, InstanceState.READY, Role.STANDBY, detached=True)
     known = msgspec.structs.replace(RUNNING, timeline=2, accept_loss=True, copies=(12, 13), quorum=Quorum((12,), 1))
     (elected,) = plan(situation(suspending(known, [11], [11]), chosen)).actions
     assert isinstance(elected, Remember)
-    assert (elected.record.primary, elected.record.timeline) == (13, 2)
-    assert elected.record.rebuild == (11, 12)
-    history = History(2, (Point(1, "0/100"),))
-    primary = instance(13, InstanceState.READY, Role.PRIMARY, timeline=2, history=history, kept=(12,))
-    lost = instance(12, InstanceState.STOPPED, Role.STANDBY, timeline=2)
+    assert (elected.record.primary, elected.record.timeline) == (13, 3)
+    (promote,) = plan(situation(elected.record, chosen)).actions
+    assert promote == Promote(13, Quorum(), timeline=3)
+    history = History(3, (Point(1, "0/100"),))
+    primary = instance(13, InstanceState.READY, Role.PRIMARY, timeline=3, history=history, kept=(12,))
+    lost = instance(12, InstanceState.STOPPED, Role.STANDBY, timeline=2, settled=Point(2, "0/80"), flushed="0/90")
     after = msgspec.structs.replace(elected.record, promoting=False)
-    trusted = msgspec.structs.replace(after, rebuild=())
-    assert StartStandby(12, 13, history) in plan(situation(trusted, primary, lost)).actions
-    assert Clone(12, 13) in plan(situation(after, primary, lost)).actions
+    assert Rewind(12, 13, history) in plan(situation(after, primary, lost)).actions
 
 
 def test_lease_of_an_earlier_store_is_forgotten() -> None:

@@ -42,7 +42,7 @@ def test_record_format() -> None:
     assert stored == {
         "wanted": "running", "since": 1.5, "maintenance": False, "settled": True, "generation": "g",
         "next_generation": "h", "create_new": False, "volume": "v", "system_id": "s", "primary": 11, "timeline": 2,
-        "moves": 1, "quorum": {"standbys": [12, 13], "acks": 1}, "flushed": "", "copies": [11, 12], "rebuild": [],
+        "moves": 1, "quorum": {"standbys": [12, 13], "acks": 1}, "flushed": "", "copies": [11, 12],
         "temporary_volume": 1, "operation": "", "promoting": False, "place": None, "suspended": [], "vouched": [],
         "accept_loss": False, "moving": [], "guests": [], "leaving": [],
         "backup": None, "last": None, "lineage": [], "restore": None, "virtual": None, "aborted": "",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from confd.services.database.keeper.processes import processes_in, wait_gone
+from confd.services.database.record import Wanted
 from tests.servers import POSTGRESQL, require
 from tests.services.database.rig import NAME, Rig
 from tests.services.database.supervision.test_failover import begun, has, kill_node, primary, revive, rows
@@ -105,3 +106,36 @@ def test_what_runs_is_stopped_first(forked: Rig) -> None:
     """It has replayed what its new primary does not know."""
     take_over(forked)
     assert rejoined(forked) == ["stop", "rewind", "start_standby"]
+
+
+@pytest.mark.parametrize("version", [pytest.param("15", marks=long), "18"])
+def test_a_history_that_was_given_up_is_not_taken_for_the_new_one(make_rig: Callable[..., Rig], version: str) -> None:
+    """Who takes over never heard of the last primary, and begins a number that none of its copies has."""
+    if version == "15":
+        require(POSTGRESQL)
+    rig = begun(make_rig(11, 12, 13), redundancy=1, version=version)
+    supervision = rig.supervisions[0]
+    rig.sql(11, "INSERT INTO written VALUES (1)")
+    until(lambda: has(rig, 13, {1}))
+    rig.cluster.offline.add(13)
+    rig.keeper(13).leave("fast", 30)
+    supervision.suspend(NAME, [11])
+    until(lambda: primary(rig) == 12)
+    supervision.resume(NAME, [11])
+    until(lambda: supervision.observe(NAME).connectible)
+    rig.sql(12, "INSERT INTO written VALUES (2)")
+    until(lambda: has(rig, 11, {1, 2}), 60)
+    for node in (11, 12):
+        kill_node(rig, node)
+    revive(rig, 13)
+    until(lambda: "accept_loss" in supervision.observe(NAME).info)
+    supervision.want(NAME, Wanted.STOPPED)
+    supervision.want(NAME, Wanted.RUNNING, accept_loss=True)
+    assert primary(rig) == 13
+    assert rig.sql(13, "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)") == [("00000003",)]
+    rig.sql(13, "INSERT INTO written VALUES (3)")
+    for node in (11, 12):
+        revive(rig, node)
+    for node in (11, 12):
+        until(lambda node=node: has(rig, node, {1, 3}), 60)
+        assert rows(rig, node) == {1, 3}
