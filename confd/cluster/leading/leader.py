@@ -60,7 +60,7 @@ class Leader:
         self._members = self._membership.members
         self._dispatch = Dispatch(source, self._members, self._reported)
         self._alarm: asyncio.TimerHandle | None = None
-        self._waits, self._shares = Waits(node, self._counts), Shares()
+        self._waits, self._shares = Waits(node, self._members, self._counts), Shares()
         self._watchers: list[Callable[[], None]] = []
         self._quorum: Quorum | None = None
         self._closed = False
@@ -274,7 +274,7 @@ class Leader:
         if self._closed:
             done.set_exception(_gone())
             return
-        self._waits.add(Wait(revision, time.monotonic() + self._timing.written, done), self._members.values())
+        self._waits.add(Wait(revision, time.monotonic() + self._timing.written, done))
         self._waits.settle(self._replica.written)
 
     def _share(self, n: int, done: Future[None]) -> None:
@@ -293,7 +293,7 @@ class Leader:
             self._shares.fail(StoreFailed(_gone().message))
         else:
             self._shares.settle(self._heirs())
-            self._waits.look(self._members.values(), self._replica.written, time.monotonic())
+            self._waits.look(self._replica.written, time.monotonic())
 
     def _counts(self, member: Member) -> bool:
         node = self._replica.conf.nodes.get(member.node)
