@@ -72,10 +72,11 @@ def ps() -> None:
     """List the nodes of all plays."""
     from confd.play import home, listing
 
-    seen = [(known, _look(known)) for known in home.plays()]
+    plays, unusable = home.look()
+    seen = [(known, _look(known)) for known in plays]
     troubles = "".join(listing.troubles(nodes) for _, nodes in seen)
-    gaps = listing.gaps(known for known, _ in seen)
-    print(listing.table(seen) + troubles + gaps + "".join(f"\n{lost.error.message}" for lost in home.unusable()))
+    lost = "".join(f"\n{one.error.message}" for one in unusable)
+    print(listing.table(seen) + troubles + listing.gaps(plays) + lost)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

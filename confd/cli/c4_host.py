@@ -110,8 +110,9 @@ def make_token(target: str | None, lifetime: int, node: str) -> None:
     from confd.play import home, processes
     from confd.play.calls import run_job
 
-    known = home.plays()
-    found, place, _ = find_play(target or (str(known[0].number) if len(known) == 1 else None), None)
+    if target is None and len(known := home.plays()) == 1:
+        target = str(known[0].number)
+    found, place, _ = find_play(target, None)
     wanted = home.parse_target(f"{found.number}.{node}").node
     params = {"nid": wanted, "lifetime": lifetime}
     if found.ssh is not None:

@@ -7,14 +7,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
-from confd.model.errors import ConfDError, InvalidParameter, NotFound, Unsupported, WrongState
+from confd.model.errors import ConfDError, InvalidParameter, NodeError, NotFound, Unsupported, WrongState
 from confd.play.parameters import HOME
 from confd.play.record import FILE, Play, PlayNode, load
 
@@ -36,14 +36,11 @@ class Target(NamedTuple):
 
 
 class Unusable(NamedTuple):
-    """A play that cannot be used, by the name of its directory; ``error`` says why and what to do."""
+    """A play whose file is damaged, or that is not where it was made, by its directory; ``error`` says what to do."""
 
     number: int
     id: str
     error: ConfDError
-
-
-P = TypeVar("P", Play, Unusable)
 
 
 def home() -> Path:
@@ -101,34 +98,32 @@ def discard(directory: Path) -> None:
 
 
 def plays() -> list[Play]:
-    """Return all plays that can be used, by number."""
-    return _known()[0]
+    """Return all plays by number, for who makes a node: it must not take what is another one's.
+
+    :raises ConfDError: one of them cannot be used, and why.
+    """
+    usable, unusable = look()
+    if unusable:
+        raise unusable[0].error
+    return usable
 
 
-def unusable() -> list[Unusable]:
-    """Return the plays that cannot be used: their file is damaged, or they are not where they were made."""
-    return _known()[1]
-
-
-def ids() -> set[str]:
-    """Return the ids of all plays, also of those that cannot be used."""
-    good, bad = _known()
-    return {play.id for play in good} | {lost.id for lost in bad}
-
-
-def _known() -> tuple[list[Play], list[Unusable]]:
+def look() -> tuple[list[Play], list[Unusable]]:
+    """Return the plays that can be used and those that cannot, both by number."""
     place = home()
     paths = [path for path in place.iterdir() if _DIRECTORY.fullmatch(path.name)] if place.is_dir() else []
-    good: list[Play] = []
-    bad: list[Unusable] = []
+    usable: list[Play] = []
+    unusable: list[Unusable] = []
     for path in paths:
+        number, _, play_id = path.name.partition("_")
         try:
             if (path / FILE).exists():
-                good.append(_load_at(path))
+                usable.append(_load_at(path))
         except ConfDError as error:
-            number, _, play_id = path.name.partition("_")
-            bad.append(Unusable(int(number), play_id, error))
-    return sorted(good, key=lambda play: play.number), sorted(bad, key=lambda play: play.number)
+            unusable.append(Unusable(int(number), play_id, error))
+        except OSError as error:
+            unusable.append(Unusable(int(number), play_id, NodeError(f"play {number} cannot be looked at: {error}")))
+    return sorted(usable, key=lambda play: play.number), sorted(unusable, key=lambda play: play.number)
 
 
 def _load_at(path: Path) -> Play:
@@ -150,22 +145,17 @@ def find(name: str) -> Play:
     :raises NotFound: there is none; names those that are there.
     :raises ConfDError: it cannot be used, and why.
     """
-    good, bad = _known()
-    if (found := _called(name, good)) is not None:
-        return found
-    if (lost := _called(name, bad)) is not None:
-        raise lost.error
-    known: list[Play | Unusable] = [*good, *bad]
-    there = ", ".join(f"{play.number} ({play.id})" for play in known)
-    raise NotFound(f"there is no play {name}; " + (f"there is {there}" if there else "c4 host play makes one"))
-
-
-def _called(name: str, known: Sequence[P]) -> P | None:
-    for play in known:
-        if name in (str(play.number), play.id):
-            return play
-    begun = [play for play in known if len(name) >= 3 and play.id.startswith(name.lower())]
-    return begun[0] if len(begun) == 1 else None
+    usable, unusable = look()
+    known: list[Play | Unusable] = [*usable, *unusable]
+    meant = [play for play in known if name in (str(play.number), play.id)][:1]
+    if not meant and len(name) >= 3:
+        meant = [play for play in known if play.id.startswith(name.lower())]
+    if len(meant) != 1:
+        there = ", ".join(f"{play.number} ({play.id})" for play in known)
+        raise NotFound(f"there is no play {name}; " + (f"there is {there}" if there else "c4 host play makes one"))
+    if isinstance(meant[0], Unusable):
+        raise meant[0].error
+    return meant[0]
 
 
 def parse_target(text: str) -> Target:
@@ -204,9 +194,7 @@ def alone(directory: Path | None = None) -> Iterator[None]:
 
 def new_place() -> tuple[int, str]:
     """Return number and id for a new play; the number is the lowest free one."""
-    good, bad = _known()
-    # Also those that cannot be used now: put right they need their number again.
-    taken = {play.number for play in good} | {lost.number for lost in bad}
+    taken = {play.number for play in plays()}
     number = next(candidate for candidate in range(1, len(taken) + 2) if candidate not in taken)
     return number, secrets.token_hex(4)
 

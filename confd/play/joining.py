@@ -184,7 +184,7 @@ def _with_node(token: Token, play: Play | None, ground: Ground) -> tuple[Play, P
     number, new_id = home.new_place()
     named = _MADE_BY_C4.fullmatch(token.cluster)
     # Where it can be, the id is the same on all machines.
-    free = named is not None and named[1] not in home.ids()
+    free = named is not None and all(known.id != named[1] for known in home.plays())
     play_id = named[1] if named is not None and free else new_id
     node = _node(token, home.home() / f"{number}_{play_id}", home.runtime(play_id))
     made = Play(

@@ -256,7 +256,11 @@ def _is_part(play: Play, play_id: str) -> bool:
 
 
 def _find(play_id: str) -> Play:
-    found = next((play for play in home.plays() if _is_part(play, play_id)), None)
+    usable, unusable = home.look()
+    found = next((play for play in usable if _is_part(play, play_id)), None)
+    if found is None and (lost := next((one for one in unusable if one.id == play_id), None)) is not None:
+        # Something may run there: nobody must take it for deleted.
+        raise lost.error
     if found is None:
         raise NotFound(f"nothing of play {play_id} is on this machine, in {home.home()}")
     return found

@@ -108,13 +108,18 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
 def load(directory: Path) -> Play:
     """Read a play.
 
-    :raises NodeError: the file is damaged.
+    :raises NodeError: the file is damaged, or cannot be read.
     """
     path = directory / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Play, dec_hook=lambda kind, text: kind(text))
+        play = msgspec.json.decode(path.read_bytes(), type=Play, dec_hook=lambda kind, text: kind(text))
     except msgspec.DecodeError as error:
         raise NodeError(f"{path} is damaged ({error}); restore it, or end its daemons and delete {directory}") from None
+    except OSError as error:
+        raise NodeError(f"{path} cannot be read ({error.strerror})") from None
+    if not play.nodes:
+        raise NodeError(f"{path} is damaged (it names no nodes); restore it, or delete {directory}")
+    return play
 
 
 def write_passwords(directory: Path, passwords: dict[str, str]) -> None:

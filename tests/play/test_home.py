@@ -10,6 +10,7 @@ import pytest
 
 from confd.model.errors import InvalidParameter, NodeError, NotFound, WrongState
 from confd.play import home as place
+from confd.play import machine
 from confd.play.home import Target
 from confd.play.record import FILE, PlayNode, Progress, Ssh, load
 from tests.play.conftest import make_play
@@ -48,20 +49,34 @@ def test_numbers_are_the_lowest_free_ones(home: Path):
     assert place.new_place()[0] == 2
 
 
-def test_a_damaged_file(home: Path):
-    """Its play is told apart with what to do, and keeps its number; others are as good as ever."""
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "is damaged .*restore it"), (None, "cannot be read"), ("no nodes", "is damaged .it names no nodes")],
+)
+def test_a_file_that_cannot_be_used(home: Path, content: str | None, told: str):
+    """Its play is told apart with what to do; the others can be used, and nothing is made beside it."""
     other = make_play(home, 2, "00000002")
-    (make_play(home).directory / FILE).write_text("{")
-    assert place.plays() == [other]
-    (lost,) = place.unusable()
+    play = make_play(home)
+    file = play.directory / FILE
+    if content is None:
+        file.unlink()
+        file.mkdir()
+    elif content == "no nodes":
+        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(play, nodes=()), enc_hook=str))
+    else:
+        file.write_text(content)
+    usable, (lost,) = place.look()
+    assert usable == [other]
     assert (lost.number, lost.id) == (1, "0a1b2c3d")
-    for name in ("1", "0a1b2c3d", "0a1b"):
-        with pytest.raises(NodeError, match=r"play.json is damaged .*restore it"):
-            place.find(name)
+    for use in (lambda: place.find("1"), lambda: place.find("0a1b2c3d"), lambda: place.find("0a1b"), place.new_place):
+        with pytest.raises(NodeError, match=f"play.json {told}"):
+            use()
+    with pytest.raises(NodeError, match=told):
+        # Nobody must take it for deleted.
+        machine.remove(machine.Named("0a1b2c3d", 11))
     with pytest.raises(NotFound, match=r"there is 2 \(00000002\), 1 \(0a1b2c3d\)"):
         place.find("3")
     assert place.find("2") == other
-    assert place.new_place()[0] == 3
 
 
 @pytest.mark.parametrize("copied", [False, True])
@@ -71,19 +86,19 @@ def test_a_play_elsewhere_than_it_was_made(home: Path, tmp_path: Path, monkeypat
     there = tmp_path / "there"
     (shutil.copytree if copied else shutil.move)(home, there)
     monkeypatch.setenv("CCC_HOME", str(there))
-    other = make_play(there, 2, "00000002")
-    with pytest.raises(WrongState, match=f"made in {play.directory} and is in {there}/1_0a1b2c3d now; move it"):
-        place.find("1")
-    assert place.plays() == [other]
-    assert [lost.number for lost in place.unusable()] == [1]
-    assert place.new_place()[0] == 3
+    other = make_play(there, 2, "0a1b2000")
+    for act in (place.plays, lambda: place.find("1"), place.new_place):
+        with pytest.raises(WrongState, match=f"made in {play.directory} and is in {there}/1_0a1b2c3d now; move it"):
+            act()
+    assert place.look()[0] == [other]
+    with pytest.raises(NotFound):
+        place.find("0a1b2")
     assert home.exists() is copied
     shutil.rmtree(other.directory)
     monkeypatch.setenv("CCC_HOME", str(home))
     if not copied:
         there.rename(home)
     assert place.plays() == [play]
-    assert place.unusable() == []
 
 
 def test_another_name_of_the_same_place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
