@@ -18,6 +18,7 @@ from confd.model.secret import Vault
 from confd.store.choice import STORE_FILE
 
 IDENTITY_FILE = "etc/node.json"
+_UNFINISHED = ".tmp"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,17 +133,21 @@ def write_private(path: Path, content: bytes) -> None:
     sync_directory(path.parent)
 
 
-def replace_private(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a file for the owner only in one piece; after a power failure it may be any, unless ``durable``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def replace_private(path: Path, content: bytes, *, durable: bool = False) -> os.stat_result:
+    """Replace a file for the owner only in one piece; after a power failure it may be any, unless ``durable``.
+
+    Returns what it was when it was written: who finds another inode, time or size finds what somebody else wrote.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            file.flush()
             if durable:
-                file.flush()
                 os.fsync(file.fileno())
+            written = os.fstat(file.fileno())
         if durable:
             temporary.replace(path)
         else:
@@ -150,6 +155,13 @@ def replace_private(path: Path, content: bytes, *, durable: bool = False) -> Non
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return written
+
+
+def clear_unfinished(path: Path) -> None:
+    """Delete what daemons that were killed left beside a file that they were replacing."""
+    for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}"):
+        left.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

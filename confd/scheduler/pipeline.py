@@ -210,7 +210,7 @@ class Pipeline:
             # In the thread that tells: to wake up this one would take longer than what is left to do.
             try:
                 ended.set_result(self._close(finished, _late(revision, written)))
-            except Exception as error:
+            except BaseException as error:
                 ended.set_exception(error)
 
         written.add_done_callback(close)
@@ -218,7 +218,6 @@ class Pipeline:
 
     def _close(self, finished: Finished, warnings: list[str]) -> Outcome:
         """End a job whose revision, if any, is where it can be; blocks only when commands are left."""
-        reach(Failpoint.DISTRIBUTED)
         for number, step in enumerate(finished.settle):
             warnings += self._pay(debt_key(self._ticket.id, number), step)
         reach(Failpoint.SETTLED)
@@ -284,9 +283,10 @@ def _ended(outcome: Outcome) -> Future[Outcome]:
 
 def _late(revision: int, written: Future[list[int]]) -> list[str]:
     """Return a warning for each node that has not written a revision, once they all have or took too long."""
+    nodes = written.result()
+    reach(Failpoint.DISTRIBUTED)
     return [
-        f"node n{node} has not taken in revision {revision} yet; it will catch up when it answers"
-        for node in written.result()
+        f"node n{node} has not taken in revision {revision} yet; it will catch up when it answers" for node in nodes
     ]
 
 

@@ -262,7 +262,7 @@ class Scheduler:
     def _run_modify(self, ticket: Ticket, locks: list[str], past: JobFile | None) -> None:
         try:
             ended = Pipeline(self._around, ticket, self._reached).run(locks, past)
-        except Exception as error:
+        except BaseException as error:
             ended = Future()
             ended.set_exception(error)
         ended.add_done_callback(lambda ended: self._end_modify(ticket, ended))

@@ -38,8 +38,13 @@ class History:
 
     def term_at(self, n: int) -> int:
         """Return the term of a record, also of one that was pruned; 0 when this journal does not know it."""
-        # The record with which a term begins is never pruned, so the last one that is left before is of the same term.
-        rows = self._ask("SELECT term FROM records WHERE n <= ? ORDER BY n DESC LIMIT 1", n)
+        # The record with which a term begins is never pruned: the last one that is left before is of the same term. A
+        # journal that was made from etcd's state lacks such records of earlier times, and those between what it has.
+        sql = (
+            "SELECT term FROM (SELECT n, term FROM records WHERE n <= ?1 ORDER BY n DESC LIMIT 1) AS last WHERE n = ?1"
+            " OR EXISTS (SELECT 1 FROM records WHERE n <= last.n AND kind = ?2 AND term = last.term)"
+        )
+        rows = self._ask(sql, n, Kind.TERM)
         return rows[0][0] if rows else 0
 
     def pruned(self) -> int:

@@ -128,6 +128,17 @@ def test_an_edited_file_is_kept_beside(node: Node) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_a_killed_daemon_left_is_deleted(node: Node) -> None:
+    """It may be a whole EXAConf."""
+    left = node.files.exaconf.with_name(".EXAConf.4711.tmp")
+    left.write_text("left")
+    node.put(1, FIRST)
+    node.written(1)
+    node.replica.close()
+    node.start()
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("edit", ["by hand", "to commit", "garbage"])
 def test_a_file_edited_while_the_daemon_was_down_is_kept_too(node: Node, edit: str) -> None:
     """A restart between editing and committing loses nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -371,6 +372,32 @@ def test_locks_that_cannot_be_named_do_not_lose_the_job(world: World) -> None:
     file = master.scheduler.file("11.1")
     assert file is not None
     assert file.info()["locks"] == ["all"]
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_job_that_only_waits_for_its_revision_holds_no_thread(world: World, *, goes: bool) -> None:
+    """It ends in the thread that tells, with its locks given back; also when the master goes down meanwhile."""
+    master = world.master()
+    world.writing = queue.SimpleQueue()
+    count = 70
+    tickets = [master.admit("group_put", name=f"g{number}") for number in range(count)]
+    waiting = [world.writing.get(timeout=PATIENCE) for _ in range(count)]
+    behind = master.admit("group_put", name="g0", number=2)
+    assert not any(ticket.done.done() for ticket in (*tickets, behind))
+    world.writing = None
+    for written in waiting:
+        if goes:
+            written.set_result([12])
+        else:
+            written.set_exception(NoMaster("going down"))
+    for ticket in tickets:
+        if goes:
+            outcome = ticket.done.result(0)
+            assert outcome.code == 0
+            assert "n12 has not taken in revision" in outcome.warnings[0]
+        else:
+            assert isinstance(ticket.done.exception(0), NoMaster)
+    assert behind.done.result(PATIENCE).output == 2
 
 
 def test_a_journal_that_fails_leaves_nobody_waiting(world: World, gate: Gate) -> None:

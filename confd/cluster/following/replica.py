@@ -12,13 +12,12 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
-from confd.cluster.identity import NodeFiles, replace_private
+from confd.cluster.identity import NodeFiles, clear_unfinished, replace_private
 from confd.exaconf import Conf, Renderer, Section, from_stored
 from confd.exaconf.integrity import Trust, check
 from confd.model.errors import ConfDError
@@ -55,6 +54,7 @@ class Replica:
         self._held = 0
         self._sync_at: float | None = None
         self._watchers: list[Callable[[], None]] = []
+        clear_unfinished(files.exaconf)
         store.watch(self._take)
         self._writer = threading.Thread(target=self._write_newest, name="exaconf", daemon=True)
         self._writer.start()
@@ -170,8 +170,8 @@ class Replica:
             self._keep_edited(content)
             reach(Failpoint.EXACONF_DUE)
             # Synced a moment later: it is made anew from the store at the next start, whatever a power failure left.
-            replace_private(self._files.exaconf, content)
-            self._digest, self._mark = hashlib.sha256(content).digest(), _mark(self._files.exaconf)
+            self._mark = _mark(replace_private(self._files.exaconf, content))
+            self._digest = hashlib.sha256(content).digest()
             reach(Failpoint.EXACONF_WRITTEN)
         except Exception as error:
             # The node stays behind, and says so by not confirming the revision; the next one is tried again.
@@ -186,9 +186,9 @@ class Replica:
         return True
 
     def _keep_edited(self, content: bytes) -> None:
-        if self._mark is not None and self._mark == _mark(self._files.exaconf):
-            return
         try:
+            if self._mark == _mark(self._files.exaconf.stat()):
+                return
             present = self._files.exaconf.read_bytes()
         except FileNotFoundError:
             return
@@ -200,13 +200,9 @@ class Replica:
             log.warning("edited_file_replaced", kept=str(kept))
 
 
-def _mark(path: Path) -> _Mark | None:
-    """Return what changes when somebody writes to a file or replaces it; None when there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _mark(file: os.stat_result) -> _Mark:
+    """Return what changes when somebody writes to a file or replaces it."""
+    return file.st_ino, file.st_mtime_ns, file.st_size
 
 
 def _edited(content: bytes) -> bool:
