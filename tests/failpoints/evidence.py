@@ -50,10 +50,14 @@ def is_unlocked(path: Path) -> bool:
         return True
 
 
-def check_journal(journal: Path, job_id: str) -> None:
-    """Check that a job has one beginning and one end, and that revisions follow the order of the journal."""
+def check_journal(journal: Path, job_id: str, *, failed: bool = False) -> None:
+    """Check that a job has one beginning and one end, and that revisions follow the order of the journal.
+
+    One that failed may have been refused before it began: that is a single record.
+    """
     kinds = Counter(kind for (kind,) in ask(journal, f"SELECT kind FROM records WHERE key = '{job_id}'"))
-    assert kinds["submitted"] == kinds["finished"] == 1 <= kinds["committed"], (job_id, kinds)
+    refused = failed and kinds == {"read": 1}
+    assert refused or kinds["submitted"] == kinds["finished"] == 1 <= kinds["committed"], (job_id, kinds)
     jobs = [job for (job,) in ask(journal, "SELECT job FROM revisions ORDER BY revision")]
     order = [key for (key,) in ask(journal, "SELECT key FROM records WHERE kind = 'finished' ORDER BY n")]
     places = [order.index(job) for job in jobs if job in order]

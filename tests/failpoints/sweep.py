@@ -299,7 +299,7 @@ class Sweep:
         code, output = caller.result["result_code"], caller.result.get("result_output")
         assert code in {0, *story.may_fail, *allowed}, caller.result
         for node in self.cluster.addresses:
-            check_journal(journal_of(self.cluster, node), caller.job_id)
+            check_journal(journal_of(self.cluster, node), caller.job_id, failed=bool(code))
         orders = [list(self._ask(node, "SELECT revision, job FROM revisions ORDER BY revision")) for node in self.pids]
         assert all(order == orders[0] for order in orders)
         self._check_effect(story, output, undone=bool(code))
@@ -331,7 +331,7 @@ class Sweep:
 
     def settled(self, job_id: str) -> None:
         """Wait until the end of a job, its debts and its revision are on every node."""
-        ended = f"SELECT 1 FROM jobs WHERE id = '{job_id}' AND stage = 'committed'"
+        ended = f"SELECT 1 FROM jobs WHERE id = '{job_id}' AND ended IS NOT NULL"
         owed = "SELECT key FROM runtime WHERE key LIKE 'settle/%'"
         for node in self.cluster.addresses:
             until(
