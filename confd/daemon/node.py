@@ -127,9 +127,11 @@ class Daemon:
         )  # fmt: skip
         self._leases.watch(Holding(self.host))
         self._follower = Follower(self.host, self._store, self._replica, self._agent, booted())
+        # By its journal, also as master: what jobs see follows a moment later, when the connections are cut.
         self._belonging = Belonging(
-            identity, files, self._store, self._follower, self._conf, lambda: self.is_master, self._end_for_good
-        )
+            identity, files, self._store, self._follower, lambda: self._replica.conf, lambda: self.is_master,
+            self._end_for_good,
+        )  # fmt: skip
         self._connector = Connector(files.client_tls(), {}, self._belonging.is_member, self._belonging.hear)
 
     def _open_elections(self) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from confd.cluster.identity import NodeFiles
+from confd.cluster.transport.nodeport import Connector
 from confd.model.failpoints import Failpoint
+from tests.cluster.harness import until
+from tests.cluster.test_joining import NODE_PORT, join
 from tests.failpoints.cases import (
     BACKWARDS,
     MOVING,
@@ -51,6 +56,30 @@ def sweep() -> Iterator[Sweep]:
 def rehearsed(sweep: Sweep) -> list[Case]:
     """Give all cases of the embedded store."""
     return rehearse(sweep.rehearse, tellers(everything=TORTURE))
+
+
+def test_a_removed_node_is_cut_off_before_the_job_goes_on(sweep: Sweep) -> None:
+    """The master's connections to it end as soon as its removal is durable, and nobody else looks for them later."""
+    cluster, go = sweep.cluster, sweep.cluster.home / "go"
+    node = join(cluster, 14)
+    files, master = NodeFiles(cluster.root(node)), sweep.ranks()[0]
+
+    async def leave() -> None:
+        connector = Connector(files.client_tls(), {})
+        link = await connector.link(cluster.addresses[master], NODE_PORT)
+        sweep.order(master, f"{Failpoint.FINISHED}=wait:{go}")
+        removal = asyncio.create_task(asyncio.to_thread(cluster.run, "node_remove", nid=node))
+        try:
+            await asyncio.to_thread(until, lambda: not link.open, f"it is cut off{cluster.logs()}", 20)
+            assert not removal.done()
+        finally:
+            go.touch()
+            await removal
+            await connector.close()
+
+    asyncio.run(leave())
+    cluster.c4("rm", "-t", f"1.{node}")
+    del cluster.addresses[node]
 
 
 def test_every_group_has_a_story() -> None:
