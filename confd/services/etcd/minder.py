@@ -10,14 +10,18 @@ import structlog
 
 from confd.cluster.identity import NodeFiles
 from confd.services.etcd.access import secure
+from confd.services.etcd.plan import load_plan
 from confd.services.etcd.server import EtcdServer
 from confd.store.choice import load_choice
 from confd.store.etcd.client import EtcdClient
 from confd.store.etcd.errors import EtcdError
+from confd.store.etcd.gateway import return_to_first
 
 log = structlog.get_logger("etcd")
 
 _LOOK_SECONDS: Final = 0.5
+_RETURN_LOOKS: Final = 10
+"""After so many looks this node's clients are asked back to its own member."""
 
 _SERVERS: Final[dict[Path, EtcdServer]] = {}
 
@@ -47,12 +51,23 @@ class Minder:
         self._thread.join()
 
     def _mind(self) -> None:
+        looks = 0
         while not self._ended.wait(_LOOK_SECONDS):
+            looks += 1
             try:
-                if self._server.look() and not self._secured:
+                runs = self._server.look()
+                if runs and not self._secured:
                     self._secured = self._secure()
+                if runs and looks % _RETURN_LOOKS == 0:
+                    self._return()
             except Exception:
                 log.exception("etcd_not_minded")
+
+    def _return(self) -> None:
+        """Have this node's clients use its own member, which comes up after the others as often as not."""
+        plan, access = load_plan(self._root), load_choice(self._root).etcd
+        if plan is not None and access is not None and access.endpoints[0] == plan.client_url:
+            return_to_first(access)
 
     def _secure(self) -> bool:
         choice = load_choice(self._root)

@@ -51,9 +51,22 @@ def learn_endpoints(access: EtcdAccess, *, only: bool = False) -> None:
 
     :param only: those of before are not tried any more: what may answer there one day is another etcd.
     """
-    for gateway in list(_GATEWAYS):
-        if msgspec.structs.replace(gateway.access, endpoints=()) == msgspec.structs.replace(access, endpoints=()):
-            gateway.learn(access.endpoints, only=only)
+    for gateway in _reaching(access):
+        gateway.learn(access.endpoints, only=only)
+
+
+def return_to_first(access: EtcdAccess) -> None:
+    """Have all of this process that reach this etcd ask its first endpoint again, if that takes calls by now."""
+    first = Endpoint.of(access.endpoints[0])
+    strayed = [one for one in _reaching(access) if first in one.endpoints and one.preferred != first]
+    if strayed and strayed[0].takes_calls(first):
+        for gateway in strayed:
+            gateway.prefer(first)
+
+
+def _reaching(access: EtcdAccess) -> list[Gateway]:
+    same = msgspec.structs.replace(access, endpoints=())
+    return [gateway for gateway in list(_GATEWAYS) if msgspec.structs.replace(gateway.access, endpoints=()) == same]
 
 
 class Gateway:
@@ -90,6 +103,24 @@ class Gateway:
             known = [told[0]] * len(self.endpoints) if only else self.endpoints
             self.endpoints = [*known, *(one for one in told if one not in known)]
             self._preferred, self._token = self.endpoints.index(told[0]), None
+
+    @property
+    def preferred(self) -> Endpoint:
+        """Which endpoint is asked first."""
+        return self.endpoints[self._preferred]
+
+    def prefer(self, endpoint: Endpoint) -> None:
+        """Ask an endpoint first that is known already."""
+        with self._lock:
+            self._preferred = self.endpoints.index(endpoint)
+
+    def takes_calls(self, endpoint: Endpoint) -> bool:
+        """Tell whether an endpoint that is known answers now what a majority of etcd knows."""
+        try:
+            self.call("/v3/kv/range", {"key": "AA=="}, timeout=_CONNECT_SECONDS, at=self.endpoints.index(endpoint))
+        except EtcdError:
+            return False
+        return True
 
     def call(
         self, path: str, body: Any, *, changes: bool = False, timeout: float = CALL_SECONDS, at: int | None = None

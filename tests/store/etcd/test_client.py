@@ -21,7 +21,8 @@ from confd.store.etcd.errors import (
     EtcdUnreachable,
     error_from,
 )
-from tests.servers import Etcd, etcd, free_address
+from confd.store.etcd.gateway import return_to_first
+from tests.servers import ETCD, Etcd, etcd, free_address, require
 
 
 def reach(*urls: str, **more: str) -> EtcdClient:
@@ -110,6 +111,25 @@ def test_another_endpoint_answers_when_one_does_not(server: Etcd, key: bytes) ->
     client.put(key, b"1")
     assert client.get(key) is not None
     client.close()
+
+
+def test_the_first_endpoint_is_asked_again_once_it_answers(key: bytes) -> None:
+    """Not before, and only on request: a call does not try it by itself."""
+    require(ETCD)
+    with etcd() as first, etcd() as other:
+        access = EtcdAccess(endpoints=(first.url, other.url))
+        client = EtcdClient(access)
+        first.stop()
+        client.put(key, b"1")
+        assert client.gateway.preferred == Endpoint.of(other.url)
+        return_to_first(access)
+        assert client.gateway.preferred == Endpoint.of(other.url)
+        first.start()
+        assert client.get(key) is not None
+        return_to_first(access)
+        assert client.gateway.preferred == Endpoint.of(first.url)
+        assert client.get(key) is None
+        client.close()
 
 
 def test_nobody_answers(key: bytes) -> None:
