@@ -180,7 +180,9 @@ class Sweep:
         if lost:
             self._check_effect(story, None, undone=True)
             return struck
-        allowed = (*(UNDONE_CODES if case.goes_back else ()), *(AWAY_CODES if case.how.away and story.on_nodes else ()))
+        # With etcd another node also leads meanwhile where the machine is too busy for the dead one to be back soon.
+        overtaken = case.how.away or self.store == "etcd"
+        allowed = (*(UNDONE_CODES if case.goes_back else ()), *(AWAY_CODES if overtaken and story.on_nodes else ()))
         self._check(story, caller, allowed)
         return struck
 
