@@ -108,7 +108,8 @@ def test_what_runs_is_stopped_first(forked: Rig) -> None:
     assert rejoined(forked) == ["stop", "rewind", "start_standby"]
 
 
-@pytest.mark.parametrize("version", [pytest.param("15", marks=long), "18"])
+@long
+@pytest.mark.parametrize("version", ["15", "18"])
 def test_a_history_that_was_given_up_is_not_taken_for_the_new_one(make_rig: Callable[..., Rig], version: str) -> None:
     """Who takes over never heard of the last primary, and begins a number that none of its copies has."""
     if version == "15":
