@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import xmlrpc.client
@@ -77,6 +78,7 @@ class Sweep:
         self.cluster, self.store = cluster, store
         self.spawners = {node: Spawner(cluster.root(node), cluster.env) for node in cluster.addresses}
         self.pids: dict[int, int] = {}
+        self.started: dict[int, float] = {}
         self.ids: set[str] = set()
         self._numbers = itertools.count(70_000)
         for node in cluster.addresses:
@@ -123,6 +125,7 @@ class Sweep:
         """Start a daemon."""
         until(lambda: is_unlocked(self.cluster.root(node) / "spool/confd.lock"), "the last daemon is gone for good")
         self.order(node, orders)
+        self.started[node] = time.time()
         self.pids[node] = self.spawners[node].start(f"@{self._orders(node)}")
 
     def master_on(self, node: int) -> bool | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from confd.cluster.identity import NodeFiles
 from confd.model.failpoints import Failpoint
 from confd.store.choice import StoreKind, load_choice
 from tests.cluster.harness import until
@@ -60,6 +61,11 @@ def kinds(sweep: Sweep) -> set[StoreKind]:
     return {load_choice(sweep.cluster.root(node)).kind for node in sweep.cluster.addresses}
 
 
+def uses_its_store(sweep: Sweep, node: int) -> bool:
+    """Tell whether a daemon was started since its node adopted a store: the one before ends then, and is dead."""
+    return sweep.started[node] > NodeFiles(sweep.cluster.root(node)).store.stat().st_mtime
+
+
 def move(sweep: Sweep, params: dict[str, Any], victim: int, point: Failpoint) -> None:
     """Move to the other store; a node dies at a point of that."""
     groups = acknowledged(sweep)
@@ -72,7 +78,7 @@ def move(sweep: Sweep, params: dict[str, Any], victim: int, point: Failpoint) ->
 
     def all_moved() -> bool:
         sweep.revive()
-        return kinds(sweep) == {params["kind"]}
+        return kinds(sweep) == {params["kind"]} and all(uses_its_store(sweep, node) for node in sweep.cluster.addresses)
 
     until(all_moved, f"all nodes use {params['kind']}{sweep.cluster.logs()}")
     answer = until(lambda: result(sweep, asked, job_id), f"the job ends{sweep.cluster.logs()}")
